@@ -1,0 +1,171 @@
+"""Between Hydra and the project: what Hydra composes is checked here, and what it says is made readable.
+
+Hydra lets typos inside YAML files and behind `+` pass, ends every mistake with status 1, and claims the
+run directory before the job starts. Here every mistake ends a command with status 2 and the nearest
+valid names, and the directory is named after what the run computes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mammo.config import Config, check, run_name
+from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
+from mammo.help import help_text
+from mammo.options import defaults_of, registered, registered_groups
+from mammo.schema import key_tree
+from mammo.trees import flatten
+
+CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
+USER_ERROR_STATUS = 2
+
+
+def prepare_hydra() -> None:
+    """Tell Hydra the default of every option, every registered choice, and how a run is named."""
+    store = ConfigStore.instance()
+    store.store(name="options", node=defaults_of(Config))
+    for group in registered_groups():
+        for name, options in registered(group).items():
+            store.store(group=f"options/{group}", name=name, node=defaults_of(options))
+            if not Path(CONFIG_FOLDER, group, f"{name}.yaml").exists():
+                store.store(group=group, name=name, node={"name": name})
+    OmegaConf.register_new_resolver(
+        "run_name", lambda *, _root_: run_name(checked_config(_root_)), replace=True, use_cache=False
+    )
+
+
+def checked_config(tree: DictConfig) -> Config:
+    """The checked configuration of what Hydra composed; raises ConfigError."""
+    # Without Hydra's own part: resolving it would ask for the run name, which asks for this.
+    own = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
+    try:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(str(error))) from error
+    return check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
+
+
+def _where(tree: DictConfig, key: str) -> str:
+    """Where a dotted key was set: the override on the command line, or the file."""
+    hydra = OmegaConf.select(tree, "hydra")
+    if hydra is None:
+        return ""
+    for override in hydra.overrides.task:
+        name = str(override).lstrip("+~").split("=")[0].split("@")[0]
+        if key == name or key.startswith(f"{name}.") or (name.startswith(f"{key}.")):
+            return f"command line: {override}"
+    choices = {str(group): str(choice) for group, choice in hydra.runtime.choices.items() if choice}
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    section = key.split(".")[0]
+    for group in ("debug", "experiment", section, ""):
+        file = f"{group}/{choices[group]}.yaml" if group in choices else f"{hydra.job.config_name}.yaml"
+        within = key.removeprefix(f"{section}.") if group == section else key
+        for folder in folders:
+            if (group in choices or not group) and _states(folder / file, within):
+                return f"{folder.name}/{file}"
+    return ""
+
+
+def _states(file: Path, key: str) -> bool:
+    """Whether a YAML file has a dotted key."""
+    if not file.is_file():
+        return False
+    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def run_command(entry: Callable[[], object], program: str) -> None:
+    """Run a Hydra entry point; mistakes of the user end with status 2 and without a traceback."""
+    if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
+        print(help_text(program, Path(CONFIG_FOLDER)))
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
+    prepare_hydra()
+    try:
+        entry()
+    except Exception as error:
+        readable = _readable(error)
+        if readable is None:
+            if not isinstance(error, TrainingError):
+                traceback.print_exc()
+            print(f"failed: {error}", file=sys.stderr)
+            sys.exit(1)
+        print(f"error: {readable}", file=sys.stderr)
+        sys.exit(USER_ERROR_STATUS)
+
+
+def _readable(error: BaseException) -> str | None:
+    """The message for a mistake of the user, or None when the error is not one."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, yaml.YAMLError):
+            return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error)
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_override(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _first_lines(str(error))
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_lines(text: str) -> str:
+    return "\n".join(line for line in text.splitlines()[:4] if line.strip() and "hydra.cc" not in line)
+
+
+def _relative(text: str) -> str:
+    return text.replace(str(Path(CONFIG_FOLDER).parent) + os.sep, "")
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    group, _, name = str(missing).rpartition("/")
+    options = [option for option in error.options or [] if option]
+    if not options:
+        return _first_lines(str(error))
+    return f"{group}={name}: there is no such option in the group {group}\n  {nearest(name, options)}"
+
+
+def _unknown_override(error: ConfigCompositionException) -> str:
+    """Hydra's complaint about an override, with the nearest valid key."""
+    text = _first_lines(str(error))
+    found = re.search(r"Could not override '([^']+)'", text)
+    if found is None:
+        return text
+    key = found.group(1)
+    tree: Any = key_tree(Config) | {"experiment": None, "debug": None}
+    path: list[str] = []
+    for part in key.split("."):
+        if not isinstance(tree, Mapping):
+            return f"{key}: {'.'.join(path)} has no keys below it   [command line]"
+        if part not in tree:
+            place = f" in {'.'.join(path)}" if path else ""
+            near = nearest_key(".".join([*path, part]), tree, flatten(key_tree(Config)))
+            return f"{key}: there is no key {part!r}{place}   [command line]\n  {near}"
+        path.append(part)
+        tree = tree[part]
+    owners = [name for name, options in registered(path[0]).items() if path[-1] in key_tree(options)]
+    return f"{key}: belongs to {' or '.join(f'{path[0]}={name}' for name in owners)}   [command line]"

@@ -1,0 +1,208 @@
+"""What a valid configuration is, and the errors when it is not.
+
+`check` turns a composed tree into a `Config`, collecting every problem before it raises, with presets
+filled in; `run_id` is a hash of what can change a result. No heavy imports: all of this happens before
+data is read, and a mistake is answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from mammo import losses, optimizers, schedulers, tracker
+from mammo.data import sampler
+from mammo.data.augment import AugmentOptions
+from mammo.data.options import DataOptions
+from mammo.errors import ConfigError
+from mammo.models import strategy
+from mammo.models.options import ModelOptions
+from mammo.options import choice, option, section
+from mammo.schema import Problem, build, to_tree
+from mammo.selection import MONITORS
+
+DEFAULT_IMAGE_SIZE_PX = 512
+# Learning rates of full fine-tuning by the beginning of a timm name, and of everything else.
+TRANSFORMER_RATES = {"vit": 5e-5, "deit": 5e-5, "convnext": 5e-5, "swin": 3e-5}
+CNN_RATE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStoppingOptions:
+    """When to stop before the last epoch."""
+
+    patience: int = option(0, "stop after this many epochs without a new best; 0: never", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """The training loop."""
+
+    epochs: int = option(20, "epochs to train", at_least=1, at_most=100000)
+    amp: Literal["auto", "bf16", "fp16", "off"] = option("auto", "mixed precision; auto: what the hardware is good at")
+    monitor: Literal[MONITORS] = option("auto", "what makes an epoch the best; auto: bal_acc_adj first")  # type: ignore[valid-type]
+    early_stopping: EarlyStoppingOptions = section(EarlyStoppingOptions)
+    accumulate: int = option(1, "batches whose gradients make one step", at_least=1, at_most=1024)
+    clip_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", at_least=0)
+    on_collapse: Literal["warn", "stop"] = option("warn", "what to do when the model predicts too few classes")
+    keep_checkpoint_every_epochs: int = option(0, "keep checkpoint_epoch_N.pth every N epochs; 0: none", at_least=0)
+    deterministic: bool | None = option(None, "deterministic kernels; null: on CPU yes, on CUDA no")
+    max_batches: int | None = option(None, "end every epoch and validation after N batches (debugging)", at_least=1)
+    overfit_batches: int | None = option(None, "train on N batches and validate on the same (debugging)", at_least=1)
+    threads: int | None = option(None, "CPU threads; null: physical cores", at_least=1, in_run_id=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where the results go."""
+
+    name: str | None = option(None, "instead of <model>-<strategy>-<data>-s<seed>; the run id is appended")
+    restart: bool = option(False, "start over in a run directory that exists")
+    log_level: Literal["debug", "info", "warning"] = option("info", "what the log shows")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run, completely described."""
+
+    strategy: strategy.Strategy = choice("strategy")
+    optimizer: optimizers.OptimizerOptions = choice("optimizer")
+    scheduler: schedulers.Schedule = choice("scheduler")
+    sampler: sampler.Sampler = choice("sampler")
+    loss: losses.Loss = choice("loss")
+    tracker: tracker.Tracker = choice("tracker", in_run_id=False)
+    seed: int = option(42, "seed of new weights, order of images and dropout", at_least=0, at_most=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute", in_run_id=False)
+    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder", in_run_id=False)
+    data: DataOptions = section(DataOptions)
+    model: ModelOptions = section(ModelOptions)
+    augment: AugmentOptions = section(AugmentOptions)
+    train: TrainOptions = section(TrainOptions)
+    run: RunOptions = section(RunOptions, in_run_id=False)
+
+
+def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) -> Config:
+    """The configuration of a composed tree of plain dicts, lists and scalars, presets filled in.
+
+    `where` tells for a dotted key in which file or on which command line it was set. Raises
+    ConfigError that lists every unknown key, wrong type, value out of range and impossible
+    combination, with the nearest valid names.
+    """
+    problems: list[Problem] = []
+    config = build(Config, tree, problems)
+    if not problems:
+        problems = impossible_combinations(config)
+    if problems:
+        raise ConfigError("\n".join(_describe(problem, where) for problem in problems))
+    return with_presets(config)
+
+
+def _describe(problem: Problem, where: Callable[[str], str] | None) -> str:
+    place = where(problem.key) if where is not None else ""
+    first = f"{problem.key}: {problem.found}" + (f"   [{place}]" if place else "")
+    return f"{first}\n  {problem.expected}" if problem.expected else first
+
+
+def impossible_combinations(config: Config) -> list[Problem]:
+    """Options that contradict each other, or that would have no effect together."""
+    data, weights = config.data, config.loss.class_weights
+    balances_twice = isinstance(weights, list) and config.sampler.name == "weighted"
+    num_classes = {"density4": 4, "density2": 2}.get(data.task) or len(data.classes or [])
+    rules = [
+        (
+            data.val_fraction + data.test_fraction >= 1,
+            Problem("data.val_fraction", f"{data.val_fraction} with data.test_fraction={data.test_fraction}", "a sum below 1"),
+        ),
+        (
+            balances_twice and not getattr(config.sampler, "allow_double_balancing", False),
+            Problem(
+                "loss.class_weights",
+                "a list together with sampler=weighted balances the classes twice",
+                "use sampler=uniform, loss.class_weights=none, or sampler.allow_double_balancing=true",
+            ),
+        ),
+        (
+            isinstance(weights, list) and bool(num_classes) and len(weights) != num_classes,
+            Problem("loss.class_weights", f"{len(weights) if isinstance(weights, list) else 0} numbers", f"one for each of {num_classes} classes"),
+        ),
+        (
+            data.kind is not None and data.format != "cbis_ddsm",
+            Problem("data.kind", f"{data.kind!r} has no effect with data.format={data.format}", "it belongs to data=cbis_ddsm"),
+        ),
+        (
+            data.csv is not None and data.format not in ("archive", "table", "auto"),
+            Problem("data.csv", f"has no effect with data.format={data.format}", "it belongs to data=archive, table and auto"),
+        ),
+        (
+            not config.strategy.trains_backbone and config.optimizer.backbone_lr is not None,
+            Problem("optimizer.backbone_lr", f"has no effect with strategy={config.strategy.name}: only the head learns", "leave it out"),
+        ),
+        (
+            config.model.name is None,
+            Problem("model.name", "is not set", "model=timm needs the name of a network: model.name=convnext_tiny"),
+        ),
+        (
+            (data.mean is None) != (data.std is None),
+            Problem("data.mean", "only one of data.mean and data.std is set", "set both or neither"),
+        ),
+        (
+            config.model.weights == "",
+            Problem("model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"),
+        ),
+    ]
+    return [problem for applies, problem in rules if applies]
+
+
+def with_presets(config: Config) -> Config:
+    """The configuration with every null that a preset stands for replaced by its value."""
+    data, model, optimizer = config.data, config.model, config.optimizer
+    if data.image_size is None:
+        data = dataclasses.replace(data, image_size=_size_in_name(model.name or "") or DEFAULT_IMAGE_SIZE_PX)
+    if config.strategy.name == "full_finetune" and model.full_finetune_lr is None:
+        model = dataclasses.replace(model, full_finetune_lr=_family_rate(model.name or ""))
+    rate = optimizer.lr
+    if rate is None:
+        uses_preset = config.strategy.name == "full_finetune" and optimizer.name != "sgd"
+        rate = model.full_finetune_lr if uses_preset and model.full_finetune_lr else optimizer.default_lr
+    backbone_rate = optimizer.backbone_lr
+    if backbone_rate is None and config.strategy.trains_backbone:
+        backbone_rate = rate / 10
+    optimizer = dataclasses.replace(optimizer, lr=rate, backbone_lr=backbone_rate)  # type: ignore[type-var]
+    return dataclasses.replace(config, data=data, model=model, optimizer=optimizer)
+
+
+def _size_in_name(model_name: str) -> int | None:
+    """The input size that timm writes into the names of networks that take only one, such as ViT and Swin."""
+    fixed = re.match(r"(vit|deit|swin|beit|cait|xcit|eva)\w*_(\d{3})\b", model_name.split(".")[0])
+    return int(fixed.group(2)) if fixed else None
+
+
+def _family_rate(model_name: str) -> float:
+    return next((rate for family, rate in TRANSFORMER_RATES.items() if model_name.startswith(family)), CNN_RATE)
+
+
+def config_tree(config: Config) -> dict[str, Any]:
+    """The whole configuration as plain values, for `config.yaml` and checkpoints."""
+    return to_tree(config)
+
+
+def identity_tree(config: Config) -> dict[str, Any]:
+    """What can change a result: the configuration without device, threads, paths, tracker and run options."""
+    return to_tree(config, only_run_id=True)
+
+
+def run_id(config: Config) -> str:
+    """First 8 hex digits of the SHA-256 of `identity_tree` as canonical JSON."""
+    canonical = json.dumps(identity_tree(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def run_name(config: Config) -> str:
+    """Name of the run directory: <model>-<strategy>-<data>-s<seed>-<run id>, or <run.name>-<run id>."""
+    model = config.model.name or config.model.family
+    name = config.run.name or f"{model}-{config.strategy.name}-{config.data.name}-s{config.seed}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}-{run_id(config)}"

@@ -1,0 +1,1 @@
+"""From files to batches: manifest, split, image store. Knows nothing of networks."""

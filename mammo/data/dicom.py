@@ -1,0 +1,346 @@
+"""DICOM mammograms: what the header says, and the image as it should be shown.
+
+Vendors differ in polarity, in the window or lookup table that goes with an image and in what they call
+background; `read_dicom` follows the standard through all of it, and refuses what is no mammogram ready
+for presentation. Only the tags listed here are ever read from a header: no name, no date.
+Formulas: DICOM PS3.3 C.11.1 (modality LUT) and C.11.2 (VOI LUT),
+https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+import pydicom
+from pydicom import uid
+
+from mammo.data.decode import bad_file_if_it_fails, decode_stored_values, integer_of, text_of, transfer_syntax_of
+from mammo.data.preprocess import breast_percentiles
+from mammo.errors import BadFile
+
+# What pydicom says of an odd element quotes its value, which may be a name: nothing of that reaches a log.
+# Set for the process, because images are read in threads and `warnings.catch_warnings` is not safe there.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+PROJECTION_MODALITIES = ("MG", "CR", "DX", "RG")  # RG: digitised film
+
+_HEADER_TAGS = [
+    "Modality", "Manufacturer", "PatientID", "PresentationIntentType", "ImageLaterality", "Laterality",
+    "ViewPosition", "ViewCodeSequence", "BreastImplantPresent", "BurnedInAnnotation", "Rows", "Columns",
+    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+]  # fmt: skip
+_PIXEL_TAGS = [
+    "PixelData", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+]  # fmt: skip
+
+# CID 4014 of PS3.16, as SNOMED CT and as the older SRT codes (scheme SNM3 or SRT).
+_VIEWS = {
+    "399162004": "CC", "R-10242": "CC", "399368009": "MLO", "R-10226": "MLO", "399260004": "ML", "R-10224": "ML",
+    "399352003": "LM", "R-10228": "LM", "399099002": "LMO", "R-10230": "LMO", "399196006": "FB", "R-10244": "FB",
+    "399188001": "SIO", "R-102D0": "SIO", "441555000": "ISO", "R-40AAA": "ISO", "399192008": "XCCL",
+    "R-1024A": "XCCL", "399101009": "XCCM", "R-1024B": "XCCM", "127457009": "SPECIMEN", "G-8310": "SPECIMEN",
+}  # fmt: skip
+# CID 4015. Those that show less or something else than the whole breast in its usual position ...
+_OTHER_VIEW_MODIFIERS = {
+    "399055006": "SPOT", "R-102D7": "SPOT", "399163009": "MAG", "R-102D6": "MAG", "399161006": "CV", "R-102D2": "CV",
+    "399011000": "AT", "R-102D1": "AT", "442580003": "AX", "R-40AB2": "AX", "399110001": "TAN", "R-102C2": "TAN",
+    "399197002": "RL", "R-102D3": "RL", "399226006": "RM", "R-102D4": "RM", "415670009": "RS", "R-102C9": "RS",
+    "414493004": "RI", "R-102CA": "RI",
+}  # fmt: skip
+# ... and those that leave a CC a CC.
+_SAME_VIEW_MODIFIERS = {
+    "399209000": "ID", "R-102D5": "ID", "442581004": "NP", "R-40AB3": "NP", "441752004": "AC", "P2-00161": "AC",
+    "442593008": "IMF", "R-40ABE": "IMF",
+}  # fmt: skip
+
+_VALUE_REPRESENTATIONS = {vr.value.encode() for vr in pydicom.valuerep.VR if len(vr.value) == 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What is read of a DICOM header; text is empty and numbers are 0 where the file says nothing.
+
+    `view` is CC, MLO, ML, LM, XCCL, ...; with a modifier that makes it another view it is CC-SPOT,
+    MLO-MAG, ... `view_modifiers` has all known modifiers (ID: implant displaced, ...). `patient_id` is an
+    identifier: it is never written as it is.
+    """
+
+    modality: str
+    patient_id: str = dataclasses.field(repr=False)
+    laterality: str
+    view: str
+    view_modifiers: tuple[str, ...]
+    photometric: str
+    rows: int
+    columns: int
+    frames: int
+    samples_per_pixel: int
+    presentation_intent: str
+    implant: bool
+    burned_in_annotation: bool
+    manufacturer: str
+    transfer_syntax: str
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the pixels are anything but grey levels."""
+        return self.samples_per_pixel > 1 or self.photometric not in ("MONOCHROME1", "MONOCHROME2", "")
+
+
+def looks_like_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes of a file are those of DICOM, with or without the 128-byte preamble.
+
+    Raises `OSError` when the file cannot be opened.
+    """
+    with open(path, "rb") as file:
+        head = file.read(132)
+    if head[128:132] == b"DICM":
+        return True
+    # Without preamble a data set starts with group 0002 or 0008, in either byte order.
+    is_little = head[:2] in (b"\x02\x00", b"\x08\x00")
+    is_big = head[:2] in (b"\x00\x02", b"\x00\x08")
+    if (is_little or is_big) and head[4:6] in _VALUE_REPRESENTATIONS:
+        return True
+    element, length = int.from_bytes(head[2:4], "little"), int.from_bytes(head[4:8], "little")
+    return is_little and len(head) == 132 and element <= 0x18 and length <= 64
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """The header of a DICOM file, pixels not read. Raises `BadFile`; `not a DICOM file` when it is none."""
+    return _header_of(_read(path, _HEADER_TAGS))
+
+
+def read_dicom(path: str | os.PathLike[str], accept: Collection[str] = ()) -> tuple[np.ndarray, Header]:
+    """The image of a DICOM file as it is meant to be shown, and its header.
+
+    Arguments:
+        path: a DICOM file with or without preamble.
+        accept: kinds of image that are otherwise refused: `for_processing`, `other_modality`, `colour`
+            (becomes luminance), `multiframe` (the middle frame is read).
+
+    Returns a float32 array [rows, columns] in 0..1, dense tissue bright, background and padding 0.
+    Raises `BadFile` for an image that is refused or cannot be read.
+    """
+    dataset = _read(path, _HEADER_TAGS + _PIXEL_TAGS)
+    header = _header_of(dataset)
+    if "PixelData" not in dataset:
+        raise BadFile(f"the object holds no image (modality {header.modality or 'unknown'})")
+    _refuse(header, accept)
+    values = decode_stored_values(dataset, header.frames // 2 if header.frames > 1 else None)
+    with bad_file_if_it_fails("the pixel values cannot be mapped to grey levels"):
+        image = _luminance(values, dataset, header) if header.is_colour else _grey(values, dataset, header)
+    if image.min() == image.max():
+        raise BadFile("constant image")
+    return image, header
+
+
+def _read(path: str | os.PathLike[str], keywords: list[str]) -> pydicom.Dataset:
+    with bad_file_if_it_fails("the file cannot be read"):
+        if not looks_like_dicom(path):
+            raise BadFile("not a DICOM file")
+    with bad_file_if_it_fails("malformed DICOM file"):
+        return pydicom.dcmread(
+            path, force=True, specific_tags=list(keywords), stop_before_pixels="PixelData" not in keywords
+        )
+
+
+def _header_of(dataset: pydicom.Dataset) -> Header:
+    view, modifiers = _view_of(dataset)
+    laterality = text_of(dataset, "ImageLaterality").upper() or text_of(dataset, "Laterality").upper()
+    return Header(
+        modality=text_of(dataset, "Modality").upper(),
+        patient_id=text_of(dataset, "PatientID"),
+        laterality=laterality if laterality in ("L", "R") else "",
+        view=view,
+        view_modifiers=modifiers,
+        photometric=text_of(dataset, "PhotometricInterpretation").upper(),
+        rows=integer_of(dataset, "Rows", 0),
+        columns=integer_of(dataset, "Columns", 0),
+        frames=integer_of(dataset, "NumberOfFrames", 0) or (1 if "Rows" in dataset else 0),
+        samples_per_pixel=integer_of(dataset, "SamplesPerPixel", 1 if "Rows" in dataset else 0),
+        presentation_intent=text_of(dataset, "PresentationIntentType").upper(),
+        implant=text_of(dataset, "BreastImplantPresent").upper() == "YES",
+        burned_in_annotation=text_of(dataset, "BurnedInAnnotation").upper() == "YES",
+        manufacturer=text_of(dataset, "Manufacturer"),
+        transfer_syntax=str(transfer_syntax_of(dataset)),
+    )
+
+
+def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...]]:
+    """View and modifiers. The code is what an MG object must have; `ViewPosition` is free text beside it."""
+    view = ""
+    modifiers: list[str] = []
+    with bad_file_if_it_fails("malformed ViewCodeSequence"):
+        for item in (dataset.get("ViewCodeSequence") or [])[:1]:
+            view = _VIEWS.get(text_of(item, "CodeValue"), "")
+            known = _OTHER_VIEW_MODIFIERS | _SAME_VIEW_MODIFIERS
+            codes = [text_of(modifier, "CodeValue") for modifier in item.get("ViewModifierCodeSequence") or []]
+            modifiers = [known[code] for code in codes if code in known]
+    view = view or text_of(dataset, "ViewPosition").upper()
+    kinds_of_view = [name for name in modifiers if name in _OTHER_VIEW_MODIFIERS.values()]
+    return "-".join([view, *sorted(set(kinds_of_view))]).strip("-"), tuple(modifiers)
+
+
+def _refuse(header: Header, accept: Collection[str]) -> None:
+    if header.modality not in PROJECTION_MODALITIES and "other_modality" not in accept:
+        found = header.modality or "none"
+        raise BadFile(f"modality {found} is no projection X-ray (expected {', '.join(PROJECTION_MODALITIES)})")
+    if header.is_colour and "colour" not in accept:
+        raise BadFile(f"colour image ({header.photometric or f'{header.samples_per_pixel} samples'})")
+    if header.frames > 1 and "multiframe" not in accept:
+        raise BadFile(f"multi-frame image ({header.frames} frames)")
+    if header.presentation_intent == "FOR PROCESSING" and "for_processing" not in accept:
+        raise BadFile("FOR PROCESSING image: raw detector values, not meant to be shown")
+
+
+def _luminance(values: np.ndarray, dataset: pydicom.Dataset, header: Header) -> np.ndarray:
+    """Luminance (ITU-R BT.601) in 0..1 of palette, RGB or YBR samples."""
+    full_scale = float(2 ** integer_of(dataset, "BitsStored") - 1)
+    if header.photometric == "PALETTE COLOR":
+        values = pydicom.pixels.apply_color_lut(values, dataset)
+        full_scale = float(np.iinfo(values.dtype).max)
+    came_as_rgb = header.transfer_syntax in (
+        uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless
+    )  # fmt: skip
+    if header.photometric.startswith("YBR") and not came_as_rgb:
+        return (values[..., 0] / full_scale).astype(np.float32)
+    return (values @ np.array([0.299, 0.587, 0.114]) / full_scale).astype(np.float32)
+
+
+def _grey(values: np.ndarray, dataset: pydicom.Dataset, header: Header) -> np.ndarray:
+    """Grey levels in 0..1. All steps are functions of the stored value alone: a table of them is looked up."""
+    if values.dtype.itemsize > 2:
+        raise BadFile("pixels of 32 bits: no projection X-ray image has more than 16")
+    padding = _padding_range(dataset)
+    visible = values
+    if padding is not None:
+        visible = values[(values < padding[0]) | (values > padding[1])]
+    if visible.size == 0 or visible.min() == visible.max():
+        raise BadFile("constant image")
+    lowest, highest = min(int(values.min()), 0), int(values.max())
+    levels = np.arange(lowest, highest + 1)
+    index = values if lowest == 0 else values.astype(np.int32) - lowest
+    inputs = _after_modality_lut(levels, dataset)
+    is_negative = header.photometric == "MONOCHROME1"
+    shown = _after_voi_lut(inputs, dataset)
+    if shown is None and header.presentation_intent == "FOR PRESENTATION":
+        ends = _after_modality_lut(np.array(_stored_range(dataset)), dataset)
+        shown = np.clip((inputs - ends.min()) / np.ptp(ends), 0, 1)
+    if shown is None:
+        bright = -inputs if is_negative else inputs
+        seen = bright[int(visible.min()) - lowest : int(visible.max()) - lowest + 1]
+        low, high = breast_percentiles(np.clip(bright, seen.min(), seen.max()).astype(np.float32)[index])
+        if not high > low:
+            raise BadFile("constant image")
+        shown = np.clip((bright - low) / (high - low), 0, 1)
+    elif is_negative:
+        shown = 1 - shown
+    if padding is not None:
+        shown[(levels >= padding[0]) & (levels <= padding[1])] = 0
+    return shown.astype(np.float32)[index]
+
+
+def _stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
+    """Lowest and highest value that the stored bits can hold."""
+    bits = integer_of(dataset, "BitsStored", integer_of(dataset, "BitsAllocated"))
+    is_signed = integer_of(dataset, "PixelRepresentation", 0) == 1
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+
+
+def _padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value that mean "no image here" (PS3.3 C.7.5.1.1.2)."""
+    if dataset.get("PixelPaddingValue") in (None, ""):
+        return None
+    ends = [integer_of(dataset, "PixelPaddingValue")]
+    ends.append(integer_of(dataset, "PixelPaddingRangeLimit", ends[0]))
+    # The sign of these two is often that of the wrong value representation (US for SS).
+    bits = integer_of(dataset, "BitsAllocated")
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if _stored_range(dataset)[0] < 0 else (0, 2**bits)
+    ends = [end - 2**bits if end >= high else end + 2**bits if end < low else end for end in ends]
+    return min(ends), max(ends)
+
+
+def _lookup_table(dataset: pydicom.Dataset, keyword: str) -> tuple[np.ndarray, int, int] | None:
+    """Entries, first input value and bits of an entry of the first table in a LUT sequence (C.11.1.1)."""
+    with bad_file_if_it_fails(f"malformed {keyword}"):
+        sequence = dataset.get(keyword)
+        if not sequence:
+            return None
+        num_entries, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
+        num_entries = num_entries or 65536
+        data = sequence[0].LUTData
+        if isinstance(data, bytes):
+            width = 1 if len(data) < 2 * num_entries else 2
+            order = ">" if transfer_syntax_of(dataset) == uid.ExplicitVRBigEndian else "<"
+            data = np.frombuffer(data, f"{order}u{width}", count=num_entries)
+        entries = np.asarray(data, dtype=np.float64).reshape(-1)[:num_entries]
+        if len(entries) != num_entries or not 8 <= bits <= 16:
+            raise BadFile(f"malformed {keyword}: {len(entries)} of {num_entries} entries of {bits} bits")
+        return entries, first, bits
+
+
+def _look_up(inputs: np.ndarray, entries: np.ndarray, first: int) -> np.ndarray:
+    """Inputs outside of the table get its first or last entry."""
+    return entries[np.clip(np.rint(inputs).astype(np.int64) - first, 0, len(entries) - 1)]
+
+
+def _numbers_of(dataset: pydicom.Dataset, keyword: str) -> list[float]:
+    with bad_file_if_it_fails(f"malformed value of {keyword}"):
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            return []
+        numbers = [float(number) for number in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
+    if not np.isfinite(numbers).all():
+        raise BadFile(f"malformed value of {keyword}")
+    return numbers
+
+
+def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Output of the modality LUT, a table or `slope * x + intercept` (C.11.1), as float64."""
+    table = _lookup_table(dataset, "ModalityLUTSequence")
+    if table is not None:
+        return _look_up(levels, table[0], table[1])
+    slope = (_numbers_of(dataset, "RescaleSlope") or [1.0])[0]
+    intercept = (_numbers_of(dataset, "RescaleIntercept") or [0.0])[0]
+    return levels * slope + intercept
+
+
+def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
+    """Output of the first VOI LUT, or else of the first window, scaled to 0..1; None when there is neither.
+
+    Windows (C.11.2.1.2 and C.11.2.1.3), with centre c and width w: LINEAR is 0 up to c - 0.5 - (w - 1)/2,
+    1 above c - 0.5 + (w - 1)/2 and (x - (c - 0.5)) / (w - 1) + 0.5 between; LINEAR_EXACT is
+    (x - c) / w + 0.5; SIGMOID is 1 / (1 + exp(-4 (x - c) / w)).
+    """
+    table = _lookup_table(dataset, "VOILUTSequence")
+    if table is not None:
+        entries, first, bits = table
+        return np.clip(_look_up(inputs, entries, first) / (2**bits - 1), 0, 1)
+    centres, widths = _numbers_of(dataset, "WindowCenter"), _numbers_of(dataset, "WindowWidth")
+    if not centres or not widths:
+        return None
+    centre, width = centres[0], widths[0]
+    function = text_of(dataset, "VOILUTFunction").upper() or "LINEAR"
+    if width < (1 if function == "LINEAR" else 1e-9):
+        raise BadFile(f"impossible window width {width:g} for the VOI LUT function {function}")
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (inputs - centre) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return np.clip((inputs - centre) / width + 0.5, 0, 1)
+    if function != "LINEAR":
+        raise BadFile(f"unknown VOI LUT function {function}")
+    if width == 1:
+        return (inputs > centre - 0.5).astype(np.float64)
+    return np.clip((inputs - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)

@@ -1,0 +1,208 @@
+"""An archive of exams (`data.format=archive`): `classificacao.csv` and `<AccessionNumber>/**` with DICOM files.
+
+The label belongs to the exam and every image of the exam has it. The class 5 means "skip / problem". What is a
+DICOM file is decided by content, patient, side and view come from the headers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header
+from mammo.data.formats.registry import Progress, reader
+from mammo.data.formats.rows import Row, build_manifest, list_files
+from mammo.data.formats.table import find_csv
+from mammo.data.formats.tabular import read_table, require_column
+from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
+from mammo.data.manifest import LeftOut, Manifest
+from mammo.data.options import DataOptions
+from mammo.errors import BadFile, DataError
+
+CSV_NAME = "classificacao.csv"
+ACCESSION = "AccessionNumber"
+CLASSIFICATION = "Classification"
+SKIP = "5"
+ACCESSION_DIGITS = 6
+NUM_THREADS = 8  # reading headers waits for the disk, not for the processor
+
+
+@dataclasses.dataclass(frozen=True)
+class Exam:
+    """A usable exam: its folder's name is its id; the label is a class name, or empty."""
+
+    exam_id: str
+    label: str
+    folder: Path
+
+
+@reader("archive")
+def read_archive(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
+    """The manifest of all DICOM files of all classified exams.
+
+    The exam folders are in `root`, or in `root/archive`. `options.csv` names the label table where it is not
+    `classificacao.csv` in `root`. Raises `DataError` without a label table or one of its columns.
+    """
+    csv = find_csv(root, options.csv) if options.csv else _own_csv(root)
+    exams, class_names, left_out = read_exams(csv, exam_root(root), options)
+    files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name != "DICOMDIR"]
+    rows, num_ignored = [], 0
+    with_image: set[str] = set()
+    for (exam, file), found in zip(files, _headers([file for _, file in files], progress), strict=True):
+        image_id = file.relative_to(root).as_posix()
+        if found is None:
+            num_ignored += 1
+            continue
+        with_image.add(exam.exam_id)
+        if isinstance(found, LeftOut):
+            left_out.append(dataclasses.replace(found, image_id=image_id))
+        elif (why := _unusable(found, options.implants)) is not None:
+            left_out.append(LeftOut(image_id, *why))
+        else:
+            rows.append(_row(exam, file, found))
+    empty = [exam for exam in exams if exam.exam_id not in with_image]
+    left_out += [LeftOut(exam.exam_id, "file", "the exam folder holds no DICOM file") for exam in empty]
+    rows, notes = group_patients(rows)
+    if num_ignored:
+        notes.append(f"{num_ignored} files in exam folders are no DICOM files and are ignored")
+    return build_manifest(
+        rows, root, options, classes=class_names, label_map={name: name for name in class_names},
+        left_out=left_out, notes=notes,
+    )  # fmt: skip
+
+
+def exam_root(root: Path) -> Path:
+    """The folder that holds the exam folders: `root/archive` where it exists, else `root`."""
+    return root / "archive" if (root / "archive").is_dir() else root
+
+
+def exam_folder(folder: Path, accession: str) -> Path | None:
+    """The folder of an exam, its number padded with zeros where that is how the folder is named; None if missing."""
+    names = [accession, accession.zfill(ACCESSION_DIGITS)] if accession.isdigit() else [accession]
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam], tuple[str, ...], list[LeftOut]]:
+    """The exams of a label table that have a folder, the label set, and the exams that are left out.
+
+    An exam that is listed twice counts once when the labels agree, else it is left out. Raises `DataError`
+    for a missing column or labels of mixed conventions.
+    """
+    table = read_table(csv)
+    accessions = table[require_column(table, [ACCESSION], csv.name)].tolist()
+    texts = table[require_column(table, [CLASSIFICATION], csv.name)].tolist()
+    where = [f"{csv.name} row {number}" for number in table.index]
+    label_map = options.table.label_map
+    is_skip = [text == SKIP and SKIP not in label_map for text in texts]
+    classes = options.classes or (None if label_map else list(DENSITY))
+    unskipped = ["" if skip else text for text, skip in zip(texts, is_skip, strict=True)]
+    labels = parse_labels(unskipped, where, classes, label_map)
+    listed: dict[str, list[int]] = {}
+    left_out = []
+    for index, accession in enumerate(accessions):
+        if not accession:
+            left_out.append(LeftOut(where[index], "label", "the row has no accession number"))
+        elif accession in (".", "..") or "/" in accession or "\\" in accession:
+            left_out.append(LeftOut(where[index], "file", "the accession number is no folder name"))
+        else:
+            found = exam_folder(folder, accession)
+            listed.setdefault(found.name if found else accession, []).append(index)
+    exams = []
+    for accession, indices in listed.items():
+        names = {labels.names[index] for index in indices} - {""}
+        problems = [labels.problems[index] for index in indices if labels.problems[index]]
+        skipped = any(is_skip[index] for index in indices)
+        if len(names) + bool(problems) + skipped > 1:
+            left_out.append(LeftOut(accession, "label", "the exam is listed again with another label"))
+        elif problems:
+            left_out.append(LeftOut(accession, "label", problems[0]))
+        elif skipped:
+            left_out.append(LeftOut(accession, "excluded", f"class {SKIP} (skip)"))
+        elif not (folder / accession).is_dir():
+            missing = ("file", "the exam folder is missing") if names else ("excluded", NO_LABEL)
+            left_out.append(LeftOut(accession, *missing))
+        else:
+            exams.append(Exam(accession, "".join(names), folder / accession))
+    return exams, labels.class_names, left_out
+
+
+def group_patients(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows with one patient id for all exams that share a PatientID, directly or through a third exam.
+
+    Files of one exam can carry several PatientIDs (a corrected number): exam and patients then are one group,
+    named by its first PatientID in sorted order. Exams without any PatientID keep an empty one.
+    """
+    group_of: dict[str, set[str]] = {}  # a PatientID -> all PatientIDs of the same woman
+    by_exam: dict[str, set[str]] = {}
+    for row in rows:
+        by_exam.setdefault(row.exam_id, set()).update({row.patient_id} - {""})
+    for patients in by_exam.values():
+        merged = set(patients).union(*(group_of.get(patient, set()) for patient in patients))
+        for patient in merged:
+            group_of[patient] = merged
+    patient_of = {exam: min(group_of[min(patients)]) for exam, patients in by_exam.items() if patients}
+    notes = []
+    num_mixed = sum(len(patients) > 1 for patients in by_exam.values())
+    if num_mixed:
+        notes.append(f"{num_mixed} exams carry more than one PatientID: these ids are taken for one patient")
+    if len(patient_of) > 2 and len(set(patient_of.values())) == 1:
+        notes.append(f"all {len(patient_of)} exams carry the same PatientID: if it was removed, set data.group_by=exam")
+    return [dataclasses.replace(row, patient_id=patient_of.get(row.exam_id, "")) for row in rows], notes
+
+
+def _own_csv(root: Path) -> Path:
+    found = [path for path in sorted(root.iterdir()) if path.name.lower() == CSV_NAME]
+    if found:
+        return found[0]
+    raise DataError(
+        f"data.root holds no {CSV_NAME}",
+        expected=f"a table with {ACCESSION} and {CLASSIFICATION}, and a folder of DICOM files for each exam",
+        to_do="correct data.root, or say where the table is with data.csv=FILE",
+    )
+
+
+def _headers(files: Sequence[Path], progress: Progress | None) -> Iterable[Header | LeftOut | None]:
+    """What `_examine` finds in each file, in the order of `files`."""
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for done, found in enumerate(pool.map(_examine, files), start=1):
+            if progress:
+                progress(done, len(files))
+            yield found
+
+
+def _examine(file: Path) -> Header | LeftOut | None:
+    """The header of a DICOM file; why it cannot be used; or None for a file that does not claim to be DICOM."""
+    try:
+        if looks_like_dicom(file):
+            return read_header(file)
+    except BadFile as bad:
+        return LeftOut("", "header", bad.reason)
+    except OSError:
+        return LeftOut("", "file", "the file cannot be opened")
+    return LeftOut("", "file", "the file is not DICOM") if file.suffix.lower() in (".dcm", ".dicom") else None
+
+
+def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
+    """Stage and reason of a file that its header rules out; what is refused for its kind of pixels comes later."""
+    if header.rows == 0 and header.modality and header.modality not in PROJECTION_MODALITIES:
+        # Reports and presentation states lie beside the images of many archives: no defect.
+        return "excluded", f"the object holds no image (modality {header.modality[:16]})"
+    if header.rows == 0:
+        return "header", "the header of an image is missing or cut off"
+    if header.implant and implants == "exclude":
+        return "excluded", "breast implant (data.implants=exclude)"
+    return None
+
+
+def _row(exam: Exam, file: Path, header: Header) -> Row:
+    return Row(
+        where=file.name,
+        label=exam.label,
+        file=file,
+        patient_id=header.patient_id,
+        exam_id=exam.exam_id,
+        laterality=header.laterality,
+        view=header.view,
+    )

@@ -1,0 +1,117 @@
+"""Finding out which format a folder has (`data.format=auto`), from what is in it and never from its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
+from mammo.data.formats.features import FEATURE_FILE, exam_feature_files, feature_file
+from mammo.data.formats.registry import READERS, Progress, reader
+from mammo.data.formats.rows import is_image_name
+from mammo.data.formats.table import find_csv
+from mammo.data.formats.tabular import TABLE_SUFFIXES, find_column, map_columns, read_table
+from mammo.data.manifest import Manifest
+from mammo.data.options import DataOptions, TableOptions
+from mammo.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Whether a folder fits a format, why, and the options to read it with."""
+
+    format: str
+    fits: bool
+    why: str
+    options: DataOptions
+
+
+@reader("auto")
+def read_auto(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
+    """The manifest by the only format that fits. Raises `DataError` when none or several do, listing all."""
+    findings = look(root, options)
+    fitting = [finding for finding in findings if finding.fits]
+    if len(fitting) == 1:
+        found = fitting[0]
+        note = f"data.format=auto: {found.format}, because {found.why}"
+        manifest = READERS[found.format](root, found.options, progress)
+        return manifest.replace(notes=[note, *manifest.notes])
+    listed = "".join(f"\n  {finding.format}: {finding.why}" for finding in fitting or findings)
+    if fitting:
+        raise DataError(
+            f"data.root fits several formats:{listed}",
+            to_do=f"choose one: {' or '.join(f'data={name}' for name in dict.fromkeys(f.format for f in fitting))}",
+        )
+    entries = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    shown = ", ".join(entries[:10]) + (f" and {len(entries) - 10} more" if len(entries) > 10 else "")
+    raise DataError(
+        f"data.root fits none of the formats that are looked for:{listed}\n  found there: {shown or 'nothing'}",
+        to_do="correct data.root, or name the dataset (data=mias, data=folders, ... have options of their own)",
+    )
+
+
+def look(root: Path, options: DataOptions) -> list[Finding]:
+    """What was found for each format, in the order archive, mamografias, patches, table."""
+    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES and path.is_file()]
+    csv = find_csv(root, options.csv) if options.csv else None
+    return [
+        *_look_at_tables("archive", [csv] if csv else tables, root, options),
+        _look_for_mamografias(root, options),
+        _look_for_patches(root, options),
+        *_look_at_tables("table", [csv] if csv else tables, root, options),
+    ]
+
+
+def _look_at_tables(name: str, tables: list[Path], root: Path, options: DataOptions) -> list[Finding]:
+    """A finding for each table that fits a format; else one that says what each table lacks."""
+    findings = []
+    for table in tables:
+        try:
+            finding = (_archive_table if name == "archive" else _image_table)(table, root, options)
+        except DataError as error:
+            finding = Finding(name, False, error.found, options)
+        findings.append(finding)
+    fitting = [finding for finding in findings if finding.fits]
+    lacking = "; ".join(finding.why for finding in findings) or "there is no .csv or .tsv file"
+    return fitting or [Finding(name, False, lacking, options)]
+
+
+def _archive_table(path: Path, root: Path, options: DataOptions) -> Finding:
+    table = read_table(path)
+    accession, label = find_column(table, [ACCESSION]), find_column(table, [CLASSIFICATION])
+    if accession is None or label is None:
+        return Finding("archive", False, f"{path.name} has no columns {ACCESSION} and {CLASSIFICATION}", options)
+    names = [name for name in table[accession] if name and "/" not in name and name not in (".", "..")]
+    num_folders = sum(exam_folder(exam_root(root), name) is not None for name in names)
+    why = f"{path.name} has {ACCESSION} and {CLASSIFICATION}, and {num_folders} of {len(names)} exam folders exist"
+    return Finding("archive", num_folders > 0, why, dataclasses.replace(options, format="archive", csv=str(path)))
+
+
+def _image_table(path: Path, root: Path, options: DataOptions) -> Finding:
+    table = map_columns(read_table(path), options.table.columns, path.name)
+    folder = path.parent if path.is_relative_to(root) else root
+    num_files = sum((folder / name.replace("\\", "/")).is_file() for name in table["path"] if name)
+    why = f"{path.name} has columns for image and label, and {num_files} of {len(table)} files exist"
+    table_options = dataclasses.replace(options.table, files=[path.name]) if not options.csv else options.table
+    chosen: TableOptions = table_options
+    return Finding("table", num_files > 0, why, dataclasses.replace(options, format="table", table=chosen))
+
+
+def _look_for_mamografias(root: Path, options: DataOptions) -> Finding:
+    own, inner = feature_file(root), exam_feature_files(root)
+    in_folders = [path for path in root.glob("*/*") if is_image_name(path.name)]
+    chosen = dataclasses.replace(options, format="mamografias")
+    if inner and in_folders:
+        return Finding("mamografias", True, f"{len(inner)} folders hold {FEATURE_FILE} and images", chosen)
+    if own and in_folders:
+        return Finding("mamografias", True, f"{FEATURE_FILE} is there and images are in folders", chosen)
+    return Finding("mamografias", False, f"no folder holds {FEATURE_FILE} and images", options)
+
+
+def _look_for_patches(root: Path, options: DataOptions) -> Finding:
+    own = feature_file(root)
+    num_images = sum(is_image_name(path.name) for path in root.iterdir() if path.is_file())
+    if own and num_images:
+        why = f"{FEATURE_FILE} and {num_images} images are in one folder"
+        return Finding("patches", True, why, dataclasses.replace(options, format="patches"))
+    return Finding("patches", False, f"there are no images with {FEATURE_FILE} beside them", options)

@@ -1,0 +1,72 @@
+"""CBIS-DDSM: four case tables whose file names say what is for training and what for testing.
+
+The mass and the calcification study were split separately: over both together 31 patients are in train and in
+test. They go to test, so that a patient is in one split only and nothing that was published as test is learnt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mammo.data.formats.registry import Progress, reader
+from mammo.data.formats.rows import Row, build_manifest
+from mammo.data.formats.table import table_rows
+from mammo.data.manifest import Manifest
+from mammo.data.options import DataOptions
+from mammo.errors import DataError
+
+KINDS = ("mass", "calc")
+
+
+@reader("cbis_ddsm")
+def read_cbis_ddsm(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
+    """The manifest of CBIS-DDSM, of the study or studies that `options.kind` says (null: both)."""
+    rows, notes = case_rows(root, options)
+    return build_manifest([_as_downloaded(row) for row in rows], root, options, notes=notes)
+
+
+def case_rows(root: Path, options: DataOptions) -> tuple[list[Row], list[str]]:
+    """The rows of the case tables with their splits, and remarks; image files are not looked at.
+
+    Raises `DataError` when a wanted study has no table.
+    """
+    kinds = KINDS if options.kind in (None, "both") else (str(options.kind),)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for kind in kinds:
+        tables = sorted(root.glob(f"{kind}_case_description_*.csv"))
+        if not tables:
+            raise DataError(
+                f"data.root has no {kind}_case_description_*.csv",
+                expected="the case tables of CBIS-DDSM",
+                to_do="correct data.root, or choose the study with data.kind=mass or data.kind=calc",
+            )
+        splits = {table: "test" if "_test" in table.name.lower() else "train" for table in tables}
+        if set(splits.values()) != {"train", "test"}:
+            notes.append(f"CBIS-DDSM {kind}: only the {tables[0].name} is there")
+        for table, split in splits.items():
+            rows += [dataclasses.replace(row, split=split) for row in table_rows(root, options, [table])]
+    return _overlap_to_test(rows, notes)
+
+
+def _overlap_to_test(rows: list[Row], notes: list[str]) -> tuple[list[Row], list[str]]:
+    in_test = {row.patient_id for row in rows if row.split == "test"}
+    in_both = {row.patient_id for row in rows if row.split == "train"} & in_test
+    moved = [dataclasses.replace(row, split="test") if row.patient_id in in_both else row for row in rows]
+    if in_both:
+        notes = [*notes, f"CBIS-DDSM: {len(in_both)} patients are in train and test; all their images go to test"]
+    return moved, notes
+
+
+def _as_downloaded(row: Row) -> Row:
+    """The row with the file's present name: newer downloads rename folders and files below the case folder.
+
+    A case folder (`Calc-Test_P_00038_LEFT_CC`) holds one full mammogram, so its only DICOM file is the image.
+    """
+    folder = row.folder or Path()
+    case = row.named.split("/")[0]
+    if not case or case in (".", "..") or (folder / row.named).is_file() or not (folder / case).is_dir():
+        return row
+    files = sorted((folder / case).rglob("*.dcm"))
+    return dataclasses.replace(row, file=files[0]) if len(files) == 1 else row

@@ -1,0 +1,62 @@
+"""A label table and its images (`data.format=table`): the base of most public datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mammo.data.formats.registry import Progress, reader
+from mammo.data.formats.rows import Row, build_manifest
+from mammo.data.formats.tabular import find_tables, map_columns, read_table
+from mammo.data.manifest import Manifest
+from mammo.data.options import DataOptions
+from mammo.errors import DataError
+
+
+@reader("table")
+def read_table_format(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
+    """The manifest of one or more label tables, their columns named by `options.table`.
+
+    Image paths are relative to the folder of their table. Raises `DataError` for a missing table or column.
+    """
+    return build_manifest(table_rows(root, options), root, options)
+
+
+def table_rows(root: Path, options: DataOptions, files: list[Path] | None = None) -> list[Row]:
+    """The rows of the label tables `files` (default: those that the options say), columns mapped.
+
+    A table outside of `root` (`data.csv`) names images relative to `root`.
+    """
+    if files is None:
+        files = [find_csv(root, options.csv)] if options.csv else find_tables(root, options.table.files)
+    rows = []
+    for file in files:
+        folder = file.parent if file.is_relative_to(root) else root
+        table = map_columns(read_table(file), options.table.columns, file.name)
+        rows += [
+            _row(file, folder, int(n), cells) for n, cells in zip(table.index, table.to_dict("records"), strict=True)
+        ]
+    return rows
+
+
+def find_csv(root: Path, csv: str) -> Path:
+    """The label table that `data.csv` names: below `root`, else as the shell would find it. Raises `DataError`."""
+    for candidate in (root / csv, Path(csv)):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"data.csv={csv} is no file", expected="a label table", to_do="give its path, or data.csv=null")
+
+
+def _row(file: Path, folder: Path, number: int, cells: Mapping[Hashable, Any]) -> Row:
+    return Row(
+        where=f"{file.name} row {number}",
+        label=cells["label"],
+        named=cells["path"],
+        folder=folder,
+        patient_id=cells["patient_id"],
+        exam_id=cells["exam_id"],
+        laterality=cells["laterality"],
+        view=cells["view"],
+        split=cells["split"],
+    )

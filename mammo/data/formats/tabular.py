@@ -1,0 +1,158 @@
+"""Reading label tables: CSV or TSV with any delimiter and encoding that spreadsheets produce.
+
+Everything stays a string (`000123` is an id, not a number; `NA` is a text, not a missing value), and rows
+keep the number they have in a spreadsheet, for messages.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mammo.errors import DataError, nearest
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+DELIMITERS = ",;\t|"
+
+# The usual spellings of what a manifest needs, for tables whose columns nobody has named.
+USUAL_COLUMNS: dict[str, tuple[str, ...]] = {
+    "path": ("path", "image_path", "file_path", "filepath", "image", "file", "filename", "file_name", "image_file"),
+    "label": ("label", "density", "breast_density", "breast density", "class", "classification", "category"),
+    "patient_id": ("patient_id", "patientid", "patient", "subject_id", "subject", "client_id"),
+    "exam_id": ("exam_id", "exam", "study_id", "study", "accessionnumber", "accession_number", "accession"),
+    "laterality": ("laterality", "side", "breast"),
+    "view": ("view", "view_position", "viewposition", "projection"),
+    "split": ("split", "subset"),
+}
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8 (with or without byte order mark), else as Latin-1."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A label table as strings; the index holds row numbers as a spreadsheet shows them (header = 1).
+
+    The delimiter is the one that splits the header into the most columns. Blank rows are dropped, blanks around
+    cells too. Raises `DataError` when there is no row, a column name repeats, or a row is longer than the header.
+    """
+    text = read_text(path).replace("\0", "")
+    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(DELIMITERS, key=lambda character: len(next(csv.reader([first_line], delimiter=character), [])))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
+    except csv.Error as error:
+        raise DataError(f"{path.name} cannot be read as a table: {error}") from error
+    numbered = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=1) if any(row)]
+    if len(numbered) < 2:
+        raise DataError(f"{path.name} is empty: it has no row below the header", to_do="check data.root and the file")
+    header = [name or f"column {index}" for index, name in enumerate(numbered[0][1], start=1)]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path.name} has several columns named {', '.join(repeated)}", to_do="rename them")
+    long = [str(number) for number, row in numbered[1:] if any(row[len(header) :])]
+    if long:
+        raise DataError(
+            f"{path.name}: {len(long)} rows have more cells than the header, the first at row {', '.join(long[:5])}",
+            expected=f"{len(header)} cells separated by {delimiter!r}",
+            to_do="put cells that hold the delimiter in quotes",
+        )
+    cells = [(row + [""] * len(header))[: len(header)] for _, row in numbered[1:]]
+    return pd.DataFrame(cells, columns=header, index=[number for number, _ in numbered[1:]], dtype=str)
+
+
+def find_tables(root: Path, patterns: Iterable[str]) -> list[Path]:
+    """The label tables below `root` that names or glob patterns say; without any, the only one in the folder.
+
+    Raises `DataError` when a name or pattern has no file, or when there are none or several to choose from.
+    """
+    patterns = list(patterns)
+    here = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+    names = ", ".join(path.name for path in here) or "no table"
+    if not patterns:
+        if len(here) == 1:
+            return here
+        raise DataError(
+            f"data.root holds {names}", expected="one .csv or .tsv file", to_do="name it: data.table.files=[NAME.csv]"
+        )
+    found: list[Path] = []
+    for pattern in patterns:
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+            raise DataError(f"data.table.files: {pattern} is not below data.root", to_do="give a path relative to it")
+        matches = [path for path in sorted(root.glob(pattern)) if path.is_file()]
+        if not matches:
+            raise DataError(f"label table {pattern} is not in data.root; there: {names}", to_do="check data.root")
+        found += [path for path in matches if path not in found]
+    return found
+
+
+def find_column(table: pd.DataFrame, spellings: Iterable[str]) -> str | None:
+    """The table's own name of the first spelling it has, exactly or in another case; None without."""
+    by_case = {str(name).casefold(): str(name) for name in reversed(list(table.columns))}
+    for spelling in spellings:
+        if spelling in table.columns:
+            return spelling
+        if spelling.strip().casefold() in by_case:
+            return by_case[spelling.strip().casefold()]
+    return None
+
+
+def require_column(table: pd.DataFrame, spellings: Iterable[str], source: str) -> str:
+    """Like `find_column`, but a missing column is a `DataError` that lists what the table has."""
+    spellings = list(spellings)
+    column = find_column(table, spellings)
+    if column is None:
+        columns = [str(name) for name in table.columns]
+        raise DataError(
+            f"{source} has no column {' or '.join(spellings)}; it has {', '.join(columns)}",
+            to_do=f"{nearest(spellings[0], columns)} (data.table.columns maps names)",
+        )
+    return column
+
+
+def map_columns(table: pd.DataFrame, columns: Mapping[str, Any], source: str) -> pd.DataFrame:
+    """The table with the columns of `USUAL_COLUMNS`, found as `columns` says, else under a usual spelling.
+
+    A value of `columns` is a column, a list of spellings, a pattern such as `{study_id}/{image_id}.dicom`, or
+    null for a column that is not wanted. A pattern with an empty part gives an empty cell. What the table does
+    not have is empty, but `path`, `label` and named columns are required. Raises `DataError`.
+    """
+    unknown = [name for name in columns if name not in USUAL_COLUMNS]
+    if unknown:
+        raise DataError(f"data.table.columns.{unknown[0]} is unknown", to_do=nearest(unknown[0], USUAL_COLUMNS))
+    mapped = {}
+    for name, usual in USUAL_COLUMNS.items():
+        is_named = name in columns
+        wanted = columns.get(name, list(usual))
+        spellings = [wanted] if isinstance(wanted, str) else [str(spelling) for spelling in wanted or []]
+        patterns = [spelling for spelling in spellings if "{" in spelling]
+        if patterns:
+            mapped[name] = _fill_pattern(table, patterns[0], source)
+        elif spellings and (is_named or name in ("path", "label")):
+            mapped[name] = table[require_column(table, spellings, source)]
+        else:
+            column = find_column(table, spellings)
+            mapped[name] = table[column] if column else pd.Series("", index=table.index, dtype=str)
+    return pd.DataFrame(mapped, index=table.index)
+
+
+def _fill_pattern(table: pd.DataFrame, pattern: str, source: str) -> pd.Series:
+    parts = re.split(r"\{([^{}]+)\}", pattern)
+    fields = [require_column(table, [field], source) for field in parts[1::2]]
+    filled = []
+    for row in table[fields].itertuples(index=False, name=None):
+        values = iter(row)
+        text = "".join(part if index % 2 == 0 else next(values) for index, part in enumerate(parts))
+        filled.append(text if all(row) else "")
+    return pd.Series(filled, index=table.index, dtype=str)

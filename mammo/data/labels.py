@@ -1,0 +1,157 @@
+"""From the spellings of a label column to class names, and from a dataset's labels to a task.
+
+The conventions of density labels contradict each other (A-D, 1-4, 0-3), and guessing between them merges
+or shifts classes without a trace. So a column has one convention, 0-3 is never guessed, and a column that
+mixes letters and digits stops the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mammo.data.manifest import LeftOut, Manifest
+from mammo.errors import DataError
+
+DENSITY = ("A", "B", "C", "D")
+DENSITY_PAIRS = ("AB", "CD")
+NO_LABEL = "no label"
+
+_LONGEST_SHOWN_CHARACTERS = 3  # a longer value may be anything, a patient's name in a shifted row included
+_MOST_ROWS_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsedLabels:
+    """A label column after reading: one entry of `names` and `problems` a row.
+
+    `names` holds the class name, or an empty string where there is no label or the label is bad;
+    `problems` says why it is bad, else it is empty. `class_names` is the label set in order.
+    """
+
+    names: list[str]
+    problems: list[str]
+    class_names: tuple[str, ...]
+
+
+def parse_labels(
+    values: Sequence[str],
+    where: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> ParsedLabels:
+    """Class names of a whole label column; blanks around a label and its case do not matter.
+
+    `where` names the rows for messages. A `label_map` is the whole truth about the column: what it does not
+    name is a bad label, and what it maps to an empty string is no label. Without a map, labels are A-D or 1-4
+    where `classes` is None or within A-D, else the names in `classes`. A column without a single density label
+    and without `classes` is taken as it is: its label set is what it holds, sorted.
+
+    Raises `DataError` when a column mixes letters A-D with digits.
+    """
+    texts = [value.strip() for value in values]
+    rows = list(where) or [f"row {number}" for number in range(1, len(texts) + 1)]
+    known, class_names, expected = _vocabulary(texts, classes, label_map or {})
+    if set(class_names) <= set(DENSITY):
+        _refuse_mixture(texts, rows, known if label_map else {})
+    names, problems = [], []
+    for text in texts:
+        name = known.get(text.casefold(), "") if text else ""
+        is_known = not text or (text.casefold() in known and name in ("", *class_names))
+        names.append(name if is_known else "")
+        problems.append("" if is_known else _out_of_range(text, expected))
+    return ParsedLabels(names, problems, class_names)
+
+
+def _vocabulary(
+    texts: Sequence[str], classes: Sequence[str] | None, label_map: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...], str]:
+    """What a column may hold: spelling (case-folded) -> class name, the label set, and the spellings for messages."""
+    if label_map:
+        known = {key.strip().casefold(): name.strip() for key, name in label_map.items()}
+        used = dict.fromkeys(name for name in known.values() if name)
+        return known, tuple(classes or used), ", ".join(key.strip() for key in label_map)
+    letters = {name.casefold(): name for name in DENSITY}
+    digits = {str(number): name for number, name in enumerate(DENSITY, start=1)}
+    density = letters | digits
+    if classes is not None and not set(classes) <= set(DENSITY):
+        return {name.casefold(): name for name in classes}, tuple(classes), ", ".join(classes)
+    if classes is None and any(texts) and not any(text.casefold() in density for text in texts):
+        own = {text.casefold(): text for text in sorted(texts, reverse=True) if text}  # Benign and benign are one class
+        return own, tuple(sorted(own.values())), ""
+    class_names = tuple(classes or DENSITY)
+    return density, class_names, ", ".join(class_names) + (" (or 1-4)" if class_names == DENSITY else "")
+
+
+def _out_of_range(text: str, expected: str) -> str:
+    shown = f"label {text!r}" if len(text) <= _LONGEST_SHOWN_CHARACTERS else "the label"
+    return f"{shown} is none of {expected}"
+
+
+def _refuse_mixture(texts: Sequence[str], rows: Sequence[str], known: Mapping[str, str]) -> None:
+    """Stop when both letters A-D and digits stand in one column and no map names them all."""
+    letters = [index for index, text in enumerate(texts) if text.upper() in DENSITY]
+    digits = [index for index, text in enumerate(texts) if text in ("0", "1", "2", "3", "4")]
+    if not letters or not digits or all(texts[index].casefold() in known for index in letters + digits):
+        return
+    fewer, is_letters = (letters, True) if len(letters) <= len(digits) else (digits, False)
+    shown = "; ".join(f"{rows[index]}: {texts[index]!r}" for index in fewer[:_MOST_ROWS_SHOWN])
+    more = f"; and {len(fewer) - _MOST_ROWS_SHOWN} more" if len(fewer) > _MOST_ROWS_SHOWN else ""
+    raise DataError(
+        f"the label column mixes letters and digits: {len(letters)} letters A-D, {len(digits)} digits; "
+        f"the {'letters' if is_letters else 'digits'} are at {shown}{more}",
+        expected="one convention a column: A-D, or 1-4",
+        to_do="correct these rows, or say in data.table.label_map what every spelling means",
+    )
+
+
+def apply_task(manifest: Manifest, task: str) -> Manifest:
+    """The manifest with the labels of a task; images without a label are left out here (stage 'excluded').
+
+    `density4` keeps A-D, `density2` makes AB and CD of them, `labels` keeps the dataset's own label set.
+    Raises `DataError` when the dataset's label set is not within A-D and the task needs it, when the task is
+    unknown, or when no image has a label.
+    """
+    if task not in ("density4", "density2", "labels"):
+        raise DataError(f"data.task={task} is no task", expected="density4, density2 or labels")
+    if task != "labels" and not set(manifest.class_names) <= set(DENSITY):
+        raise DataError(
+            f"wrong task: the labels of {manifest.name} are {', '.join(manifest.class_names)}",
+            expected=f"labels within A, B, C, D for data.task={task}",
+            to_do="set data.task=labels to learn the dataset's own label set, or map it with data.table.label_map",
+        )
+    is_labelled = manifest.table["label"] != ""
+    unlabelled = [LeftOut(str(image), "excluded", NO_LABEL) for image in manifest.table["image_id"][~is_labelled]]
+    table = manifest.table[is_labelled].reset_index(drop=True)
+    if table.empty:
+        raise DataError(f"no image of {manifest.name} has a label", to_do="check the label table and its column map")
+    class_names = manifest.class_names
+    if task == "density4":
+        class_names = DENSITY
+    elif task == "density2":
+        class_names = DENSITY_PAIRS
+        pair_of = {letter: pair for pair in DENSITY_PAIRS for letter in pair}
+        table["label"] = table["label"].map(pair_of)
+    return manifest.replace(table=table, class_names=class_names, left_out=[*manifest.left_out, *unlabelled])
+
+
+def limit_patients(manifest: Manifest, limit: int | None) -> Manifest:
+    """The manifest with at most `limit` patients: sorted by id, taken in turn from each class; None keeps all.
+
+    A patient's class is the most frequent label of her images, the denser one where two are equally frequent.
+    """
+    if limit is None:
+        return manifest
+    order = {name: index for index, name in enumerate(manifest.class_names)}
+    queues: dict[str, list[str]] = {name: [] for name in (*manifest.class_names, "")}
+    for patient, images in manifest.table.groupby("patient_id", sort=True):
+        counts = Counter(label for label in images["label"] if label)
+        label = max(counts, key=lambda name: (counts[name], order[name])) if counts else ""
+        queues[label].append(str(patient))
+    longest = max(len(queue) for queue in queues.values())
+    in_turn = [queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)]
+    chosen = set(in_turn[:limit])
+    table = manifest.table[manifest.table["patient_id"].isin(chosen)].reset_index(drop=True)
+    note = f"data.limit={limit}: {len(chosen)} of {len(in_turn)} patients are used"
+    return manifest.replace(table=table, notes=[*manifest.notes, note])

@@ -1,0 +1,74 @@
+"""The checked table that every dataset format is turned into: one row an image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.errors import DataError
+
+COLUMNS = ("image_id", "path", "patient_id", "exam_id", "laterality", "view", "label", "split")
+SPLITS = ("", "train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """An image or a row of a label table that is not used, and why.
+
+    `stage` says where it was found: `label`, `file`, `header`, `pixels` (these are defects and count
+    against `data.max_bad_fraction`) or `excluded` (left out on purpose: class 5, no label, another
+    view, an implant). `reason` holds no patient data.
+    """
+
+    image_id: str
+    stage: str
+    reason: str
+
+    @property
+    def is_defect(self) -> bool:
+        """Whether it counts against `data.max_bad_fraction`."""
+        return self.stage != "excluded"
+
+
+@dataclasses.dataclass
+class Manifest:
+    """One row per image with the columns of `COLUMNS` (all strings, empty when unknown).
+
+    `class_names` is the label set in order; `group_by` says what `patient_id` holds (`patient`,
+    `exam` or `image`); `notes` are remarks for the log and for `summary.json`.
+    """
+
+    name: str
+    root: Path
+    table: pd.DataFrame
+    class_names: tuple[str, ...]
+    group_by: str = "patient"
+    left_out: list[LeftOut] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def replace(self, **changes: object) -> Manifest:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def make_table(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
+    """A table with exactly `COLUMNS` as strings, sorted by image id, checked.
+
+    Missing keys become empty strings. Raises `DataError` when an image id is empty or repeated, a
+    patient id is empty, or a split is not one of `SPLITS`.
+    """
+    complete = [{column: str(row.get(column, "") or "") for column in COLUMNS} for row in rows]
+    table = pd.DataFrame(complete, columns=list(COLUMNS), dtype=str)
+    table = table.sort_values("image_id", kind="stable").reset_index(drop=True)
+    repeated = table["image_id"][table["image_id"].duplicated()]
+    if (table["image_id"] == "").any() or len(repeated):
+        raise DataError(f"{len(repeated)} image ids are repeated or empty in the manifest")
+    if (table["patient_id"] == "").any():
+        raise DataError("some images have no patient id", to_do="set data.group_by=exam or data.group_by=image")
+    strange = sorted(set(table["split"]) - set(SPLITS))
+    if strange:
+        raise DataError(f"unknown split names {strange}", expected="train, val, test or empty")
+    return table

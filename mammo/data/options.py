@@ -1,0 +1,73 @@
+"""Options of the data room. No heavy imports: these are read by `--help` and by the config check."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from mammo.options import option, section
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """How a label table is read (`data.format=table` and the formats built on it)."""
+
+    files: list[str] = option([], "label tables below data.root, as names or glob patterns")
+    columns: dict[str, Any] = option(
+        {}, "manifest column -> table column, a list of spellings, or a pattern such as '{study_id}/{image_id}.dicom'"
+    )
+    label_map: dict[str, str] = option({}, "label in the table -> class name; empty accepts A-D and 1-4")
+    split_map: dict[str, str] = option({}, "split in the table -> train, val or test")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomOptions:
+    """The synthetic screening exams that are generated when there is no data (`data=phantom`)."""
+
+    num_patients: int = option(60, "women, four views each", at_least=8, at_most=20000)
+    seed: int = option(0, "seed of the generator", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Which images, how they are prepared, how they are split and batched."""
+
+    name: str = option("data", "name of the dataset in run names and summaries")
+    format: str = option("auto", "reader of the dataset: auto, archive, mamografias, patches, table, folders, ...")
+    root: str | None = option(None, "folder of the dataset", in_run_id=False)
+    csv: str | None = option(None, "label table of an archive, when it is not below data.root", in_run_id=False)
+    kind: Literal["mass", "calc", "both"] | None = option(None, "CBIS-DDSM only: which of the two studies")
+    classes: list[str] | None = option(None, "label set in order; null: A, B, C, D or what the labels hold")
+    task: Literal["density4", "density2", "labels"] = option(
+        "density4", "density4: A,B,C,D; density2: {A,B} against {C,D}; labels: the dataset's own label set"
+    )
+    table: TableOptions = section(TableOptions)
+    phantom: PhantomOptions = section(PhantomOptions)
+    group_by: Literal["patient", "exam", "image"] = option(
+        "patient", "what never spans two splits; image only where there is neither patient nor exam"
+    )
+    views: list[str] | None = option(["CC", "MLO"], "views to keep; images without a known view are kept; null: all")
+    implants: Literal["include", "exclude"] = option("include", "images with a breast implant")
+    accept: list[Literal["for_processing", "other_modality", "colour", "multiframe"]] = option(
+        [], "kinds of DICOM image that are refused unless named here"
+    )
+    max_bad_fraction: float = option(0.05, "stop when more than this fraction is defective", at_least=0, at_most=1)
+    limit: int | None = option(None, "use only N patients (a quick look), in sorted order round-robin by class", at_least=2)
+    pseudonymize: bool = option(True, "write keyed hashes instead of patient, exam and image ids", in_run_id=False)
+
+    image_size: int | None = option(
+        None, "side of the square in pixels; null: 512, or what a fixed-size transformer takes", at_least=32, at_most=4096
+    )
+    crop: bool = option(True, "crop to the breast")
+    orient: bool = option(True, "turn every breast to the left")
+    mean: float | None = option(None, "grey mean in 0..1 to normalise with; null: that of the weights", at_least=0, at_most=1)
+    std: float | None = option(None, "grey standard deviation; null: that of the weights", above=0, at_most=1)
+
+    split_seed: int = option(42, "seed of the split, independent of the training seed", at_least=0)
+    val_fraction: float = option(0.2, "fraction of patients in the validation set", above=0, below=1)
+    test_fraction: float = option(0.0, "fraction of patients set aside before everything else", at_least=0, below=1)
+
+    batch_size: int = option(16, "images a batch", at_least=2, at_most=4096)
+    num_workers: int | None = option(
+        None, "parallel workers that decode files and prepare batches; null: by the machine", at_least=0, in_run_id=False
+    )

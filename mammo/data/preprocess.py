@@ -1,0 +1,180 @@
+"""From a grey image of any size to the square that a network sees: breast only, chest wall at the left.
+
+Why before training and not inside a network's transform: films carry labels, tape and white borders, films
+and detectors leave two thirds of an image black, and a left and a right breast are mirror images. None of
+that says anything about density. The breast is looked for on a small copy of the image, so that the cost is
+that of the final resize. Everything here is a pure function of the pixels and of the laterality.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+# Part of the key of stored pixels: raise it with every change that can alter a pixel.
+PREPROCESS_VERSION = 1
+
+_SEARCH_SIDE_PX = 256  # long side of the copy in which the breast is looked for
+_OPENING_RADIUS_PX = 3  # in the small copy: what is thinner than about 2.5% of the long side is no breast
+_MARGIN_FRACTION = 0.02  # of the long side, kept around the breast: the skin line is darker than the threshold
+_MIN_AREA_FRACTION = 0.01  # a smaller bright spot is no breast; then the whole image is kept
+_CLEAR_SIDE = 0.12  # a stronger asymmetry than this names the chest wall whatever the header says
+
+
+def _small_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """Block means of the image and the side of a block in pixels; incomplete blocks at the end use what is there."""
+    factor = max(1, -(-max(image.shape) // _SEARCH_SIDE_PX))
+    if factor == 1:
+        return image.astype(np.float32), 1
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+    return np.asarray(picture.reduce(factor), dtype=np.float32), factor
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that maximises the variance between two classes (Otsu 1979), from 256 bins."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1 + int(np.nanargmax(between[:-1]))])
+
+
+def _disc(radius_px: int) -> np.ndarray:
+    rows, columns = np.ogrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
+    return rows**2 + columns**2 <= radius_px**2
+
+
+def _small_mask(small: np.ndarray) -> np.ndarray:
+    """The breast in the small copy, without margin; all True when nothing in it looks like one."""
+    everything = np.ones(small.shape, dtype=bool)
+    low, high = float(small.min()), float(small.max())
+    if not high > low:
+        return everything
+    # The square root lifts fatty tissue towards the glandular: otherwise a dense breast loses its edge.
+    level = np.sqrt((small - low) / (high - low))
+    bright = level > 0.75 * _otsu(level)
+    # Opening cuts the breast off from tape, labels and thin borders. The image border does not erode it.
+    distance = ndimage.distance_transform_edt(np.pad(bright, _OPENING_RADIUS_PX, mode="edge"))
+    inner = slice(_OPENING_RADIUS_PX, -_OPENING_RADIUS_PX)
+    core = distance[inner, inner] > _OPENING_RADIUS_PX
+    labels, count = ndimage.label(core)
+    if count == 0:
+        return everything
+    # Not the largest area but the thickest part: a white border is long, a breast is round.
+    depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1]
+    index = np.arange(1, count + 1)
+    score = ndimage.sum_labels(core, labels, index) * ndimage.maximum(depth, labels, index) ** 2
+    chosen = ndimage.binary_dilation(labels == 1 + int(np.argmax(score)), _disc(_OPENING_RADIUS_PX)) & bright
+    breast = ndimage.binary_fill_holes(chosen)
+    return breast if breast.mean() >= _MIN_AREA_FRACTION else everything
+
+
+def _breast_mask(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """The breast with its margin in a small copy of the image, and the side of a small pixel in pixels."""
+    small, factor = _small_copy(image)
+    breast = _small_mask(small)
+    margin_px = max(1, round(_MARGIN_FRACTION * max(small.shape)))
+    return breast if breast.all() else ndimage.binary_dilation(breast, _disc(margin_px)), factor
+
+
+def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
+    """The box (top, bottom, left, right) of the breast in pixels, bottom and right exclusive.
+
+    The breast is the thickest bright region of a float image [rows, columns] of any scale; a margin of 2%
+    of the long side is around it. The box is the whole image when nothing in it looks like a breast.
+    """
+    mask, factor = _breast_mask(image)
+    return _box_of(mask, factor, image.shape)
+
+
+def _box_of(mask: np.ndarray, factor: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        int(rows[0]) * factor,
+        min((int(rows[-1]) + 1) * factor, shape[0]),
+        int(columns[0]) * factor,
+        min((int(columns[-1]) + 1) * factor, shape[1]),
+    )
+
+
+def breast_percentiles(image: np.ndarray, low_percent: float = 0.5, high_percent: float = 99.5) -> tuple[float, float]:
+    """Two percentiles of the values inside the breast (without its margin) of a float image [rows, columns].
+
+    Large images are sampled on a grid: about a million pixels are plenty for half a percent.
+    """
+    small, factor = _small_copy(image)
+    step = max(1, factor // 4)
+    sample = image[::step, ::step]
+    rows, columns = (np.arange(length) * step // factor for length in sample.shape)
+    inside = _small_mask(small)[np.ix_(rows, columns)]
+    low, high = np.percentile(sample[inside], (low_percent, high_percent))
+    return float(low), float(high)
+
+
+def chest_wall_asymmetry(image: np.ndarray) -> float:
+    """On which side of a breast its chest wall is: -1 (left) .. 1 (right), 0 where both sides hold as much.
+
+    It is the difference in area between the right and the left half of the breast's box, over their sum; a
+    half disc has 0.22. Raises nothing; an image without a breast gives 0.
+    """
+    return _asymmetry(_breast_mask(image)[0])
+
+
+def _asymmetry(mask: np.ndarray) -> float:
+    columns = np.flatnonzero(mask.any(axis=0))
+    areas = mask[:, columns[0] : columns[-1] + 1].sum(axis=0)
+    half = len(areas) // 2
+    left, right = int(areas[:half].sum()), int(areas[len(areas) - half :].sum())
+    return (right - left) / max(1, left + right)
+
+
+def _must_flip(mask: np.ndarray, laterality: str) -> bool:
+    """Whether the chest wall is at the right.
+
+    A right breast is hung with its chest wall at the right; but some sets are hung the other way or are
+    mirrored already, so a side that plainly holds more tissue counts more than the header.
+    """
+    asymmetry = _asymmetry(mask)
+    if abs(asymmetry) < _CLEAR_SIDE and laterality in ("L", "R"):
+        return laterality == "R"
+    return asymmetry > 0
+
+
+def prepare(image: np.ndarray, laterality: str, size_px: int, crop: bool, orient: bool) -> np.ndarray:
+    """The square that is stored of an image.
+
+    Arguments:
+        image: float32 [rows, columns] in 0..1.
+        laterality: `L`, `R` or empty.
+        size_px: side of the square.
+        crop: cut out the box of the breast and blacken what is in it beside the breast and its margin.
+        orient: turn the chest wall to the left.
+
+    Returns uint8 [size_px, size_px]; the image keeps its aspect ratio, lies at the left and is centred from
+    top to bottom, the rest is 0. The same input gives the same bytes.
+    """
+    if crop or orient:
+        mask, factor = _breast_mask(image)
+    if crop:
+        top, bottom, left, right = _box_of(mask, factor, image.shape)
+        image = image[top:bottom, left:right]
+        if not mask.all():
+            rows = np.arange(top, bottom) // factor
+            columns = np.arange(left, right) // factor
+            image = image * mask[np.ix_(rows, columns)]
+    if orient and _must_flip(mask, laterality):
+        image = image[:, ::-1]
+    height, width = image.shape
+    scale = size_px / max(height, width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    # Pillow widens the filter when it shrinks: that is the antialiasing.
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+    small = np.asarray(picture.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    square = np.zeros((size_px, size_px), dtype=np.uint8)
+    top = (size_px - new_height) // 2
+    square[top : top + new_height, :new_width] = np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
+    return square

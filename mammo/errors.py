@@ -1,0 +1,86 @@
+"""The exceptions of the project.
+
+A `UserError` is something the person at the keyboard can mend: it ends a command with exit status 2
+and no traceback. A `BadFile` concerns one file only: the file is left out and listed, the run goes on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A problem the user can mend: what was found, what was expected, what to do.
+
+    `found` and the others are one or more full sentences or lines; the two optional ones are left
+    out of the message when empty.
+    """
+
+    def __init__(self, found: str, expected: str = "", to_do: str = "") -> None:
+        self.found, self.expected, self.to_do = found, expected, to_do
+        lines = [found]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if to_do:
+            lines.append(f"  to do:    {to_do}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(UserError):
+    """The composed configuration is not valid."""
+
+
+class DataError(UserError):
+    """The dataset as a whole cannot be used (a missing root, mixed label conventions, ...)."""
+
+
+class RunDirectoryError(UserError):
+    """The run directory holds something that must not be touched or cannot be continued."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights were asked for and cannot be had, or do not fit the network."""
+
+
+class TrainingError(Exception):
+    """Training itself went wrong (a non-finite loss, a collapse that was told to stop the run)."""
+
+
+class BadFile(Exception):
+    """One file cannot be used; it is listed in `quarantine.csv` with this reason.
+
+    The reason must not contain patient data or absolute paths: it is written to disk.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+# More names than this are too many to list.
+LISTED_NAMES = 16
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known names most like `word` for a message: 'did you mean a or b?', else all when they are few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED_NAMES else ""
+    return f"valid: {', '.join(names[:LISTED_NAMES])}{more}"
+
+
+def nearest_key(key: str, siblings: Iterable[str], everywhere: Iterable[str]) -> str:
+    """Near names for a dotted key: among its siblings, and the same or a similar name in another section."""
+    leaf = key.rpartition(".")[2]
+    by_leaf: dict[str, list[str]] = {}
+    for path in everywhere:
+        by_leaf.setdefault(path.rpartition(".")[2], []).append(path)
+    similar = difflib.get_close_matches(leaf, by_leaf, n=2, cutoff=0.75)
+    elsewhere = [path for name in similar for path in by_leaf[name] if path != key]
+    words = nearest(leaf, siblings)
+    if words.startswith("did you mean") or not elsewhere:
+        return words
+    return f"did you mean {' or '.join(elsewhere[:3])}?\n  {words}"

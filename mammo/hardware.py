@@ -1,0 +1,111 @@
+"""What the machine offers: device, number formats, threads, determinism. Resolved once per run, recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import random
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from mammo.errors import ConfigError
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# The first CUDA generation that multiplies in bf16 (Ampere).
+BF16_CUDA_CAPABILITY = (8, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """The resolved device, precision (`bf16`, `fp16` or `fp32`), CPU threads and determinism of a run."""
+
+    device: torch.device
+    amp: str
+    threads: int
+    deterministic: bool
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which a network computes at the run's precision."""
+        if self.amp == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=AUTOCAST_DTYPES[self.amp])
+
+    def gradient_scaler(self) -> torch.amp.GradScaler:
+        """A scaler of the loss; it does nothing unless the precision is fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.amp == "fp16")
+
+    @property
+    def device_name(self) -> str:
+        """Model of the GPU or of the processor."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
+def resolve_hardware(device: str, amp: str, threads: int | None, deterministic: bool | None) -> Hardware:
+    """Turn the options into what this machine does; raises ConfigError for what it cannot do."""
+    chosen = torch.device(_resolve_device(device))
+    return Hardware(
+        device=chosen,
+        amp=_resolve_amp(amp, chosen),
+        threads=threads or physical_cores(),
+        # Costs nothing on a CPU; on CUDA it forbids some fast kernels.
+        deterministic=chosen.type == "cpu" if deterministic is None else deterministic,
+    )
+
+
+def _resolve_device(device: str) -> str:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise ConfigError(f"device={device}: not available on this machine", f"auto or one of: {there}")
+    return device
+
+
+def _resolve_amp(amp: str, device: torch.device) -> str:
+    if amp == "auto":
+        if has_fast_bf16(device):
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
+    if amp == "fp16" and device.type != "cuda":
+        raise ConfigError(f"train.amp=fp16 works on CUDA only, the device is {device.type}", "auto, bf16 or off")
+    return {"off": "fp32"}.get(amp, amp)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies in bf16: CUDA from Ampere on, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= BF16_CUDA_CAPABILITY
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may use, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(int(torch.cpu.get_capabilities().get("num_physical_cores") or allowed), allowed))
+
+
+def prepare_process(hardware: Hardware) -> None:
+    """Set threads and determinism of the process."""
+    torch.set_num_threads(hardware.threads)
+    if hardware.deterministic and hardware.device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(hardware.deterministic)
+    torch.backends.cudnn.benchmark = not hardware.deterministic
+
+
+def seed_everything(*parts: int) -> None:
+    """Seed every global generator by a function of all parts, such as (seed, epoch)."""
+    mixed = int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint32)[0])
+    random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002 - libraries may draw from the global generator
+    torch.manual_seed(mixed)

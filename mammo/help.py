@@ -1,0 +1,75 @@
+"""The text of `--help`: groups with their choices, and every option with its default and meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from mammo.config import Config
+from mammo.options import defaults_of, registered
+from mammo.schema import describe, types_of
+
+WIDTH = 80
+
+
+def help_text(program: str, config_folder: Path) -> str:
+    """Help of a command, 80 columns wide."""
+    lines = [
+        f"usage: python -m {program} [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        "",
+        "Composes a configuration, trains, and leaves a run directory in outputs/.",
+        "",
+        "Groups and their choices",
+    ]
+    for group, choices in _choices(config_folder).items():
+        lines += _wrapped(f"  {group:<12}", ", ".join(choices))
+    lines += ["", "Options (key=default: meaning)"]
+    lines += _options(Config, "")
+    lines += [
+        "",
+        "Several values make a sweep:  -m seed=42,43,44",
+        "Show what would run:          --cfg job",
+        "Hydra's own help:             --hydra-help",
+    ]
+    return "\n".join(lines)
+
+
+def _choices(config_folder: Path) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for folder in sorted(path for path in config_folder.iterdir() if path.is_dir()):
+        groups[folder.name] = sorted({file.stem for file in folder.glob("*.yaml")} | set(registered(folder.name)))
+    return groups
+
+
+def _wrapped(first: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=" " * min(len(first), 14), break_on_hyphens=False
+    ) or [first]
+
+
+def _options(options_class: type, path: str, note: str = "") -> list[str]:
+    lines: list[str] = []
+    defaults = defaults_of(options_class)
+    for field in dataclasses.fields(options_class):
+        key, annotation = f"{path}{field.name}", types_of(options_class)[field.name]
+        if "group" in field.metadata:
+            for name, choice in registered(field.metadata["group"]).items():
+                lines += _options(choice, f"{key}.", f" [{field.metadata['group']}={name}]")
+        elif dataclasses.is_dataclass(annotation):
+            lines += _options(annotation, f"{key}.")  # type: ignore[arg-type]
+        else:
+            lines += [f"  {key}={_shown(defaults[field.name])}{note}"]
+            lines += _wrapped(" " * 6, _meaning(annotation, field.metadata))
+    return lines
+
+
+def _meaning(annotation: Any, metadata: Any) -> str:
+    return f"{metadata['doc']} - {describe(annotation, {**metadata, 'doc': ''})}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

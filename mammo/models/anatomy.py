@@ -1,0 +1,150 @@
+"""Where a published architecture is cut: its stages in order, its pooling, the width of its features.
+
+A block, counted from the head by `strategy.blocks`, is one stage here: a residual stage of a ResNet,
+an entry of `features` of an EfficientNet, a transformer block, a stage of Swin or ConvNeXt (the last
+one with the final norm). To support another family, add a function to `DISSECTORS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mammo.errors import ConfigError
+
+
+@dataclasses.dataclass
+class Parts:
+    """Stages of a backbone in order, the pooling to [N, num_features], and the names of its head."""
+
+    stages: list[nn.Module]
+    pool: nn.Module
+    num_features: int
+
+
+class TokenPool(nn.Module):
+    """Pool the tokens [N, T, F] of a transformer as timm's `global_pool` option says, then normalise."""
+
+    def __init__(self, kind: str, num_prefix_tokens: int, norm: nn.Module) -> None:
+        super().__init__()
+        if kind not in ("token", "avg"):
+            raise ConfigError(f"the transformer pools by {kind!r}", "token or avg", "choose another model.name")
+        self.kind, self.num_prefix_tokens, self.norm = kind, num_prefix_tokens, norm
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features [N, F]."""
+        pooled = tokens[:, 0] if self.kind == "token" else tokens[:, self.num_prefix_tokens :].mean(dim=1)
+        return self.norm(pooled)
+
+
+class TokenEmbedding(nn.Module):
+    """The part of a timm vision transformer before its first block.
+
+    The transformer itself is kept with its blocks and final norm taken out, so that its own code
+    adds class tokens and positions.
+    """
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        for name in ("norm", "fc_norm", "head"):
+            setattr(transformer, name, nn.Identity())
+        transformer.blocks = nn.Sequential()
+        self.transformer = transformer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens [N, T, F] of images [N, 3, H, W]."""
+        return self.transformer.forward_features(images)
+
+
+class WholeBackbone(nn.Module):
+    """A timm network of unknown anatomy as one stage: images to the map before its pooling."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [N, F]; pooling is the network's own."""
+        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+
+def _resnet(model: nn.Module) -> Parts:
+    """Torchvision's and timm's ResNets: stem, layer1..layer4."""
+    activation = model.act1 if hasattr(model, "act1") else model.relu
+    stem = nn.Sequential(model.conv1, model.bn1, activation, model.maxpool)
+    stages = [stem, model.layer1, model.layer2, model.layer3, model.layer4]
+    return Parts(stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), model.fc.in_features)
+
+
+def _torchvision_efficientnet(model: nn.Module) -> Parts:
+    """Torchvision's EfficientNets: the entries of `features`."""
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return Parts(list(model.features), pool, model.classifier[-1].in_features)
+
+
+def _timm_efficientnet(model: nn.Module) -> Parts:
+    """timm's EfficientNets: stem, the entries of `blocks`, conv_head with its norm."""
+    stem = nn.Sequential(model.conv_stem, model.bn1)
+    top = nn.Sequential(model.conv_head, model.bn2)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return Parts([stem, *model.blocks, top], pool, model.classifier.in_features)
+
+
+def _vision_transformer(model: nn.Module) -> Parts:
+    """timm's ViT and DeiT: embedding, the transformer blocks, the last one with the final norm."""
+    width = model.embed_dim
+    *blocks, last = list(model.blocks)
+    last_with_norm = nn.Sequential(last, model.norm)
+    pool = TokenPool(model.global_pool, model.num_prefix_tokens, model.fc_norm)
+    return Parts([TokenEmbedding(model), *blocks, last_with_norm], pool, width)
+
+
+def _swin(model: nn.Module) -> Parts:
+    """timm's Swin transformers: patches, four stages, the last one with the final norm."""
+    *layers, last = list(model.layers)
+    stages = [model.patch_embed, *layers, nn.Sequential(last, model.norm)]
+    return Parts(stages, model.head.global_pool, model.num_features)
+
+
+def _convnext(model: nn.Module) -> Parts:
+    """timm's ConvNeXts: stem and four stages; the final norm comes after pooling and learns with the last stage."""
+    *layers, last = list(model.stages)
+    head = model.head
+    pool = nn.Sequential(head.global_pool, head.norm, head.flatten, head.pre_logits)
+    return Parts([model.stem, *layers, nn.Sequential(last, model.norm_pre)], pool, model.num_features)
+
+
+# By the name of the class of the published network: (origin, class) -> function.
+DISSECTORS: dict[tuple[str, str], Callable[[nn.Module], Parts]] = {
+    ("torchvision", "ResNet"): _resnet,
+    ("torchvision", "EfficientNet"): _torchvision_efficientnet,
+    ("timm", "ResNet"): _resnet,
+    ("timm", "EfficientNet"): _timm_efficientnet,
+    ("timm", "VisionTransformer"): _vision_transformer,
+    ("timm", "SwinTransformer"): _swin,
+    ("timm", "ConvNeXt"): _convnext,
+}
+
+
+def dissect(model: nn.Module, origin: str, needs_blocks: bool) -> Parts:
+    """The parts of a network of `origin` (`torchvision` or `timm`).
+
+    A timm network of a family that is not known here becomes one single stage; it cannot be cut
+    into blocks, so `needs_blocks` (frozen_last_block) raises ConfigError for it.
+    """
+    kind = type(model).__name__
+    dissector = DISSECTORS.get((origin, kind))
+    if dissector is not None:
+        return dissector(model)
+    if needs_blocks:
+        known = sorted({name for _, name in DISSECTORS})
+        raise ConfigError(
+            f"the blocks of a {kind} are not known, so its last block cannot be told from the rest",
+            f"a network of one of the families {', '.join(known)}",
+            "choose strategy=head_only, linear_probe or full_finetune, or another model.name",
+        )
+    model.reset_classifier(0)  # type: ignore[operator]
+    width = getattr(model, "head_hidden_size", None) or model.num_features
+    return Parts([WholeBackbone(model)], nn.Identity(), int(width))  # type: ignore[arg-type]

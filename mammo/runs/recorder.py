@@ -1,0 +1,162 @@
+"""What happens after each epoch: metrics, the best epoch, checkpoints, history, log line.
+
+The recorder is all that a resumed run has to restore besides network and optimizer, and it restores it
+from the last checkpoint alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mammo.checkpoint import SCHEMA_VERSION, random_state, save_checkpoint
+from mammo.engine import EpochResult, Predictions, Trainer
+from mammo.metrics import Metrics, compute_metrics
+from mammo.runs.directory import RunDirectory
+from mammo.selection import COLLAPSE_REMEDIES, Criterion, EarlyStopping, Scores, detect_collapse
+
+log = logging.getLogger(__name__)
+
+# Metrics of the validation that the history repeats, in its order, with `val_` before them.
+HISTORY_METRICS = (
+    "loss", "acc", "bal_acc", "bal_acc_adj", "kappa", "kappa_quadratic", "macro_f1", "auc_ovr", "auc_ovo",
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Recorder:
+    """Keeps the history of a run and writes it down after every epoch.
+
+    `patient_ids` are those of the validation images in order; `constants` are the entries of a
+    checkpoint that do not change (config, classes, preprocessing, fingerprints, ...).
+    """
+
+    directory: RunDirectory
+    criterion: Criterion
+    early_stopping: EarlyStopping
+    class_names: Sequence[str]
+    patient_ids: Sequence[str]
+    epochs: int
+    keep_every_epochs: int
+    constants: Mapping[str, Any]
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    best: Scores | None = None
+    collapse_reason: str | None = None
+    global_step: int = 0
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Continue after the epoch of a checkpoint."""
+        self.history = [dict(record) for record in checkpoint["history"]]
+        self.best = Scores(**checkpoint["best_metrics"])
+        self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
+        self.global_step = checkpoint["global_step"]
+        self._write_history()
+
+    @property
+    def best_epoch(self) -> int:
+        """Number of the best epoch, 1-based; 0 before the first."""
+        return max((record["epoch"] for record in self.history if record["is_best"]), default=0)
+
+    @property
+    def validation_losses(self) -> list[float]:
+        """Validation loss of every epoch so far."""
+        return [record["val_loss"] for record in self.history]
+
+    @property
+    def should_stop_early(self) -> bool:
+        """Whether early stopping ends the run now."""
+        return self.early_stopping.should_stop([record["is_best"] for record in self.history])
+
+    def metrics_of(self, predictions: Predictions) -> Metrics:
+        """Metrics of a pass over the validation images (the first of them, when debugging cut it short)."""
+        patients = self.patient_ids[: len(predictions.targets)]
+        return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
+
+    def record(self, result: EpochResult, trainer: Trainer, steps: int) -> None:
+        """Take in the result of an epoch, save the checkpoint, write the history, log the line."""
+        metrics = self.metrics_of(result.validation)
+        is_best = self.criterion.is_better(metrics.scores, self.best)
+        if is_best:
+            self.best = metrics.scores
+        self.global_step += steps
+        self.history.append(history_record(result, metrics, is_best))
+        self.collapse_reason = detect_collapse(metrics)
+        self._save(result, trainer, is_best)
+        self._write_history()
+        log.info(epoch_line(self.history[-1], self.epochs))
+        if result.skipped_steps:
+            log.info("%d steps were skipped because fp16 overflowed", result.skipped_steps)
+        if self.collapse_reason is not None:
+            log.warning("%s", self.collapse_reason)
+            log.warning("%s", COLLAPSE_REMEDIES)
+
+    def _save(self, result: EpochResult, trainer: Trainer, is_best: bool) -> None:
+        epoch = result.epoch + 1
+        also_as = [self.directory.best_checkpoint] if is_best else []
+        if self.keep_every_epochs and epoch % self.keep_every_epochs == 0:
+            also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{epoch}.pth"))
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "model_state_dict": trainer.network.state_dict(),
+            "optimizer_state_dict": trainer.optimizer.state_dict(),
+            # Schedules are functions of the epoch and of the losses in the history.
+            "scheduler_state_dict": {"name": trainer.schedule.name},
+            "scaler_state_dict": trainer.scaler.state_dict(),
+            "ema_state_dict": None,
+            "epoch": epoch,
+            "global_step": self.global_step,
+            "best_metrics": dataclasses.asdict(self.best) if self.best is not None else None,
+            "monitor_state": {"best_epoch": self.best_epoch, "collapse_reason": self.collapse_reason},
+            "early_stopping_state": {
+                "epochs_since_best": self.early_stopping.epochs_since_best([r["is_best"] for r in self.history])
+            },
+            "rng": random_state(),
+            "history": self.history,
+            **self.constants,
+        }
+        save_checkpoint(self.directory.last_checkpoint, content, also_as)
+
+    def _write_history(self) -> None:
+        self.directory.write_json("train_history.json", self.history)
+        columns = [key for key in self.history[0] if key != "lr_groups"]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        self.directory.write_text("train_history.csv", stream.getvalue())
+
+
+def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict[str, Any]:
+    """One entry of `train_history.json`."""
+    values = metrics.to_dict()
+    return {
+        "epoch": result.epoch + 1,
+        "train_loss": result.train_loss,
+        "train_acc": result.train_acc,
+        **{f"val_{name}": values[name] for name in HISTORY_METRICS},
+        "val_pred_counts": values["pred_counts"],
+        "lr": result.learning_rates["head"],
+        "lr_groups": result.learning_rates,
+        "seconds": round(result.train_seconds + result.validation_seconds, 3),
+        "images_per_second": round(result.train_images / result.train_seconds, 2),
+        "is_best": is_best,
+    }
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """The line of the log for one epoch."""
+
+    def number(key: str, digits: int = 3) -> str:
+        return "n/a" if record[key] is None else f"{record[key]:.{digits}f}"
+
+    return (
+        f"Epoch {record['epoch']}/{epochs} | Train Loss: {number('train_loss', 4)} Acc: {number('train_acc', 4)} | "
+        f"Val Loss: {number('val_loss', 4)} Acc: {number('val_acc', 4)} BalAccAdj: {number('val_bal_acc_adj')} "
+        f"Kappa: {number('val_kappa')} QWK: {number('val_kappa_quadratic')} MacroF1: {number('val_macro_f1')} "
+        f"AUC: {number('val_auc_ovr')} PredDist: {record['val_pred_counts']} | "
+        f"lr {record['lr']:.1e} | {record['images_per_second']:.0f} img/s" + (" | best" if record["is_best"] else "")
+    )

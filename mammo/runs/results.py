@@ -1,0 +1,86 @@
+"""The files that a finished run leaves: predictions, metrics, figures, splits, quarantine, summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mammo.data.dataset import Dataset
+from mammo.figures import plot_confusion_matrix, plot_history
+from mammo.metrics import Metrics
+from mammo.runs.directory import RunDirectory
+
+log = logging.getLogger(__name__)
+
+ID_COLUMNS = ("image_id", "patient_id", "exam_id")
+DESCRIPTIVE_COLUMNS = ("laterality", "view")
+
+
+def write_data_files(directory: RunDirectory, dataset: Dataset, val_fraction: float, split_seed: int) -> None:
+    """`splits/` and `quarantine.csv`, before training starts."""
+    parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
+    for name, rows in parts.items():
+        if len(rows) or name != "test":
+            columns = (*ID_COLUMNS, *DESCRIPTIVE_COLUMNS, "label")
+            directory.write_csv(f"splits/{name}.csv", columns, _described(dataset, rows, ["label"]))
+    directory.write_json(
+        "splits/manifest.json",
+        {
+            "schema_version": 1,
+            "fingerprint": dataset.split_fingerprint,
+            "data_fingerprint": dataset.fingerprint,
+            "split_seed": split_seed,
+            "val_fraction": val_fraction,
+            "group_by": dataset.manifest.group_by,
+            "pseudonymized_ids": dataset.is_pseudonymized,
+            "notes": list(dataset.split.notes),
+            **{name: part_summary(dataset, rows) for name, rows in parts.items()},
+        },
+    )
+    left_out = sorted((dataset.rename(item.image_id), item.stage, item.reason) for item in dataset.manifest.left_out)
+    directory.write_csv("quarantine.csv", ("image_id", "stage", "reason"), left_out)
+
+
+def part_summary(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+    """Images, patients and images of each class of a part of the split."""
+    return {
+        "images": len(rows),
+        "patients": int(dataset.table["patient_id"].iloc[rows].nunique()),
+        "class_counts": dict(zip(dataset.manifest.class_names, dataset.class_counts(rows), strict=True)),
+    }
+
+
+def _described(dataset: Dataset, rows: np.ndarray, further: Sequence[str] = ()) -> list[list[str]]:
+    chosen = dataset.table.iloc[rows]
+    ids = [[dataset.rename(value) for value in chosen[column]] for column in ID_COLUMNS]
+    others = [chosen[column].tolist() for column in (*DESCRIPTIVE_COLUMNS, *further)]
+    return [list(row) for row in zip(*ids, *others, strict=True)]
+
+
+def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray) -> None:
+    """`val_predictions.csv`: ids, true and predicted class by name, a probability for each class."""
+    names = dataset.manifest.class_names
+    predicted = [names[i] for i in probabilities.argmax(axis=1)]
+    table = [
+        [*described, label, *map(repr, row)]
+        for described, label, row in zip(
+            _described(dataset, rows, ["label"]), predicted, probabilities.tolist(), strict=True
+        )
+    ]
+    columns = (*ID_COLUMNS, *DESCRIPTIVE_COLUMNS, "y_true", "y_pred", *(f"p_{name}" for name in names))
+    directory.write_csv("val_predictions.csv", columns, table)
+
+
+def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], best_epoch: int) -> None:
+    """`val_metrics.json` and the two figures."""
+    directory.write_json("metrics/val_metrics.json", metrics.to_dict())
+    plot_history(history, directory.file("metrics/history.png"))
+    plot_confusion_matrix(
+        [list(row) for row in metrics.confusion_matrix],
+        list(metrics.class_names),
+        directory.file("metrics/confusion_matrix.png"),
+        title=f"Validation, epoch {best_epoch} (best)",
+    )

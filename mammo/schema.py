@@ -1,0 +1,208 @@
+"""Turning a tree of plain values into dataclasses of options, with every problem reported.
+
+The types that options may have: int, float, str, bool, None, Literal, list, dict, unions of these,
+nested dataclasses, and a choice among the registered dataclasses of a group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from mammo.errors import nearest, nearest_key
+from mammo.options import registered
+from mammo.trees import flatten
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One mistake: the dotted key, what was found there, what would be valid."""
+
+    key: str
+    found: str
+    expected: str = ""
+
+
+class _WrongValue(Exception):
+    def __init__(self, expected: str) -> None:
+        self.expected = expected
+        super().__init__(expected)
+
+
+@functools.cache
+def types_of(options_class: type) -> dict[str, Any]:
+    return typing.get_type_hints(options_class)
+
+
+def build(options_class: type[T], tree: Any, problems: list[Problem]) -> T:
+    """An instance of a dataclass from a mapping; mistakes are appended to `problems`.
+
+    Keys that are absent take their defaults, and so do values that are wrong (the caller stops when
+    there are problems).
+    """
+    return _build(options_class, tree, "", problems, list(flatten(key_tree(options_class))))
+
+
+def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem], keys: list[str]) -> T:
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, Mapping):
+        problems.append(Problem(path, f"found {tree!r}", f"a section with the keys {', '.join(key_tree(options_class))}"))
+        tree = {}
+    fields = {field.name: field for field in dataclasses.fields(options_class)}  # type: ignore[arg-type]
+    for key in tree:
+        if key not in fields and not (key == "name" and hasattr(options_class, "name")):
+            full = _join(path, key)
+            problems.append(Problem(full, "there is no such key", nearest_key(full, fields, keys)))
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        key, annotation = _join(path, name), types_of(options_class)[name]
+        if "group" in field.metadata:
+            values[name] = _choose(field.metadata["group"], tree.get(name), key, problems, keys)
+        elif dataclasses.is_dataclass(annotation):
+            values[name] = _build(annotation, tree.get(name), key, problems, keys)  # type: ignore[arg-type]
+        elif name in tree:
+            try:
+                values[name] = _checked(tree[name], annotation, field.metadata)
+            except _WrongValue as wrong:
+                problems.append(Problem(key, f"found {_shown(tree[name])}", f"expected {wrong.expected}"))
+    return options_class(**values)
+
+
+def _choose(group: str, tree: Any, path: str, problems: list[Problem], keys: list[str]) -> Any:
+    choices = registered(group)
+    name = tree.get("name") if isinstance(tree, Mapping) else None
+    if name not in choices:
+        problems.append(Problem(f"{path}.name", f"found {name!r}", nearest(str(name), choices)))
+        return None
+    return _build(choices[name], tree, path, problems, keys)
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _shown(value: Any) -> str:
+    """A value with the name of its type where the two could be confused ('10' and 10)."""
+    if value is None or isinstance(value, list | Mapping):
+        return repr(value)
+    return f"{value!r} ({ {'str': 'text', 'bool': 'true or false'}.get(type(value).__name__, type(value).__name__)})"
+
+
+def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
+    """The value as its type says, or _WrongValue with a description of what is expected."""
+    if not _fits(value, annotation):
+        raise _WrongValue(describe(annotation, metadata))
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int | float) and not isinstance(number, bool) and not _in_range(number, metadata):
+            raise _WrongValue(describe(annotation, metadata))
+    return float(value) if _wants_float(annotation) and isinstance(value, int) else value
+
+
+def _wants_float(annotation: Any) -> bool:
+    members = _members(annotation)
+    return float in members and int not in members
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    return any(_fits_one(value, member) for member in _members(annotation))
+
+
+def _fits_one(value: Any, kind: Any) -> bool:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is type(None):
+        return value is None
+    if kind is Any:
+        return True
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, Mapping) and all(
+            _fits(k, arguments[0]) and _fits(v, arguments[1]) for k, v in value.items()
+        )
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:
+    at_least, above = metadata.get("at_least"), metadata.get("above")
+    at_most, below = metadata.get("at_most"), metadata.get("below")
+    return (
+        (at_least is None or number >= at_least)
+        and (above is None or number > above)
+        and (at_most is None or number <= at_most)
+        and (below is None or number < below)
+    )
+
+
+_TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def describe(annotation: Any, metadata: Mapping[str, Any]) -> str:
+    """Words for a type and its range, with the option's documentation: for error messages."""
+    words = " or ".join(_describe_one(member) for member in _members(annotation))
+    bounds = [
+        f"{word} {metadata[key]:g}"
+        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"), ("below", "below"))
+        if metadata.get(key) is not None
+    ]
+    doc = f" ({metadata['doc']})" if metadata.get("doc") else ""
+    return words + (f", {', '.join(bounds)}" if bounds else "") + doc
+
+
+def _describe_one(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(arguments)}"
+    if origin is list:
+        return f"a list of {_describe_one(arguments[0]).removeprefix('a ')}"
+    if origin is dict:
+        return "a mapping"
+    return _TYPE_WORDS.get(kind, str(kind))
+
+
+def key_tree(options_class: type) -> dict[str, Any]:
+    """The keys of a dataclass of options as a tree; for a choice the union over all choices of its group."""
+    tree: dict[str, Any] = {}
+    for field in dataclasses.fields(options_class):
+        annotation = types_of(options_class)[field.name]
+        if "group" in field.metadata:
+            union: dict[str, Any] = {"name": None}
+            for choice in registered(field.metadata["group"]).values():
+                union.update(key_tree(choice))
+            tree[field.name] = union
+        else:
+            tree[field.name] = key_tree(annotation) if dataclasses.is_dataclass(annotation) else None  # type: ignore[arg-type]
+    return tree
+
+
+def to_tree(options: Any, *, only_run_id: bool = False) -> dict[str, Any]:
+    """The plain values of a dataclass of options; `only_run_id` leaves out what cannot change a result."""
+    tree: dict[str, Any] = {}
+    if hasattr(options, "name") and "name" not in {f.name for f in dataclasses.fields(options)}:
+        tree["name"] = options.name
+    for field in dataclasses.fields(options):
+        if only_run_id and not field.metadata.get("in_run_id", True):
+            continue
+        value = getattr(options, field.name)
+        is_nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        tree[field.name] = to_tree(value, only_run_id=only_run_id) if is_nested else value
+    return tree

@@ -1,0 +1,131 @@
+"""Experiment trackers: where the epoch records go besides the run directory.
+
+Their packages are optional and imported when a tracker is opened. A tracker never changes a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mammo.errors import ConfigError
+from mammo.options import option, register
+from mammo.trees import flatten
+
+
+class OpenTracker(Protocol):
+    """A tracker that has been opened for one run."""
+
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
+        """Record the numbers of an epoch (1-based)."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release."""
+        ...
+
+
+class Tracker(Protocol):
+    """Options of a tracker that can be opened."""
+
+    name: str
+
+    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+        """Start tracking a run; None where nothing is tracked."""
+        ...
+
+
+@register("tracker", "none")
+@dataclasses.dataclass(frozen=True)
+class NoTracker:
+    """Nothing besides the run directory."""
+
+    name = "none"
+
+    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+        """See `Tracker.open`."""
+        return None
+
+
+@register("tracker", "tensorboard")
+@dataclasses.dataclass(frozen=True)
+class TensorBoard:
+    """Event files in <run>/tensorboard: `tensorboard --logdir outputs`."""
+
+    name = "tensorboard"
+
+    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+        """See `Tracker.open`; raises ConfigError when the package is missing."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise _missing_package("tensorboard") from error
+        return _OpenTensorBoard(SummaryWriter(str(run_folder / "tensorboard")))
+
+
+class _OpenTensorBoard:
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
+        for key, value in values.items():
+            self._writer.add_scalar(key, value, epoch)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@register("tracker", "mlflow")
+@dataclasses.dataclass(frozen=True)
+class MLflow:
+    """An MLflow experiment in a local database: `mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db`."""
+
+    name = "mlflow"
+    folder: str = option("mlruns", "folder of the local store")
+    experiment: str = option("mammo", "name of the MLflow experiment")
+
+    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+        """See `Tracker.open`; raises ConfigError when the package is missing."""
+        try:
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise _missing_package("mlflow") from error
+        folder = Path(self.folder).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return _OpenMLflow(MlflowClient(tracking_uri=folder.as_uri()), self.experiment, run_name, config)
+
+
+class _OpenMLflow:
+    def __init__(self, client: Any, experiment: str, run_name: str, config: Mapping[str, Any]) -> None:
+        self._client = client
+        known = client.get_experiment_by_name(experiment)
+        experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+        self._run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+        for key, value in flatten(config).items():
+            client.log_param(self._run_id, key, value)
+
+    def log(self, values: Mapping[str, float], epoch: int) -> None:
+        for key, value in values.items():
+            self._client.log_metric(self._run_id, key, value, step=epoch)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run_id)
+
+
+def _missing_package(extra: str) -> ConfigError:
+    return ConfigError(
+        f"tracker={extra} needs the package {extra}, which is not installed",
+        to_do=f"pip install -e '.[{extra}]', or choose tracker=none",
+    )
+
+
+def numbers_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of an epoch record, nested ones with dotted keys; flags and lists are left out."""
+    return {
+        key: float(value)
+        for key, value in flatten(record).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -1,0 +1,37 @@
+"""Train one run.
+
+    python -m mammo.train model=efficientnetb0 strategy=frozen_last_block
+    python -m mammo.train data=mias data.root=DIR model=efficientnet_lite0 train.epochs=10
+    python -m mammo.train --help
+
+The same command again says that the run is finished, or goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mammo.compose import CONFIG_FOLDER, checked_config, run_command
+from mammo.runs.directory import HydraFiles
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
+def job(tree: DictConfig) -> float:
+    """One job of Hydra: check, then run; returns the objective for a search."""
+    config = checked_config(tree)
+    context = HydraConfig.get()
+    files = HydraFiles(
+        config=OmegaConf.to_yaml(tree),
+        hydra=OmegaConf.to_yaml(OmegaConf.create({"hydra": context})),
+        overrides=list(context.overrides.task),
+    )
+    # torch takes seconds to import: a mistake in the configuration has been answered by now.
+    from mammo.runs.training import run_training
+
+    return run_training(config, context.runtime.output_dir, files)
+
+
+if __name__ == "__main__":
+    run_command(job, "mammo.train")

@@ -1,0 +1,69 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data beside the checkout; tests that need it are skipped where it is missing."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data (../shared/data) is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache folder for all tests, so that images are decoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def train(tmp_path: Path, session_cache: Path) -> Train:
+    """Run `python -m mammo.train` with arguments in a folder of the test; output is text."""
+
+    def run(
+        *arguments: str, folder: Path = tmp_path, timeout_seconds: int = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **environment}
+        return subprocess.run(
+            [sys.executable, "-m", "mammo.train", *arguments, f"cache_dir={session_cache}"],
+            cwd=folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny dataset of four classes, 8 PNGs each: bright half-ellipses whose texture grows with the class."""
+    root = tmp_path_factory.mktemp("classes")
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :72]
+    breast = ((y - 48) / 42) ** 2 + (x / 60) ** 2 < 1
+    for index, name in enumerate("ABCD"):
+        (root / name).mkdir()
+        for number in range(8):
+            tissue = random.random((96, 72)) < 0.1 + 0.25 * index
+            grey = breast * (70 + 120 * tissue + random.normal(0, 8, tissue.shape))
+            Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(root / name / f"{name}{number}.png")
+    return root

@@ -1,0 +1,55 @@
+"""Small real datasets in temporary folders, written by Pillow and pydicom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from mammo.data.manifest import Manifest
+
+
+def write_png(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(path, format="PNG")
+    return path
+
+
+def write_dicom(path: Path, **tags: Any) -> Path:
+    """A small uncompressed mammogram; `tags` set or, with None, leave out attributes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = pydicom.Dataset()
+    dataset.file_meta = meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    values = {
+        "Modality": "MG", "PatientID": "P1", "ImageLaterality": "L", "ViewPosition": "CC",
+        "PresentationIntentType": "FOR PRESENTATION", "Rows": 8, "Columns": 8, "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
+        "PixelRepresentation": 0, "BreastImplantPresent": "NO",
+    }  # fmt: skip
+    for name, value in {**values, **tags}.items():
+        if value is not None:
+            setattr(dataset, name, value)
+    dataset.PixelData = np.arange(64, dtype=np.uint16).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def left_out(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    """Image id -> (stage, reason) of all that a manifest leaves out."""
+    assert len({item.image_id for item in manifest.left_out}) == len(manifest.left_out)
+    return {item.image_id: (item.stage, item.reason) for item in manifest.left_out}
+
+
+def column(manifest: Manifest, name: str) -> dict[str, str]:
+    """Image id -> value of a column."""
+    return dict(zip(manifest.table["image_id"], manifest.table[name], strict=True))

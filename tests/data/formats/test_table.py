@@ -1,0 +1,205 @@
+"""The table format: every rule for rows, columns, paths and groups."""
+
+from __future__ import annotations
+
+import pytest
+from small_datasets import column, left_out, write_png
+
+from mammo.data.formats import read_manifest
+from mammo.errors import DataError
+
+
+@pytest.fixture
+def read(tmp_path, options_of):
+    """Write a table and the images `names`, then read."""
+
+    def run(text, names=("a.png", "b.png", "c.png"), file="labels.csv", encoding="utf-8", **changes):
+        for name in names:
+            write_png(tmp_path / name)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(text.encode(encoding))
+        return read_manifest(options_of("table", **changes), tmp_path)
+
+    return run
+
+
+def test_all_columns(tmp_path, read):
+    text = (
+        "image,label,patient_id,exam_id,laterality,view,split\n"
+        "b.png,2,007,0042,RIGHT,mlo,validation\n"
+        "./x/../a.png,1,001,0001,l,CC,Training\n"
+        "c.png,,NA,null,,,\n"
+    )
+    manifest = read(text)
+    assert [tuple(row) for row in manifest.table.itertuples(index=False)] == [
+        ("a.png", str(tmp_path / "a.png"), "001", "0001", "L", "CC", "A", "train"),
+        ("b.png", str(tmp_path / "b.png"), "007", "0042", "R", "MLO", "B", "val"),
+        ("c.png", str(tmp_path / "c.png"), "NA", "null", "", "", "", ""),
+    ]
+    assert (manifest.group_by, manifest.left_out, manifest.notes) == ("patient", [], [])
+
+
+ROW_CASES = [
+    # rows below 'image,label,patient,view' -> labels of the kept images, what is left out
+    (["a.png,A,p,", "a.png,a,p,"], {"a.png": "A"}, {}),
+    (["a.png,A,p,", "a.png,,p,"], {"a.png": "A"}, {}),
+    (["a.png,A,p,", "a.png,B,p,"], {}, {"a.png": ("label", "the image is listed again with another label")}),
+    (["a.png,A,p,", "a.png,7,p,"], {}, {"a.png": ("label", "the image is listed again with another label")}),
+    (["a.png,A,p,", "a.png,A,q,"], {}, {"a.png": ("label", "the image is listed again with another patient")}),
+    (["a.png,E,p,"], {}, {"a.png": ("label", "label 'E' is none of A, B, C, D (or 1-4)")}),
+    (["gone.png,A,p,"], {}, {"gone.png": ("file", "file is missing")}),
+    (["gone.png,,p,"], {}, {"gone.png": ("excluded", "no label")}),
+    ([",A,p,"], {}, {"labels.csv row 3": ("file", "the row names no image")}),
+    (["../a.png,A,p,"], {}, {"labels.csv row 3": ("file", "the path leaves data.root")}),
+    (["/etc/hosts,A,p,"], {}, {"labels.csv row 3": ("file", "the path is absolute; it must be relative to the table")}),
+    (
+        ["C:\\x\\a.png,A,p,"],
+        {},
+        {"labels.csv row 3": ("file", "the path is absolute; it must be relative to the table")},
+    ),
+    (["sub\\d.png,A,p,"], {"sub/d.png": "A"}, {}),
+    (["a.png,A,p,ML"], {}, {"a.png": ("excluded", "view ML is not in data.views")}),
+    (["a.png,A,,"], {}, {"a.png": ("label", "the row has neither patient nor exam")}),
+]
+
+
+@pytest.mark.parametrize(("rows", "labels", "expected"), ROW_CASES)
+def test_rows(read, rows, labels, expected):
+    text = "\n".join(["image,label,patient,view", "c.png,C,pc,MLO", *rows])
+    manifest = read(text, names=("a.png", "c.png", "sub/d.png"))
+    assert column(manifest, "label") == {"c.png": "C", **labels}
+    assert left_out(manifest) == expected
+
+
+def test_links_out_of_the_root_are_refused(tmp_path, read):
+    outside = write_png(tmp_path.parent / f"{tmp_path.name}-outside" / "x.png")
+    (tmp_path / "file.png").symlink_to(outside)
+    (tmp_path / "folder").symlink_to(outside.parent)
+    write_png(tmp_path / "a.png")
+    (tmp_path / "inside.png").symlink_to(tmp_path / "a.png")
+    manifest = read("image,label,patient\nfile.png,A,p\nfolder/x.png,A,p\ninside.png,B,p\n")
+    assert list(manifest.table["image_id"]) == ["inside.png"]
+    assert left_out(manifest) == {f"labels.csv row {row}": ("file", "the path leaves data.root") for row in (2, 3)}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_delimiters_and_encodings(read, delimiter, encoding):
+    text = "image,label,patient_id,reader\na.png,1,Jos\xe9,x\nb.png,2,p,\n".replace(",", delimiter)
+    assert column(read(text, encoding=encoding), "patient_id") == {"a.png": "Jos\xe9", "b.png": "p"}
+
+
+def test_quotes_and_line_breaks_in_cells_and_blank_rows_keep_row_numbers(read):
+    text = 'image,label,patient,note\r\na.png,1,p,"two\r\nlines, and a comma"\r\n\r\n,2,q,\r\n'
+    manifest = read(text)
+    assert list(manifest.table["image_id"]) == ["a.png"]
+    assert set(left_out(manifest)) == {"labels.csv row 4"}
+
+
+def test_columns_by_name_spelling_and_pattern(read):
+    table = {
+        "columns": {
+            "path": "{Study}/{Image No}.png",
+            "label": ["density", "BI-RADS"],
+            "patient_id": None,
+            "exam_id": "study",
+        },
+        "label_map": {"0": "A", "1": "B", "2": "C", "3": "D", "9": ""},
+        "files": ["tables/*.tsv"],
+    }
+    text = "Study\tImage No\tbi-rads\tpatient_id\n01\t1\t0\tp\n01\t2\t3\tp\n02\t\t1\tp\n02\t3\t9\tp\n02\t4\t4\tp\n"
+    names = [f"tables/{name}.png" for name in ("01/1", "01/2", "02/3", "02/4")]
+    manifest = read(text, names=names, file="tables/x.tsv", table=table)
+    assert column(manifest, "label") == {"tables/01/1.png": "A", "tables/01/2.png": "D", "tables/02/3.png": ""}
+    assert column(manifest, "patient_id") == {f"tables/{name}.png": name[:2] for name in ("01/1", "01/2", "02/3")}
+    assert manifest.group_by == "exam"
+    assert manifest.notes == ["no image has a patient id: the exam stands for the patient"]
+    assert left_out(manifest) == {
+        "x.tsv row 4": ("file", "the row names no image"),
+        "tables/02/4.png": ("label", "label '4' is none of 0, 1, 2, 3, 9"),
+    }
+
+
+def test_images_without_patient_or_exam_must_be_declared_independent(read):
+    with pytest.raises(DataError, match=r"data.group_by=image"):
+        read("image,label\na.png,A\nb.png,B\n")
+    manifest = read("image,label\na.png,A\nb.png,B\n", group_by="image")
+    assert column(manifest, "patient_id") == {"a.png": "a.png", "b.png": "b.png"}
+    assert (manifest.group_by, manifest.notes) == ("image", [])
+
+
+def test_grouping_by_exam_or_image_where_patients_are_known_is_remarked(read):
+    text = "image,label,patient,exam\na.png,A,p,1\nb.png,B,p,2\nc.png,C,,2\n"
+    assert column(read(text), "patient_id") == {"a.png": "p", "b.png": "p", "c.png": "p"}
+    exam, image = read(text, group_by="exam"), read(text, group_by="image")
+    assert column(exam, "patient_id") == {"a.png": "1", "b.png": "2", "c.png": "2"}
+    assert exam.notes == ["grouped by exam although 1 patients have 2 exams"]
+    assert image.notes == [
+        "data.group_by=image although 1 patients are known: images of one woman can be in train and val"
+    ]
+
+
+def test_own_label_set_and_order(read):
+    text = "image,label,patient\na.png,benign,p\nb.png,malignant,q\nc.png,normal,r\n"
+    assert read(text).class_names == ("benign", "malignant", "normal")
+    assert read(text, classes=["normal", "benign", "malignant"]).class_names == ("normal", "benign", "malignant")
+
+
+def test_a_table_elsewhere_names_images_below_the_root(tmp_path, options_of):
+    write_png(tmp_path / "root" / "a.png")
+    (tmp_path / "labels.csv").write_text("image,label,patient\na.png,A,p\n")
+    options = options_of("table", csv=str(tmp_path / "labels.csv"))
+    assert list(read_manifest(options, tmp_path / "root").table["image_id"]) == ["a.png"]
+
+
+ERRORS = [
+    ("image,labell,patient\na.png,A,p\n", {}, "no column label .*; it has image, labell, .*did you mean labell"),
+    ("image,label,patient\n", {}, "labels.csv is empty"),
+    ("", {}, "labels.csv is empty"),
+    ("image,label,label\na.png,A,B\n", {}, "several columns named label"),
+    ("image,label,patient\na.png,A,p,q\n", {}, "more cells than the header, the first at row 2"),
+    ("image,label,patient\na.png,1,p\nb.png,B,p\n", {}, "labels.csv row 2: '1'|labels.csv row 3: 'B'"),
+    ("image,label,patient,split\na.png,A,p,fold1\n", {}, "unknown split names: 'fold1'.*split_map"),
+    ("image,label,patient\nx.png,A,p\n", {}, "no image of table can be used; 1 rows .*file is missing"),
+    ("image,label,patient\na.png,A,p\n", {"columns": {"patient": "patient"}}, "patient is unknown.*patient_id"),
+    ("image,label,patient\na.png,A,p\n", {"columns": {"view": "projection"}}, "no column projection"),
+    ("image,label,patient\na.png,A,p\n", {"columns": {"path": "{study}/{image}"}}, "no column study"),
+    ("image,label,patient\na.png,A,p\n", {"files": ["x.csv"]}, "x.csv is not in data.root; there: labels.csv"),
+    ("image,label,patient\na.png,A,p\n", {"files": ["../labels.csv"]}, "not below data.root"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "table", "message"), ERRORS)
+def test_tables_that_cannot_be_used(read, text, table, message):
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        read(text, table=table)
+
+
+def test_several_tables_or_none(tmp_path, read, options_of):
+    with pytest.raises(DataError, match=r"holds no table.*(?s:.*)data.table.files"):
+        read_manifest(options_of("table"), tmp_path)
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    with pytest.raises(DataError, match=r"holds labels.csv, other.csv"):
+        read("image,label,patient\na.png,A,p\n")
+
+
+def test_roots_and_formats_that_do_not_exist(tmp_path, options_of):
+    options = options_of("table")
+    file = write_png(tmp_path / "a.png")
+    for root, message in (
+        (None, "data.root is not set"),
+        (tmp_path / "x", "does not exist"),
+        (file, "is not a folder"),
+    ):
+        with pytest.raises(DataError, match=f"(?s){message}.*to do"):
+            read_manifest(options, root)
+    with pytest.raises(DataError, match="did you mean table"):
+        read_manifest(options_of("table", format="tabel"), tmp_path)
+
+
+def test_a_relative_root_gives_absolute_paths(tmp_path, options_of, monkeypatch):
+    write_png(tmp_path / "set" / "a.png")
+    (tmp_path / "set" / "labels.csv").write_text("image,label,patient\na.png,A,p\n")
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(options_of("table"), (tmp_path / "set").relative_to(tmp_path))
+    assert list(manifest.table["path"]) == [str(tmp_path / "set" / "a.png")]

@@ -1,0 +1,118 @@
+"""Deliberate mistakes: each ends before data is read, with status 2, without a traceback, and with a way on."""
+
+from __future__ import annotations
+
+import pytest
+
+# arguments, what the message must say
+MISTAKES = {
+    "typo in a group": (["modle=resnet50"], ["modle", "did you mean model"]),
+    "typo in an option": (["model=resnet5"], ["model=resnet5", "did you mean resnet50?"]),
+    "typo in a key": (["train.epoch=3"], ["train.epoch", "did you mean epochs?"]),
+    "key of another section": (["model.lr=1"], ["model.lr", "did you mean optimizer.lr?"]),
+    "typo behind a plus": (["+model.lrr=1"], ["model.lrr", "optimizer.lr", "command line: +model.lrr=1"]),
+    "new section": (["+foo.bar=1"], ["foo: there is no such key"]),
+    "nested typo": (["train.early_stoping.patience=3"], ["did you mean early_stopping?"]),
+    "key of another choice": (["scheduler.step_size=3"], ["belongs to scheduler=step"]),
+    "text for a number": (["train.epochs=ten"], ["found 'ten' (text)", "a whole number, at least 1"]),
+    "fraction for a whole number": (["data.batch_size=2.5"], ["found 2.5 (float)", "a whole number"]),
+    "number for true or false": (["data.crop=1"], ["found 1 (int)", "true or false"]),
+    "seed that is nothing": (["seed=null"], ["seed: found None"]),
+    "one value for a list": (["data.views=CC"], ["found 'CC' (text)", "a list of text"]),
+    "out of range": (["data.val_fraction=1.5"], ["found 1.5 (float)", "below 1"]),
+    "no epochs": (["train.epochs=0"], ["at least 1"]),
+    "not among the values": (["device=gpu"], ["found 'gpu'", "one of auto, cpu, cuda, mps"]),
+    "unknown metric": (["train.monitor=accuracy"], ["train.monitor", "bal_acc_adj"]),
+    "unknown task": (["data.task=density5"], ["one of density4, density2, labels"]),
+    "several at once": (
+        ["train.epochs=0", "optimizer.lr=-1", "data.test_fraction=2"],
+        ["train.epochs: found 0", "optimizer.lr: found -1", "data.test_fraction: found 2"],
+    ),
+    "balancing twice": (["loss.class_weights=[1,2,3,4]"], ["sampler=uniform", "allow_double_balancing"]),
+    "too few class weights": (["sampler=uniform", "loss.class_weights=[1,2]"], ["2 numbers", "4 classes"]),
+    "negative class weight": (["sampler=uniform", "loss.class_weights=[1,2,3,-4]"], ["above 0"]),
+    "fractions above one": (["data.val_fraction=0.6", "data.test_fraction=0.5"], ["a sum below 1"]),
+    "option without effect": (["strategy=head_only", "optimizer.backbone_lr=1e-5"], ["has no effect"]),
+    "option of another dataset": (["data.kind=mass"], ["it belongs to data=cbis_ddsm"]),
+    "model without a name": (["model=timm"], ["model.name=convnext_tiny"]),
+    "one of mean and std": (["data.mean=0.5"], ["set both or neither"]),
+    "half an override": (["seed=["], ["error:"]),
+    "no equals sign": (["resnet50"], ["resnet50", "missing EQUAL"]),
+    "missing interpolation": (["augment.seed=${sed}"], ["sed"]),
+    "missing root": (["data=mias"], ["data.root is not set for data=mias", "data.root=FOLDER"]),
+    "root that is not there": (["data=mias", "data.root=nowhere"], ["does not exist"]),
+    "missing weights file": (
+        ["data=folders", "data.root=ROOT", "data.group_by=image", "model.weights=nowhere.pth"],
+        ["nowhere.pth: there is no such file"],
+    ),
+    "wrong task": (["data=mias", "data.root=MIAS", "data.task=density4"], ["data.task=labels"]),
+    "images without patients": (["data=folders", "data.root=ROOT"], ["data.group_by=image"]),
+    "number format without hardware": (["device=cpu", "train.amp=fp16"], ["works on CUDA only"]),
+    "more blocks than there are": (
+        ["data=folders", "data.root=ROOT", "data.group_by=image", "strategy.blocks=50", "model.weights=none"],
+        ["strategy.blocks", "1 to 9"],
+    ),
+    "fixed size": (
+        [
+            "data=folders", "data.root=ROOT", "data.group_by=image", "model=timm", "model.weights=none",
+            "model.name=vit_tiny_patch16_224", "data.image_size=256",
+        ],
+        ["set data.image_size=224"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered(mistake, train, tmp_path, class_folders, request):
+    arguments, expected = MISTAKES[mistake]
+    if any("MIAS" in argument for argument in arguments):
+        mias = request.getfixturevalue("shared_data") / "mini-mias"
+        arguments = [argument.replace("MIAS", str(mias)) for argument in arguments]
+    done = train(*[argument.replace("ROOT", str(class_folders)) for argument in arguments])
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr + done.stdout
+    for words in expected:
+        assert words in done.stderr
+    assert not list(tmp_path.glob("outputs/*/*")), "a mistake must not leave results behind"
+
+
+# file, its content, what the message must say
+YAML_MISTAKES = {
+    "typo in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropuot: 0.5\n", "did you mean dropout?"),
+    "wrong type in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropout: much\n", "found 'much'"),
+    "range in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropout: 1.5\n", "below 1"),
+    "typo in an experiment": (
+        "experiment/mine.yaml", "# @package _global_\ntrain:\n  epoch: 3\n", "did you mean epochs?"
+    ),
+    "not YAML": ("model/mine.yaml", "family: [timm\nname: resnet18\n", "not valid YAML"),
+    "not even a mapping": ("model/mine.yaml", "- timm\n", "mine"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", YAML_MISTAKES)
+def test_a_mistake_inside_a_yaml_file_is_answered(mistake, train, tmp_path):
+    file, content, expected = YAML_MISTAKES[mistake]
+    (tmp_path / "conf" / file).parent.mkdir(parents=True)
+    (tmp_path / "conf" / file).write_text(content)
+    group = file.split("/")[0]
+    done = train("--config-dir", "conf", f"{group}=mine")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert expected in done.stderr
+    assert "mine" in done.stderr, "the message names the file"
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_groups_and_options_within_80_columns(train):
+    done = train("--help")
+    assert done.returncode == 0
+    assert "strategy    frozen_last_block, full_finetune, head_only, linear_probe" in done.stdout
+    assert "data.val_fraction=0.2" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_mistakes_and_help_need_no_torch(train):
+    for arguments in (["--help"], ["train.epochs=0"]):
+        done = train(*arguments, PYTHONPROFILEIMPORTTIME="1")
+        assert "mammo.config" in done.stderr
+        assert " torch" not in done.stderr.replace("torchvision", "")
