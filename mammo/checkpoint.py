@@ -73,6 +73,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise RunDirectoryError(
-            f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}", to_do="start over with run.restart=true"
+            f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}",
+            to_do="start over with run.restart=true",
         )
     return content

@@ -49,7 +49,7 @@ def prepare_hydra() -> None:
 def checked_config(tree: DictConfig) -> Config:
     """The checked configuration of what Hydra composed; raises ConfigError."""
     # Without Hydra's own part: resolving it would ask for the run name, which asks for this.
-    own = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
+    own = OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

@@ -115,7 +115,11 @@ def impossible_combinations(config: Config) -> list[Problem]:
     rules = [
         (
             data.val_fraction + data.test_fraction >= 1,
-            Problem("data.val_fraction", f"{data.val_fraction} with data.test_fraction={data.test_fraction}", "a sum below 1"),
+            Problem(
+                "data.val_fraction",
+                f"{data.val_fraction} with data.test_fraction={data.test_fraction}",
+                "a sum below 1",
+            ),
         ),
         (
             balances_twice and not getattr(config.sampler, "allow_double_balancing", False),
@@ -127,19 +131,35 @@ def impossible_combinations(config: Config) -> list[Problem]:
         ),
         (
             isinstance(weights, list) and bool(num_classes) and len(weights) != num_classes,
-            Problem("loss.class_weights", f"{len(weights) if isinstance(weights, list) else 0} numbers", f"one for each of {num_classes} classes"),
+            Problem(
+                "loss.class_weights",
+                f"{len(weights) if isinstance(weights, list) else 0} numbers",
+                f"one for each of {num_classes} classes",
+            ),
         ),
         (
             data.kind is not None and data.format != "cbis_ddsm",
-            Problem("data.kind", f"{data.kind!r} has no effect with data.format={data.format}", "it belongs to data=cbis_ddsm"),
+            Problem(
+                "data.kind",
+                f"{data.kind!r} has no effect with data.format={data.format}",
+                "it belongs to data=cbis_ddsm",
+            ),
         ),
         (
             data.csv is not None and data.format not in ("archive", "table", "auto"),
-            Problem("data.csv", f"has no effect with data.format={data.format}", "it belongs to data=archive, table and auto"),
+            Problem(
+                "data.csv",
+                f"has no effect with data.format={data.format}",
+                "it belongs to data=archive, table and auto",
+            ),
         ),
         (
             not config.strategy.trains_backbone and config.optimizer.backbone_lr is not None,
-            Problem("optimizer.backbone_lr", f"has no effect with strategy={config.strategy.name}: only the head learns", "leave it out"),
+            Problem(
+                "optimizer.backbone_lr",
+                f"has no effect with strategy={config.strategy.name}: only the head learns",
+                "leave it out",
+            ),
         ),
         (
             config.model.name is None,

@@ -131,7 +131,10 @@ class Trainer:
         waiting_since = started
         for i, batch in enumerate(self.track(batches.epoch(epoch), label, len(sizes))):
             loading_seconds += time.perf_counter() - waiting_since
-            group = range(i - i % self.settings.accumulate, min(len(sizes), i - i % self.settings.accumulate + self.settings.accumulate))
+            group = range(
+                i - i % self.settings.accumulate,
+                min(len(sizes), i - i % self.settings.accumulate + self.settings.accumulate),
+            )
             if i == group.start:
                 self._set_rates(epoch, group.stop / len(sizes), val_losses)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -166,9 +169,7 @@ class Trainer:
 
     def _set_rates(self, epoch: int, step_fraction: float, val_losses: list[float]) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(
-                group["base_lr"], epoch, self.settings.epochs, step_fraction, val_losses
-            )
+            group["lr"] = self.schedule.rate(group["base_lr"], epoch, self.settings.epochs, step_fraction, val_losses)
 
     def _step(self) -> int:
         """Unscale, clip, step, update; returns 1 when the scaler skipped the step because of an overflow."""

@@ -37,7 +37,7 @@ class _WrongValue(Exception):
 
 
 @functools.cache
-def types_of(options_class: type) -> dict[str, Any]:
+def types_of(options_class: Any) -> dict[str, Any]:
     return typing.get_type_hints(options_class)
 
 
@@ -54,7 +54,9 @@ def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem]
     if tree is None:
         tree = {}
     if not isinstance(tree, Mapping):
-        problems.append(Problem(path, f"found {tree!r}", f"a section with the keys {', '.join(key_tree(options_class))}"))
+        problems.append(
+            Problem(path, f"found {tree!r}", f"a section with the keys {', '.join(key_tree(options_class))}")
+        )
         tree = {}
     fields = {field.name: field for field in dataclasses.fields(options_class)}  # type: ignore[arg-type]
     for key in tree:
@@ -93,7 +95,7 @@ def _shown(value: Any) -> str:
     """A value with the name of its type where the two could be confused ('10' and 10)."""
     if value is None or isinstance(value, list | Mapping):
         return repr(value)
-    return f"{value!r} ({ {'str': 'text', 'bool': 'true or false'}.get(type(value).__name__, type(value).__name__)})"
+    return f"{value!r} ({ {'str': 'text', 'bool': 'true or false'}.get(type(value).__name__, type(value).__name__) })"
 
 
 def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:

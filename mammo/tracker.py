@@ -95,7 +95,9 @@ class MLflow:
             raise _missing_package("mlflow") from error
         folder = Path(self.folder).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        return _OpenMLflow(MlflowClient(tracking_uri=folder.as_uri()), self.experiment, run_name, config)
+        return _OpenMLflow(
+            MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}"), self.experiment, run_name, config
+        )
 
 
 class _OpenMLflow:

@@ -21,6 +21,9 @@ from mammo.data.augment import AugmentOptions, draw_view, view_of
 from mammo.data.sampler import Sampler, times_drawn_before
 from mammo.data.store import StoredImages
 
+# What is darker is background. Resampling leaves traces there that contrast would otherwise lift.
+BACKGROUND_GREY = 1 / 255
+
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -179,7 +182,7 @@ def change(grey: Tensor, changes: Tensor) -> Tensor:
         dim=1,
     )
     moved = grid_sample(grey, affine_grid(theta, list(grey.shape), align_corners=False), align_corners=False)
-    is_breast = moved > 0
+    is_breast = moved > BACKGROUND_GREY
     mean = moved.sum(dim=(1, 2, 3)) / is_breast.sum(dim=(1, 2, 3)).clamp(min=1)
     column = (-1, 1, 1, 1)
     turned = (moved - mean.view(column)) * contrast.view(column) + mean.view(column)

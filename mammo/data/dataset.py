@@ -89,17 +89,15 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
 
     settings = PixelSettings(options.image_size or 512, options.crop, options.orient, tuple(sorted(options.accept)))
     store = ImageStore(cache_folder / "stores", settings)
-    rows = manifest.table.itertuples(index=False)
-    files = [ImageFile(row.image_id, Path(row.path), row.laterality) for row in rows]
+    columns = (manifest.table[name].tolist() for name in ("image_id", "path", "laterality"))
+    files = [ImageFile(image_id, Path(path), laterality) for image_id, path, laterality in zip(*columns, strict=True)]
     with counting("Preparing images") as count:
         stored = store.fill(files, num_workers, count)
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
     _check_defects(manifest.left_out, len(table), options.max_bad_fraction)
 
-    split = split_holdout(
-        table, manifest.class_names, options.val_fraction, options.test_fraction, options.split_seed
-    )
+    split = split_holdout(table, manifest.class_names, options.val_fraction, options.test_fraction, options.split_seed)
     dataset = Dataset(
         manifest=manifest,
         table=table,

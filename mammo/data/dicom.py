@@ -136,6 +136,10 @@ def read_dicom(path: str | os.PathLike[str], accept: Collection[str] = ()) -> tu
     dataset = _read(path, _HEADER_TAGS + _PIXEL_TAGS)
     header = _header_of(dataset)
     if "PixelData" not in dataset:
+        # pydicom drops every element where the file ends within the pixels: ask for those before them.
+        header = read_header(path)
+        if header.rows:
+            raise BadFile("the file is cut off before the end of its pixel data")
         raise BadFile(f"the object holds no image (modality {header.modality or 'unknown'})")
     _refuse(header, accept)
     values = decode_stored_values(dataset, header.frames // 2 if header.frames > 1 else None)

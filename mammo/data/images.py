@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection
 
 import numpy as np
@@ -16,8 +15,9 @@ from mammo.errors import BadFile
 
 __all__ = ["MAX_PIXELS", "looks_like_dicom", "read_image"]
 
-# The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions.
-MAX_PIXELS = 120_000_000
+# The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions. Pillow itself
+# stops at 179 million.
+MAX_PIXELS = 80_000_000
 # Grey levels of 255 by which channels may differ on average before an image counts as coloured. JPEG keeps
 # colour in other blocks than grey and leaves a difference below 1 in grey pictures.
 MAX_CHANNEL_DIFFERENCE = 2.0
@@ -44,7 +44,6 @@ def read_image(path: str | os.PathLike[str], accept: Collection[str] = ()) -> tu
 
 
 def _read_picture(path: str | os.PathLike[str], accept: Collection[str]) -> np.ndarray:
-    # The limit of Pillow only warns; ours is checked on the header, before a pixel is decoded.
     with (
         bad_file_if_it_fails("neither a DICOM file nor a readable picture"),
         Image.open(path, formats=_FORMATS) as opened,
@@ -52,8 +51,9 @@ def _read_picture(path: str | os.PathLike[str], accept: Collection[str]) -> np.n
         width_px, height_px = opened.size
         if width_px * height_px > MAX_PIXELS:
             raise BadFile(f"a picture of {height_px} x {width_px} pixels, more than {MAX_PIXELS}")
-        if getattr(opened, "n_frames", 1) > 1 and "multiframe" not in accept:
-            raise BadFile(f"a picture of {opened.n_frames} pages")
+        num_pages = getattr(opened, "n_frames", 1)
+        if num_pages > 1 and "multiframe" not in accept:
+            raise BadFile(f"a picture of {num_pages} pages")
         with bad_file_if_it_fails("the picture is cut off or damaged"):
             opened.load()
             values = _grey_values(opened, accept)

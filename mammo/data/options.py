@@ -52,15 +52,22 @@ class DataOptions:
         [], "kinds of DICOM image that are refused unless named here"
     )
     max_bad_fraction: float = option(0.05, "stop when more than this fraction is defective", at_least=0, at_most=1)
-    limit: int | None = option(None, "use only N patients (a quick look), in sorted order round-robin by class", at_least=2)
+    limit: int | None = option(
+        None, "use only N patients (a quick look), in sorted order round-robin by class", at_least=2
+    )
     pseudonymize: bool = option(True, "write keyed hashes instead of patient, exam and image ids", in_run_id=False)
 
     image_size: int | None = option(
-        None, "side of the square in pixels; null: 512, or what a fixed-size transformer takes", at_least=32, at_most=4096
+        None,
+        "side of the square in pixels; null: 512, or what a fixed-size transformer takes",
+        at_least=32,
+        at_most=4096,
     )
     crop: bool = option(True, "crop to the breast")
     orient: bool = option(True, "turn every breast to the left")
-    mean: float | None = option(None, "grey mean in 0..1 to normalise with; null: that of the weights", at_least=0, at_most=1)
+    mean: float | None = option(
+        None, "grey mean in 0..1 to normalise with; null: that of the weights", at_least=0, at_most=1
+    )
     std: float | None = option(None, "grey standard deviation; null: that of the weights", above=0, at_most=1)
 
     split_seed: int = option(42, "seed of the split, independent of the training seed", at_least=0)
@@ -69,5 +76,8 @@ class DataOptions:
 
     batch_size: int = option(16, "images a batch", at_least=2, at_most=4096)
     num_workers: int | None = option(
-        None, "parallel workers that decode files and prepare batches; null: by the machine", at_least=0, in_run_id=False
+        None,
+        "parallel workers that decode files and prepare batches; null: by the machine",
+        at_least=0,
+        in_run_id=False,
     )

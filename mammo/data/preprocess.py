@@ -8,6 +8,8 @@ that of the final resize. Everything here is a pure function of the pixels and o
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -16,7 +18,7 @@ from scipy import ndimage
 PREPROCESS_VERSION = 1
 
 _SEARCH_SIDE_PX = 256  # long side of the copy in which the breast is looked for
-_OPENING_RADIUS_PX = 3  # in the small copy: what is thinner than about 2.5% of the long side is no breast
+_OPENING_RADIUS_PX = 5  # in the small copy: what is thinner than about 4% of the long side is no breast
 _MARGIN_FRACTION = 0.02  # of the long side, kept around the breast: the skin line is darker than the threshold
 _MIN_AREA_FRACTION = 0.01  # a smaller bright spot is no breast; then the whole image is kept
 _CLEAR_SIDE = 0.12  # a stronger asymmetry than this names the chest wall whatever the header says
@@ -73,32 +75,55 @@ def _small_mask(small: np.ndarray) -> np.ndarray:
     return breast if breast.mean() >= _MIN_AREA_FRACTION else everything
 
 
-def _breast_mask(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """The breast with its margin in a small copy of the image, and the side of a small pixel in pixels."""
+class _Breast(NamedTuple):
+    """Where the breast is in a small copy of an image, without and with its margin; `factor` pixels a small pixel."""
+
+    inside: np.ndarray
+    with_margin: np.ndarray
+    factor: int
+
+    def box(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """(top, bottom, left, right) in pixels of the image of this shape, with the margin but at the chest wall."""
+        rows, columns = np.flatnonzero(self.with_margin.any(axis=1)), np.flatnonzero(self.with_margin.any(axis=0))
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        # There is no skin at the chest wall, and scanned films go on in black beyond it.
+        tight = np.flatnonzero(self.inside.any(axis=0))
+        if self.asymmetry() <= -_CLEAR_SIDE:
+            left = tight[0]
+        if self.asymmetry() >= _CLEAR_SIDE:
+            right = tight[-1] + 1
+        factor = self.factor
+        return (
+            int(top) * factor,
+            min(int(bottom) * factor, shape[0]),
+            int(left) * factor,
+            min(int(right) * factor, shape[1]),
+        )
+
+    def asymmetry(self) -> float:
+        """See `chest_wall_asymmetry`."""
+        columns = np.flatnonzero(self.inside.any(axis=0))
+        areas = self.inside[:, columns[0] : columns[-1] + 1].sum(axis=0)
+        half = len(areas) // 2
+        left, right = int(areas[:half].sum()), int(areas[len(areas) - half :].sum())
+        return (right - left) / max(1, left + right)
+
+
+def _locate(image: np.ndarray) -> _Breast:
     small, factor = _small_copy(image)
-    breast = _small_mask(small)
+    inside = _small_mask(small)
     margin_px = max(1, round(_MARGIN_FRACTION * max(small.shape)))
-    return breast if breast.all() else ndimage.binary_dilation(breast, _disc(margin_px)), factor
+    return _Breast(inside, inside if inside.all() else ndimage.binary_dilation(inside, _disc(margin_px)), factor)
 
 
 def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
     """The box (top, bottom, left, right) of the breast in pixels, bottom and right exclusive.
 
     The breast is the thickest bright region of a float image [rows, columns] of any scale; a margin of 2%
-    of the long side is around it. The box is the whole image when nothing in it looks like a breast.
+    of the long side is around it, except at the chest wall. The box is the whole image when nothing in it
+    looks like a breast.
     """
-    mask, factor = _breast_mask(image)
-    return _box_of(mask, factor, image.shape)
-
-
-def _box_of(mask: np.ndarray, factor: int, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (
-        int(rows[0]) * factor,
-        min((int(rows[-1]) + 1) * factor, shape[0]),
-        int(columns[0]) * factor,
-        min((int(columns[-1]) + 1) * factor, shape[1]),
-    )
+    return _locate(image).box(image.shape)
 
 
 def breast_percentiles(image: np.ndarray, low_percent: float = 0.5, high_percent: float = 99.5) -> tuple[float, float]:
@@ -110,7 +135,10 @@ def breast_percentiles(image: np.ndarray, low_percent: float = 0.5, high_percent
     step = max(1, factor // 4)
     sample = image[::step, ::step]
     rows, columns = (np.arange(length) * step // factor for length in sample.shape)
-    inside = _small_mask(small)[np.ix_(rows, columns)]
+    breast = _small_mask(small)
+    # The outermost blocks are partly background, which would be the whole of the lowest half percent.
+    core = ndimage.binary_erosion(breast, border_value=1)
+    inside = (core if core.any() else breast)[np.ix_(rows, columns)]
     low, high = np.percentile(sample[inside], (low_percent, high_percent))
     return float(low), float(high)
 
@@ -119,26 +147,17 @@ def chest_wall_asymmetry(image: np.ndarray) -> float:
     """On which side of a breast its chest wall is: -1 (left) .. 1 (right), 0 where both sides hold as much.
 
     It is the difference in area between the right and the left half of the breast's box, over their sum; a
-    half disc has 0.22. Raises nothing; an image without a breast gives 0.
+    half disc has 0.22, 95% of the films of mini-MIAS more than 0.12. An image without a breast gives 0.
     """
-    return _asymmetry(_breast_mask(image)[0])
+    return _locate(image).asymmetry()
 
 
-def _asymmetry(mask: np.ndarray) -> float:
-    columns = np.flatnonzero(mask.any(axis=0))
-    areas = mask[:, columns[0] : columns[-1] + 1].sum(axis=0)
-    half = len(areas) // 2
-    left, right = int(areas[:half].sum()), int(areas[len(areas) - half :].sum())
-    return (right - left) / max(1, left + right)
-
-
-def _must_flip(mask: np.ndarray, laterality: str) -> bool:
+def _must_flip(asymmetry: float, laterality: str) -> bool:
     """Whether the chest wall is at the right.
 
     A right breast is hung with its chest wall at the right; but some sets are hung the other way or are
     mirrored already, so a side that plainly holds more tissue counts more than the header.
     """
-    asymmetry = _asymmetry(mask)
     if abs(asymmetry) < _CLEAR_SIDE and laterality in ("L", "R"):
         return laterality == "R"
     return asymmetry > 0
@@ -158,15 +177,14 @@ def prepare(image: np.ndarray, laterality: str, size_px: int, crop: bool, orient
     top to bottom, the rest is 0. The same input gives the same bytes.
     """
     if crop or orient:
-        mask, factor = _breast_mask(image)
+        breast = _locate(image)
     if crop:
-        top, bottom, left, right = _box_of(mask, factor, image.shape)
+        top, bottom, left, right = breast.box(image.shape)
         image = image[top:bottom, left:right]
-        if not mask.all():
-            rows = np.arange(top, bottom) // factor
-            columns = np.arange(left, right) // factor
-            image = image * mask[np.ix_(rows, columns)]
-    if orient and _must_flip(mask, laterality):
+        if not breast.with_margin.all():
+            rows, columns = np.arange(top, bottom) // breast.factor, np.arange(left, right) // breast.factor
+            image = image * breast.with_margin[np.ix_(rows, columns)]
+    if orient and _must_flip(breast.asymmetry(), laterality):
         image = image[:, ::-1]
     height, width = image.shape
     scale = size_px / max(height, width)

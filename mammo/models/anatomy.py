@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
 from mammo.errors import ConfigError
 
+# A published network: its attributes are known by its class, not by its type annotations.
+Published = Any
+
 
 @dataclasses.dataclass
 class Parts:
-    """Stages of a backbone in order, the pooling to [N, num_features], and the names of its head."""
+    """Stages of a backbone in order and the pooling to features [N, num_features]."""
 
     stages: list[nn.Module]
     pool: nn.Module
@@ -46,7 +50,7 @@ class TokenEmbedding(nn.Module):
     adds class tokens and positions.
     """
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: Published) -> None:
         super().__init__()
         for name in ("norm", "fc_norm", "head"):
             setattr(transformer, name, nn.Identity())
@@ -59,18 +63,18 @@ class TokenEmbedding(nn.Module):
 
 
 class WholeBackbone(nn.Module):
-    """A timm network of unknown anatomy as one stage: images to the map before its pooling."""
+    """A timm network of unknown anatomy as one stage: images to pooled features."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Published) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [N, F]; pooling is the network's own."""
+        """Features [N, F] of images [N, 3, H, W]; the pooling is the network's own."""
         return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
 
 
-def _resnet(model: nn.Module) -> Parts:
+def _resnet(model: Published) -> Parts:
     """Torchvision's and timm's ResNets: stem, layer1..layer4."""
     activation = model.act1 if hasattr(model, "act1") else model.relu
     stem = nn.Sequential(model.conv1, model.bn1, activation, model.maxpool)
@@ -78,13 +82,13 @@ def _resnet(model: nn.Module) -> Parts:
     return Parts(stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), model.fc.in_features)
 
 
-def _torchvision_efficientnet(model: nn.Module) -> Parts:
+def _torchvision_efficientnet(model: Published) -> Parts:
     """Torchvision's EfficientNets: the entries of `features`."""
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     return Parts(list(model.features), pool, model.classifier[-1].in_features)
 
 
-def _timm_efficientnet(model: nn.Module) -> Parts:
+def _timm_efficientnet(model: Published) -> Parts:
     """timm's EfficientNets: stem, the entries of `blocks`, conv_head with its norm."""
     stem = nn.Sequential(model.conv_stem, model.bn1)
     top = nn.Sequential(model.conv_head, model.bn2)
@@ -92,7 +96,7 @@ def _timm_efficientnet(model: nn.Module) -> Parts:
     return Parts([stem, *model.blocks, top], pool, model.classifier.in_features)
 
 
-def _vision_transformer(model: nn.Module) -> Parts:
+def _vision_transformer(model: Published) -> Parts:
     """timm's ViT and DeiT: embedding, the transformer blocks, the last one with the final norm."""
     width = model.embed_dim
     *blocks, last = list(model.blocks)
@@ -101,14 +105,14 @@ def _vision_transformer(model: nn.Module) -> Parts:
     return Parts([TokenEmbedding(model), *blocks, last_with_norm], pool, width)
 
 
-def _swin(model: nn.Module) -> Parts:
+def _swin(model: Published) -> Parts:
     """timm's Swin transformers: patches, four stages, the last one with the final norm."""
     *layers, last = list(model.layers)
     stages = [model.patch_embed, *layers, nn.Sequential(last, model.norm)]
     return Parts(stages, model.head.global_pool, model.num_features)
 
 
-def _convnext(model: nn.Module) -> Parts:
+def _convnext(model: Published) -> Parts:
     """timm's ConvNeXts: stem and four stages; the final norm comes after pooling and learns with the last stage."""
     *layers, last = list(model.stages)
     head = model.head
@@ -117,7 +121,7 @@ def _convnext(model: nn.Module) -> Parts:
 
 
 # By the name of the class of the published network: (origin, class) -> function.
-DISSECTORS: dict[tuple[str, str], Callable[[nn.Module], Parts]] = {
+DISSECTORS: dict[tuple[str, str], Callable[[Published], Parts]] = {
     ("torchvision", "ResNet"): _resnet,
     ("torchvision", "EfficientNet"): _torchvision_efficientnet,
     ("timm", "ResNet"): _resnet,
@@ -128,7 +132,7 @@ DISSECTORS: dict[tuple[str, str], Callable[[nn.Module], Parts]] = {
 }
 
 
-def dissect(model: nn.Module, origin: str, needs_blocks: bool) -> Parts:
+def dissect(model: Published, origin: str, needs_blocks: bool) -> Parts:
     """The parts of a network of `origin` (`torchvision` or `timm`).
 
     A timm network of a family that is not known here becomes one single stage; it cannot be cut
@@ -145,6 +149,6 @@ def dissect(model: nn.Module, origin: str, needs_blocks: bool) -> Parts:
             f"a network of one of the families {', '.join(known)}",
             "choose strategy=head_only, linear_probe or full_finetune, or another model.name",
         )
-    model.reset_classifier(0)  # type: ignore[operator]
+    model.reset_classifier(0)
     width = getattr(model, "head_hidden_size", None) or model.num_features
-    return Parts([WholeBackbone(model)], nn.Identity(), int(width))  # type: ignore[arg-type]
+    return Parts([WholeBackbone(model)], nn.Identity(), int(width))

@@ -71,7 +71,16 @@ def _timm(name: str) -> Published:
     classifier = config.get("classifier", "head")
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     source = f"timm/{name}.{config.get('tag') or 'default'}"
-    return Published(model, "timm", source, partial(_load_timm, name), heads, tuple(config["mean"]), tuple(config["std"]), fixed_size_px)
+    return Published(
+        model,
+        "timm",
+        source,
+        partial(_load_timm, name),
+        heads,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        fixed_size_px,
+    )
 
 
 def _load_timm(name: str) -> Mapping[str, Tensor]:
@@ -130,5 +139,5 @@ def build_model(
     except ValueError as error:
         raise ConfigError(f"strategy.blocks: {error}", f"1 to {len(network.stages)}") from error
     network.dropout.p = options.dropout if strategy.uses_dropout else 0.0
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     return BuiltModel(network, WeightsReport(source, reason, sha256), published.mean, published.std)

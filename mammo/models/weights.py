@@ -43,7 +43,9 @@ class WeightsReport:
         return self.source == "random"
 
 
-def obtain(requested: str, source: str, load_published: Callable[[], Mapping[str, Tensor]]) -> tuple[Mapping[str, Tensor] | None, str, str]:
+def obtain(
+    requested: str, source: str, load_published: Callable[[], Mapping[str, Tensor]]
+) -> tuple[Mapping[str, Tensor] | None, str, str]:
     """The state dict for `model.weights`, where it is from, and the reason when it is None.
 
     `requested` is auto, imagenet, none or the path of a file; `load_published` gets the published
@@ -57,7 +59,7 @@ def obtain(requested: str, source: str, load_published: Callable[[], Mapping[str
     try:
         with short_network_timeouts():
             return load_published(), source, ""
-    except Exception as error:  # noqa: BLE001 - hubs raise anything from OSError to their own types
+    except Exception as error:
         reason = f"{source} cannot be had here ({type(error).__name__}: {_first_line(error)})"
     if requested == "imagenet":
         raise WeightsError(
@@ -121,7 +123,7 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
             raise WeightsError(f"model.weights={path}: not a safetensors file ({error})") from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises pickle, zip, EOF and runtime errors alike
+    except Exception as error:
         raise WeightsError(
             f"model.weights={path}: torch cannot read it as plain tensors ({_first_line(error)})",
             "a state dict saved by torch.save, or safetensors",

@@ -34,6 +34,7 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"  The last epoch had collapsed: {summary['collapse']['reason']}")
     if summary["model"]["weights"]["source"] == "random":
         lines.append("  The network started from RANDOM weights: these numbers do not show what it can do.")
+        lines.append("  model=efficientnet_lite0 brings its pretrained weights along, without a download.")
     lines += [
         f"Results: {folder}",
         "  metrics/history.png            the training, epoch by epoch",

@@ -47,6 +47,7 @@ class Recorder:
     best: Scores | None = None
     collapse_reason: str | None = None
     global_step: int = 0
+    _has_said_remedies: bool = False
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Continue after the epoch of a checkpoint."""
@@ -92,7 +93,9 @@ class Recorder:
             log.info("%d steps were skipped because fp16 overflowed", result.skipped_steps)
         if self.collapse_reason is not None:
             log.warning("%s", self.collapse_reason)
-            log.warning("%s", COLLAPSE_REMEDIES)
+            if not self._has_said_remedies:
+                log.warning("%s", COLLAPSE_REMEDIES)
+                self._has_said_remedies = True
 
     def _save(self, result: EpochResult, trainer: Trainer, is_best: bool) -> None:
         epoch = result.epoch + 1

@@ -96,7 +96,11 @@ def outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> dict
         "seconds": round(seconds, 3),
         "epochs_run": len(seen),
         "best_epoch": recorder.best_epoch,
-        "monitor": {"name": recorder.criterion.name, "rule": recorder.criterion.monitor, "value": _monitored(recorder, metrics)},
+        "monitor": {
+            "name": recorder.criterion.name,
+            "rule": recorder.criterion.monitor,
+            "value": _monitored(recorder, metrics),
+        },
         "objective": _monitored(recorder, metrics),
         "metrics": scalar,
         "last_metrics": {key.removeprefix("val_"): value for key, value in seen[-1].items() if key.startswith("val_")}

@@ -114,9 +114,7 @@ def _for_debugging(config: Config, dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, split=split)
 
 
-def _describe(
-    config: Config, dataset: Dataset, model: BuiltModel, hardware: Hardware, balance_note: str
-) -> None:
+def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Hardware, balance_note: str) -> None:
     """What the run works with, in the log."""
     names, split = dataset.manifest.class_names, dataset.split
     for what, rows in (("training", split.train), ("validation", split.val), ("test (set aside)", split.test)):
@@ -130,7 +128,9 @@ def _describe(
     if dataset.manifest.left_out:
         log.warning("left out, see quarantine.csv:\n%s", reasons_summary(dataset.manifest.left_out))
     total, trainable = model.network.count_parameters()
-    log.info("%s: %s of %s parameters learn (%s)", config.model.name, f"{trainable:,}", f"{total:,}", config.strategy.name)
+    log.info(
+        "%s: %s of %s parameters learn (%s)", config.model.name, f"{trainable:,}", f"{total:,}", config.strategy.name
+    )
     if model.weights.is_random:
         log.warning("RANDOM WEIGHTS, nothing pretrained: %s", model.weights.reason)
     else:
@@ -278,7 +278,9 @@ class _Run:
         self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
         self.recorder.restore(checkpoint)
         log.info("resuming after epoch %d", checkpoint["epoch"])
-        self.summary["resumed"].append({"at": utc_now(), "after_epoch": checkpoint["epoch"]} | environment(self.hardware))
+        self.summary["resumed"].append(
+            {"at": utc_now(), "after_epoch": checkpoint["epoch"]} | environment(self.hardware)
+        )
         self._warn_of_other_hardware()
         self.directory.write_json("summary.json", self.summary)
         return int(checkpoint["epoch"])
@@ -319,9 +321,7 @@ class _Run:
 
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]
-        return bootstrap_ci95(
-            predictions.probabilities, predictions.targets, self.recorder.class_names, patients, None
-        )
+        return bootstrap_ci95(predictions.probabilities, predictions.targets, self.recorder.class_names, patients, None)
 
     def _throughput(self) -> dict[str, Any]:
         """Rates over the epochs that this process has trained; null where it has trained none."""

@@ -113,7 +113,8 @@ def test_the_background_stays_black():
     image = torch.zeros(1, 1, 16, 16)
     image[..., 4:12, :8] = 0.5
     changed = change(image, drawn(contrast=0.7, brightness=1.1))
-    assert (changed[image == 0] == 0).all()
+    assert changed[image == 0].max() == 0
+    # The mean of the breast is 0.5, so contrast leaves it there and brightness makes it 0.55.
     assert torch.allclose(changed[image > 0], torch.tensor(0.55), atol=1e-6)
 
 

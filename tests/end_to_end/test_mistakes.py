@@ -79,7 +79,7 @@ def test_a_mistake_is_answered(mistake, train, tmp_path, class_folders, request)
 
 # file, its content, what the message must say
 YAML_MISTAKES = {
-    "typo in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropuot: 0.5\n", "did you mean dropout?"),
+    "typo in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropuot: 0.5\n", "mean dropout?"),
     "wrong type in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropout: much\n", "found 'much'"),
     "range in a group file": ("model/mine.yaml", "family: timm\nname: resnet18\ndropout: 1.5\n", "below 1"),
     "typo in an experiment": (

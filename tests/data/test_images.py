@@ -1,0 +1,155 @@
+"""Any file becomes an image in 0..1 or a reason, by its content."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from mammo.data.images import MAX_PIXELS, looks_like_dicom, read_image
+from mammo.errors import BadFile
+
+RANDOM_GREY = np.random.default_rng(0).integers(0, 256, (60, 40)).astype(np.uint8)
+
+
+def wrap_as_dicom(values: np.ndarray, path: Path) -> Path:
+    """8-bit grey as an image for presentation without a window."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.2", "1.2.3"
+    dataset.Modality, dataset.PresentationIntentType = "MG", "FOR PRESENTATION"
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = values.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("extension", ["png", "pgm", "tif", "bmp"])
+def test_8_bit_grey_is_divided_by_255(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"image.{extension}"
+    Image.fromarray(RANDOM_GREY).save(path)
+    image, header = read_image(path)
+    assert header is None
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, RANDOM_GREY.astype(np.float32) / np.float32(255))
+
+
+def test_dicom_of_the_pixels_of_a_png_is_the_same_image_to_the_bit(tmp_path: Path, shared_data: Path) -> None:
+    png = shared_data / "mini-mias" / "images" / "mdb001.png"
+    expected, _ = read_image(png)
+    image, header = read_image(wrap_as_dicom(np.asarray(Image.open(png)), tmp_path / "image"))
+    assert header is not None
+    assert header.modality == "MG"
+    assert image.tobytes() == expected.tobytes()
+
+
+def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
+    Image.fromarray(RANDOM_GREY).save(tmp_path / "image.dcm", format="PNG")
+    wrap_as_dicom(RANDOM_GREY, tmp_path / "image.png")
+    assert not looks_like_dicom(tmp_path / "image.dcm")
+    assert looks_like_dicom(tmp_path / "image.png")
+    picture, no_header = read_image(tmp_path / "image.dcm")
+    dicom, header = read_image(tmp_path / "image.png")
+    assert (no_header, header is None) == (None, False)
+    np.testing.assert_array_equal(picture, dicom)
+
+
+def test_16_bits_are_taken_between_percentiles_of_the_breast(tmp_path: Path) -> None:
+    y, x = np.mgrid[:200, :150]
+    inside = (y - 100) ** 2 + x**2 < 80**2
+    values = np.where(inside, 20000 + 100 * y, 500).astype(np.uint16)
+    low, high = np.percentile(values[inside], (0.5, 99.5))
+    for extension in ("png", "tif"):
+        Image.fromarray(values).save(tmp_path / f"image.{extension}")
+        image, _ = read_image(tmp_path / f"image.{extension}")
+        np.testing.assert_allclose(image, np.clip((values - low) / (high - low), 0, 1), atol=0.01)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1"])
+def test_grey_in_other_modes(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(RANDOM_GREY).convert(mode)
+    picture.save(tmp_path / "image.png")
+    image, _ = read_image(tmp_path / "image.png")
+    np.testing.assert_array_equal(image, (np.asarray(picture.convert("L")) / 255).astype(np.float32))
+    assert image.std() > 0.2
+
+
+def test_a_palette_that_is_not_in_order_is_followed(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), mode=None).convert("P")
+    picture.putpalette([200, 200, 200, 10, 10, 10, 90, 90, 90])
+    picture.save(tmp_path / "image.png")
+    np.testing.assert_allclose(read_image(tmp_path / "image.png")[0] * 255, [[200, 10], [90, 10]], rtol=1e-6)
+
+
+def test_jpeg_noise_is_grey_and_colour_is_refused(tmp_path: Path, shared_data: Path) -> None:
+    image, _ = read_image(shared_data / "density-samples" / "D" / "sample_D1.jpg")
+    assert image.shape == (425, 266)
+    colours = np.stack([RANDOM_GREY, RANDOM_GREY, 255 - RANDOM_GREY], axis=-1)
+    Image.fromarray(colours).save(tmp_path / "image.png")
+    with pytest.raises(BadFile, match="coloured picture"):
+        read_image(tmp_path / "image.png")
+    image, _ = read_image(tmp_path / "image.png", ("colour",))
+    np.testing.assert_allclose(image, colours @ [0.299, 0.587, 0.114] / 255, atol=1 / 255)
+
+
+def claimed_png(width_px: int, height_px: int) -> bytes:
+    """A PNG that is all header."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
+    end = b"IEND"
+    chunks = (
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, end)
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "neither a DICOM file nor a readable picture"),
+        (b"a text file, whatever its name says", "neither a DICOM file nor a readable picture"),
+        (b"GIF89a" + bytes(100), "neither a DICOM file nor a readable picture"),
+        (claimed_png(10000, MAX_PIXELS // 10000 + 1), "more than 80000000"),
+        (claimed_png(100000, 100000), "DecompressionBombError"),
+        (claimed_png(10, 10), "the picture is cut off or damaged"),
+    ],
+)
+def test_what_is_no_picture(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=reason) as caught:
+        read_image(path)
+    assert str(tmp_path) not in caught.value.reason
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "pgm", "tif", "bmp"])
+def test_cut_off_pictures(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"image.{extension}"
+    Image.fromarray(RANDOM_GREY).save(path)
+    whole = path.read_bytes()
+    for length in (len(whole) // 10, len(whole) // 2, len(whole) * 9 // 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadFile):
+            read_image(path)
+
+
+def test_constant_missing_and_many_paged(tmp_path: Path) -> None:
+    for depth in (np.uint8, np.uint16):
+        Image.fromarray(np.full((50, 50), 9, depth)).save(tmp_path / "image.png")
+        with pytest.raises(BadFile, match="constant image"):
+            read_image(tmp_path / "image.png")
+    with pytest.raises(BadFile, match="the file cannot be read"):
+        read_image(tmp_path / "missing.png")
+    pages = [Image.fromarray(RANDOM_GREY), Image.fromarray(RANDOM_GREY[::-1])]
+    pages[0].save(tmp_path / "image.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(BadFile, match="a picture of 2 pages"):
+        read_image(tmp_path / "image.tif")
+    assert read_image(tmp_path / "image.tif", ("multiframe",))[0].shape == (60, 40)

@@ -1,0 +1,164 @@
+"""The image store: decoded once, found again by content, never stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammo.data import store as store_module
+from mammo.data.images import read_image
+from mammo.data.preprocess import prepare
+from mammo.data.store import ImageFile, ImageStore, PixelSettings
+from tests.conftest import REPOSITORY
+
+SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
+
+
+def write_png(path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:80, :60]
+    breast = ((y - 40) / 35) ** 2 + (x / (30 + 5 * seed)) ** 2 < 1
+    grey = breast * random.integers(90, 220, (80, 60))
+    Image.fromarray(grey.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def files(tmp_path) -> list[ImageFile]:
+    (tmp_path / "images").mkdir()
+    for i in range(5):
+        write_png(tmp_path / "images" / f"{i}.png", i)
+    return [ImageFile(f"{i}.png", tmp_path / "images" / f"{i}.png", "L") for i in range(5)]
+
+
+def fill(tmp_path, files, settings=SETTINGS, num_workers=1):
+    decoded: list[int] = []
+    result = ImageStore(tmp_path / "stores", settings).fill(files, num_workers, lambda done, of: decoded.append(done))
+    return result, len(decoded)
+
+
+def expected(file: ImageFile, settings: PixelSettings = SETTINGS) -> np.ndarray:
+    grey, _ = read_image(file.path, ())
+    return prepare(grey, file.laterality, settings.size_px, settings.crop, settings.orient)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_stored_pixels_are_the_prepared_ones_in_order(tmp_path, files, num_workers):
+    result, decoded = fill(tmp_path, files, num_workers=num_workers)
+    assert decoded == 5
+    assert result.kept == [0, 1, 2, 3, 4]
+    assert np.array_equal(result.images.read([3, 0]), np.stack([expected(files[3]), expected(files[0])]))
+
+
+def test_a_second_fill_decodes_nothing_and_a_subset_finds_its_images(tmp_path, files):
+    fill(tmp_path, files)
+    result, decoded = fill(tmp_path, [files[4], files[1]])
+    assert decoded == 0
+    assert np.array_equal(result.images.read([0, 1]), np.stack([expected(files[4]), expected(files[1])]))
+
+
+def test_a_changed_file_never_meets_stale_pixels(tmp_path, files):
+    """Same name, size and modification time; other content."""
+    past = time.time() - 1000
+    os.utime(files[2].path, (past, past))
+    fill(tmp_path, files)
+    before = files[2].path.read_bytes()
+    changed = bytearray(before)
+    with Image.open(files[2].path) as picture:
+        other = 255 - np.asarray(picture)
+    Image.fromarray(other).save(files[2].path)
+    content = files[2].path.read_bytes()
+    files[2].path.write_bytes(content.ljust(len(changed), b"\0"))
+    os.utime(files[2].path, (past, past))
+    result, decoded = fill(tmp_path, files)
+    assert decoded == 1
+    assert np.array_equal(result.images.read([2])[0], expected(files[2]))
+
+
+def test_a_renamed_file_is_found_again_and_equal_files_share_their_pixels(tmp_path, files):
+    fill(tmp_path, files)
+    moved = ImageFile("moved.png", files[0].path.rename(tmp_path / "moved.png"), "L")
+    result, decoded = fill(tmp_path, [moved, files[1], moved])
+    assert decoded == 0
+    assert result.images.rows[0] == result.images.rows[2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [PixelSettings(32, True, True), PixelSettings(48, False, True), PixelSettings(48, True, False)],
+)
+def test_another_setting_is_another_store(tmp_path, files, settings):
+    fill(tmp_path, files)
+    result, decoded = fill(tmp_path, files, settings)
+    assert decoded == 5
+    assert np.array_equal(result.images.read([1])[0], expected(files[1], settings))
+
+
+def test_another_version_of_the_preprocessing_is_another_store(tmp_path, files, monkeypatch):
+    fill(tmp_path, files)
+    monkeypatch.setattr(store_module, "PREPROCESS_VERSION", 999)
+    assert fill(tmp_path, files)[1] == 5
+
+
+def test_another_laterality_is_decoded_anew(tmp_path, files):
+    fill(tmp_path, files[:1])
+    assert fill(tmp_path, [ImageFile("0.png", files[0].path, "R")])[1] == 1
+
+
+def test_bad_files_are_left_out_with_their_reason_and_the_rest_is_kept(tmp_path, files):
+    files[1].path.write_bytes(b"not an image")
+    Image.fromarray(np.full((80, 60), 7, np.uint8)).save(files[3].path)
+    files[4].path.unlink()
+    result, _ = fill(tmp_path, files)
+    assert result.kept == [0, 2]
+    assert len(result.images) == len(result.content_keys) == 2
+    stages = {item.image_id: (item.stage, item.reason) for item in result.left_out}
+    assert stages["4.png"][0] == "file"
+    assert stages["1.png"][0] == "pixels"
+    assert "constant" in stages["3.png"][1]
+    assert not any(str(tmp_path) in reason for _, reason in stages.values())
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40])
+def test_an_index_that_a_crash_has_cut_off_is_mended(tmp_path, files, cut):
+    fill(tmp_path, files[:3])
+    index = tmp_path / "stores" / SETTINGS.key() / "index.jsonl"
+    index.write_bytes(index.read_bytes()[:-cut])
+    result, decoded = fill(tmp_path, files)
+    assert decoded >= 2
+    for i, file in enumerate(files):
+        assert np.array_equal(result.images.read([i])[0], expected(file))
+    again, decoded = fill(tmp_path, files)
+    assert decoded == 0
+    assert np.array_equal(again.images.read(range(5)), result.images.read(range(5)))
+
+
+def test_the_store_names_no_file(tmp_path, files):
+    fill(tmp_path, files)
+    written = b"".join(file.read_bytes() for file in (tmp_path / "stores").rglob("*.jsonl"))
+    assert b"images" not in written
+    assert b".png" not in written
+    assert all(json.loads(line) for line in written.splitlines())
+
+
+def test_two_processes_fill_one_store(tmp_path, files):
+    script = (
+        "import sys; from pathlib import Path; from mammo.data.store import *; "
+        "files = [ImageFile(p.name, p, 'L') for p in sorted(Path(sys.argv[1]).glob('*.png'))]; "
+        "r = ImageStore(Path(sys.argv[2]), PixelSettings(48, True, True)).fill(files, 1); "
+        "print(r.images.read(range(5)).sum())"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "images"), str(tmp_path / "stores")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(2)]
+    sums = {process.communicate()[0] for process in both}
+    assert sums == {str(sum(int(expected(file).sum()) for file in files)).encode() + b"\n"}
+    index = (tmp_path / "stores" / SETTINGS.key() / "index.jsonl").read_text().splitlines()
+    assert len(index) == 5
