@@ -7,7 +7,6 @@ nested dataclasses, and a choice among the registered dataclasses of a group.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -36,8 +35,8 @@ class _WrongValue(Exception):
         super().__init__(expected)
 
 
-@functools.cache
-def types_of(options_class: Any) -> dict[str, Any]:
+def types_of(options_class: type) -> dict[str, Any]:
+    """The types of the fields of a dataclass, with names in annotations resolved."""
     return typing.get_type_hints(options_class)
 
 

@@ -16,9 +16,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from mammo import intervals as intervals_module
 from mammo import metrics as metrics_module
 from mammo.errors import TrainingError
-from mammo.metrics import Metrics, bootstrap_ci95, compute_metrics, reset_warnings
+from mammo.intervals import bootstrap_ci95
+from mammo.metrics import Metrics, compute_metrics, reset_warnings
 from mammo.selection import SCORE_NAMES
 
 DENSITY = ("A", "B", "C", "D")
@@ -255,10 +257,10 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
     probabilities, targets, patients = random_cases(3, **options)
     losses = np.random.default_rng(4).random(len(targets))
     names = DENSITY[: options["num_classes"]]
-    cases = metrics_module._check(probabilities, targets, names, patients, losses)
-    weights = metrics_module._patient_weights(np.random.default_rng(5), cases.num_patients, 30)
+    cases = metrics_module.checked_cases(probabilities, targets, names, patients, losses)
+    weights = intervals_module._patient_weights(np.random.default_rng(5), cases.num_patients, 30)
     assert (weights.sum(axis=1) == cases.num_patients).all()
-    fast = metrics_module._resampled_scores(cases, weights)
+    fast = intervals_module._resampled_scores(cases, weights)
     number_present = []
     for draw in range(30):
         rows = np.repeat(np.arange(len(targets)), weights[draw, cases.patients].astype(int))
@@ -270,8 +272,8 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
 
 def test_bootstrap_of_weights_one_is_the_point_estimate():
     probabilities, targets, patients = random_cases(6, decimals=1)
-    cases = metrics_module._check(probabilities, targets, DENSITY, patients, None)
-    fast = metrics_module._resampled_scores(cases, np.ones((1, cases.num_patients)))
+    cases = metrics_module.checked_cases(probabilities, targets, DENSITY, patients, None)
+    fast = intervals_module._resampled_scores(cases, np.ones((1, cases.num_patients)))
     point = compute_metrics(probabilities, targets, DENSITY, patients)
     assert {name: fast[name][0] for name in SCORE_NAMES} == pytest.approx(vars(point.scores))
 

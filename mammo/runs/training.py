@@ -22,8 +22,8 @@ from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cach
 from mammo.engine import LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
 from mammo.errors import ConfigError, TrainingError
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
+from mammo.intervals import bootstrap_ci95
 from mammo.losses import effective_class_weights
-from mammo.metrics import bootstrap_ci95
 from mammo.models.build import BuiltModel, build_model
 from mammo.optimizers import parameter_groups
 from mammo.progress import console, counting, log_to_file, start_logging, track

@@ -1,0 +1,73 @@
+"""Makes the pictures of README.md, so that they can be made again when the figures change.
+
+    python -m mammo.train model=efficientnet_lite0 train.epochs=15
+    python docs/make_images.py outputs/<that run>
+
+writes docs/images/phantom.png (a woman of each class, four views) and docs/images/run.png (the figures of the run).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mammo.data.phantom import density_class, density_fraction, render_view
+
+FOLDER = Path(__file__).resolve().parent / "images"
+# As a radiologist hangs them: the right breast on the left, chest walls together.
+HANGING = (("R", "CC"), ("L", "CC"), ("R", "MLO"), ("L", "MLO"))
+VIEW_SIZE_PX = (128, 159)
+GAP_PX, TITLE_PX, SEAM_PX = 12, 26, 1
+RUN_HEIGHT_PX = 560
+
+
+def first_woman_of_each_class() -> dict[str, list[Image.Image]]:
+    """Class -> the four views of the first generated woman of that class, in the order of HANGING."""
+    women: dict[str, list[Image.Image]] = {}
+    number = 0
+    while len(women) < 4:
+        views = [render_view(0, number, *which) for which in HANGING]
+        fractions = [density_fraction(view.tissue_mask, view.breast_mask) for view in views]
+        pictures = [Image.fromarray((view.image >> 4).astype(np.uint8)).resize(VIEW_SIZE_PX) for view in views]
+        women.setdefault(density_class(float(np.mean(fractions))), pictures)
+        number += 1
+    return women
+
+
+def contact_sheet() -> Image.Image:
+    """Four blocks of two by two views, A to D from left to right."""
+    width, height = VIEW_SIZE_PX
+    block_width = 2 * width + SEAM_PX
+    sheet = Image.new("L", (4 * (block_width + GAP_PX) - GAP_PX, TITLE_PX + 2 * height + SEAM_PX), 255)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    for block, (name, pictures) in enumerate(sorted(first_woman_of_each_class().items())):
+        left = block * (block_width + GAP_PX)
+        draw.text((left + width, TITLE_PX / 2), name, fill=0, font=font, anchor="mm")
+        for index, picture in enumerate(pictures):
+            row, column = divmod(index, 2)
+            sheet.paste(picture, (left + column * (width + SEAM_PX), TITLE_PX + row * (height + SEAM_PX)))
+    return sheet
+
+
+def run_figure(run: Path) -> Image.Image:
+    """`history.png` and `confusion_matrix.png` of a run side by side, at one height."""
+    pictures = []
+    for name in ("history", "confusion_matrix"):
+        with Image.open(run / "metrics" / f"{name}.png") as picture:
+            width = round(picture.width * RUN_HEIGHT_PX / picture.height)
+            pictures.append(picture.convert("RGB").resize((width, RUN_HEIGHT_PX), Image.Resampling.LANCZOS))
+    figure = Image.new("RGB", (sum(picture.width for picture in pictures) + GAP_PX, RUN_HEIGHT_PX), "white")
+    figure.paste(pictures[0], (0, 0))
+    figure.paste(pictures[1], (pictures[0].width + GAP_PX, 0))
+    return figure
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python docs/make_images.py RUN_DIRECTORY")
+    FOLDER.mkdir(exist_ok=True)
+    contact_sheet().save(FOLDER / "phantom.png", optimize=True)
+    run_figure(Path(sys.argv[1])).quantize(128).save(FOLDER / "run.png", optimize=True)

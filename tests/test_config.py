@@ -1,0 +1,178 @@
+"""The configuration: what composes, what is equal, what is another run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
+from mammo.config import Config, check, config_tree, identity_tree, run_id, run_name
+from mammo.errors import ConfigError
+from mammo.options import option, register
+from mammo.schema import Problem, build
+
+CHOICES = {
+    folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+    for folder in sorted(Path(CONFIG_FOLDER).iterdir())
+    if folder.is_dir()
+}
+
+
+def composed(*overrides: str) -> Config:
+    prepare_hydra()
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        return checked_config(compose("train", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"), [(group, choice) for group, choices in CHOICES.items() for choice in choices]
+)
+def test_every_choice_of_every_group_composes(group, choice):
+    extra = ["model.name=resnet18"] if (group, choice) == ("model", "timm") else []
+    config = composed(f"{group}={choice}", *extra)
+    if group not in ("experiment", "debug", "model", "data"):
+        assert getattr(config, group).name == choice
+
+
+def test_the_defaults_are_the_decided_ones():
+    config = composed("data=folders")
+    assert (config.model.name, config.strategy.name) == ("efficientnet_b0", "frozen_last_block")
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.backbone_lr) == ("adamw", 1e-4, 1e-5)
+    assert (config.optimizer.weight_decay, config.optimizer.betas) == (0.01, [0.9, 0.999])
+    assert (config.scheduler.name, config.scheduler.warmup_epochs, config.scheduler.min_lr) == ("cosine", 2, 1e-6)
+    assert (config.data.image_size, config.data.batch_size, config.data.val_fraction) == (512, 16, 0.2)
+    assert (config.train.epochs, config.seed, config.train.amp, config.train.clip_norm) == (20, 42, "auto", 1.0)
+    assert (config.sampler.name, config.loss.class_weights, config.model.dropout) == ("weighted", "auto", 0.2)
+    augment = config.augment
+    assert (augment.flip_probability, augment.rotation_degrees, augment.contrast_fraction) == (0.5, 5, 0.1)
+    assert (augment.seed, augment.num_views, config.data.split_seed) == (0, 8, 42)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rates"),
+    [
+        (["strategy=full_finetune"], (1e-3, 1e-4)),
+        (["strategy=full_finetune", "optimizer.lr=3e-4"], (3e-4, 3e-5)),
+        (["strategy=full_finetune", "model=timm", "model.name=vit_small_patch16_224"], (5e-5, 5e-6)),
+        (["strategy=full_finetune", "model=timm", "model.name=swin_tiny_patch4_window7_224"], (3e-5, 3e-6)),
+        (["strategy=linear_probe"], (0.1, None)),
+        (["strategy=linear_probe", "optimizer=adamw"], (1e-4, None)),
+        (["strategy=head_only"], (1e-4, None)),
+        (["optimizer.backbone_lr=1e-3"], (1e-4, 1e-3)),
+    ],
+)  # fmt: skip
+def test_learning_rate_presets(overrides, rates):
+    config = composed(*overrides)
+    assert (config.optimizer.lr, config.optimizer.backbone_lr) == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px"),
+    [("vit_small_patch16_224", 224), ("swin_tiny_patch4_window7_224.ms_in22k", 224), ("deit_tiny_patch16_384", 384),
+     ("convnext_tiny", 512), ("resnet18", 512)],
+)  # fmt: skip
+def test_fixed_size_transformers_get_their_size(name, size_px):
+    assert composed("data=folders", "model=timm", f"model.name={name}").data.image_size == size_px
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["device=cpu", "train.threads=1", "data.num_workers=3", "data.root=elsewhere", "cache_dir=elsewhere",
+     "tracker=tensorboard", "run.log_level=warning", "run.restart=true", "run.name=mine", "data.pseudonymize=true"],
+)  # fmt: skip
+def test_what_cannot_change_a_result_is_not_in_the_run_id(override):
+    assert run_id(composed(override)) == run_id(composed())
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=43", "train.epochs=21", "data.split_seed=1", "data.limit=20", "augment.num_views=4", "augment=none",
+     "optimizer.lr=2e-4", "strategy.blocks=2", "loss.label_smoothing=0.1", "train.amp=off", "model=resnet50",
+     "data.phantom.seed=1", "scheduler=step", "sampler.alpha=0.5", "train.monitor=kappa"],
+)  # fmt: skip
+def test_what_can_change_a_result_is_in_the_run_id(override):
+    assert run_id(composed(override)) != run_id(composed())
+
+
+def test_a_default_that_is_spelled_out_is_the_same_run():
+    explicit = composed("optimizer.lr=1e-4", "optimizer.backbone_lr=1e-5", "data.image_size=256", "scheduler=cosine")
+    assert run_id(explicit) == run_id(composed())
+
+
+def test_a_stored_configuration_is_checked_to_the_same_run():
+    config = composed("strategy=full_finetune", "data=mias", "scheduler=plateau")
+    assert check(config_tree(config)) == config
+    assert set(identity_tree(config)) < set(config_tree(config))
+
+
+def test_the_run_name_says_what_it_is():
+    config = composed("model=resnet50", "seed=7")
+    assert run_name(config) == f"resnet50-frozen_last_block-phantom-s7-{run_id(config)}"
+    assert run_name(composed("run.name=my run/1")) == f"my_run_1-{run_id(composed())}"
+
+
+def test_every_yaml_line_and_option_is_documented():
+    def undocumented(options_class: type, path: str = "") -> list[str]:
+        fields = dataclasses.fields(options_class)
+        return [f"{path}{f.name}" for f in fields if "doc" in f.metadata and len(f.metadata["doc"]) < 4]
+
+    assert undocumented(Config) == []
+    for file in Path(CONFIG_FOLDER).rglob("*.yaml"):
+        assert file.read_text().lstrip().startswith("#"), f"{file.name} does not say what it is for"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Options of every kind, to test what fits."""
+
+    count: int = option(1, "a count", at_least=0)
+    share: float = option(0.5, "a share", above=0, below=1)
+    flag: bool = option(False, "a flag")
+    names: list[str] = option([], "names")
+    rates: list[float] | None = option(None, "rates", above=0)
+    text: str | None = option(None, "a text")
+    table: dict[str, str] = option({}, "a table")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("count", 3), ("share", 0.25), ("flag", True), ("names", ["a"]), ("rates", [1, 0.5]), ("text", "x"),
+     ("text", None), ("table", {"a": "b"})],
+)  # fmt: skip
+def test_values_that_fit(key, value):
+    problems: list[Problem] = []
+    assert getattr(build(Sample, {key: value}, problems), key) == value
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("count", 1.0), ("count", True), ("count", "1"), ("count", -1), ("count", None), ("share", 0), ("share", 1),
+     ("share", float("nan")), ("share", float("inf")), ("share", False), ("flag", 1), ("flag", "true"), ("names", "a"),
+     ("names", [1]), ("rates", [0.1, 0.0]), ("rates", ["a"]), ("text", 3), ("table", {"a": 1}), ("table", [1]),
+     ("counts", 1)],
+)  # fmt: skip
+def test_values_that_do_not_fit(key, value):
+    problems: list[Problem] = []
+    build(Sample, {key: value}, problems)
+    assert [problem.key for problem in problems] == [key]
+
+
+def test_a_whole_number_is_a_float_where_one_is_wanted():
+    assert isinstance(composed("loss.label_smoothing=0").loss.label_smoothing, float)
+
+
+def test_a_choice_registered_in_code_needs_no_yaml():
+    @register("scheduler", "test_only")
+    @dataclasses.dataclass(frozen=True)
+    class TestOnly:
+        """A schedule."""
+
+        power: int = option(2, "a power", at_least=1)
+
+    assert composed("scheduler=test_only", "scheduler.power=3").scheduler == TestOnly(power=3)
+    with pytest.raises(ConfigError, match="at least 1"):
+        composed("scheduler=test_only", "scheduler.power=0")
