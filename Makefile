@@ -31,7 +31,7 @@ train: $(VENV)/.installed
 	$(BIN)/python -m mammo.train model=efficientnetb0 strategy=frozen_last_block
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Makes the pictures of README.md, so that they can be made again when the figures change.
 
-    python -m mammo.train model=efficientnet_lite0 train.epochs=15
+    python -m mammo.train model=efficientnet_lite0 optimizer.lr=1e-3
     python docs/make_images.py outputs/<that run>
 
 writes docs/images/phantom.png (a woman of each class, four views) and docs/images/run.png (the figures of the run).

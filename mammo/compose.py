@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -30,12 +30,17 @@ from mammo.trees import flatten
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
+# Mappings whose keys are the user's: Hydra must not refuse new ones.
+FREE_MAPPINGS = ("data.table.columns", "data.table.label_map", "data.table.split_map")
 
 
 def prepare_hydra() -> None:
     """Tell Hydra the default of every option, every registered choice, and how a run is named."""
     store = ConfigStore.instance()
-    store.store(name="options", node=defaults_of(Config))
+    defaults = OmegaConf.create(defaults_of(Config))
+    for key in FREE_MAPPINGS:
+        OmegaConf.set_struct(OmegaConf.select(defaults, key), False)
+    store.store(name="options", node=defaults)
     for group in registered_groups():
         for name, options in registered(group).items():
             store.store(group=f"options/{group}", name=name, node=defaults_of(options))
@@ -100,14 +105,19 @@ def run_command(entry: Callable[[], object], program: str) -> None:
     try:
         entry()
     except Exception as error:
-        readable = _readable(error)
-        if readable is None:
-            if not isinstance(error, TrainingError):
-                traceback.print_exc()
-            print(f"failed: {error}", file=sys.stderr)
-            sys.exit(1)
+        end_with(error)
+
+
+def end_with(error: Exception) -> NoReturn:
+    """End the command: status 2 and a message for a mistake of the user, status 1 for a failure."""
+    readable = _readable(error)
+    if readable is not None:
         print(f"error: {readable}", file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
+    if not isinstance(error, TrainingError):
+        traceback.print_exc()
+    print(f"failed: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _readable(error: BaseException) -> str | None:
@@ -167,5 +177,7 @@ def _unknown_override(error: ConfigCompositionException) -> str:
             return f"{key}: there is no key {part!r}{place}   [command line]\n  {near}"
         path.append(part)
         tree = tree[part]
+    if path[0] not in registered_groups():
+        return f"{text}   [command line]"
     owners = [name for name, options in registered(path[0]).items() if path[-1] in key_tree(options)]
     return f"{key}: belongs to {' or '.join(f'{path[0]}={name}' for name in owners)}   [command line]"

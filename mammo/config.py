@@ -26,6 +26,8 @@ from mammo.schema import Problem, build, to_tree
 from mammo.selection import MONITORS
 
 DEFAULT_IMAGE_SIZE_PX = 512
+# Generated exams have no finer detail, and a first run should end soon.
+PHANTOM_IMAGE_SIZE_PX = 256
 # Learning rates of full fine-tuning by the beginning of a timm name, and of everything else.
 TRANSFORMER_RATES = {"vit": 5e-5, "deit": 5e-5, "convnext": 5e-5, "swin": 3e-5}
 CNN_RATE = 1e-3
@@ -111,6 +113,7 @@ def impossible_combinations(config: Config) -> list[Problem]:
     """Options that contradict each other, or that would have no effect together."""
     data, weights = config.data, config.loss.class_weights
     balances_twice = isinstance(weights, list) and config.sampler.name == "weighted"
+    fixed_size_px = _size_in_name(config.model.name or "")
     num_classes = {"density4": 4, "density2": 2}.get(data.task) or len(data.classes or [])
     rules = [
         (
@@ -170,6 +173,14 @@ def impossible_combinations(config: Config) -> list[Problem]:
             Problem("data.mean", "only one of data.mean and data.std is set", "set both or neither"),
         ),
         (
+            data.image_size is not None and fixed_size_px not in (None, data.image_size),
+            Problem(
+                "data.image_size",
+                f"{data.image_size}",
+                f"{config.model.name} takes only {fixed_size_px}: set data.image_size={fixed_size_px}",
+            ),
+        ),
+        (
             config.model.weights == "",
             Problem("model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"),
         ),
@@ -181,7 +192,8 @@ def with_presets(config: Config) -> Config:
     """The configuration with every null that a preset stands for replaced by its value."""
     data, model, optimizer = config.data, config.model, config.optimizer
     if data.image_size is None:
-        data = dataclasses.replace(data, image_size=_size_in_name(model.name or "") or DEFAULT_IMAGE_SIZE_PX)
+        usual_size_px = PHANTOM_IMAGE_SIZE_PX if data.format == "phantom" else DEFAULT_IMAGE_SIZE_PX
+        data = dataclasses.replace(data, image_size=_size_in_name(model.name or "") or usual_size_px)
     if config.strategy.name == "full_finetune" and model.full_finetune_lr is None:
         model = dataclasses.replace(model, full_finetune_lr=_family_rate(model.name or ""))
     rate = optimizer.lr

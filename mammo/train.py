@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mammo.compose import CONFIG_FOLDER, checked_config, run_command
+from mammo.compose import CONFIG_FOLDER, checked_config, end_with, run_command
 from mammo.runs.directory import HydraFiles
 
 
@@ -30,7 +30,11 @@ def job(tree: DictConfig) -> float:
     # torch takes seconds to import: a mistake in the configuration has been answered by now.
     from mammo.runs.training import run_training
 
-    return run_training(config, context.runtime.output_dir, files)
+    try:
+        return run_training(config, context.runtime.output_dir, files)
+    except Exception as error:
+        # Ended here and not by Hydra, which would put its own message before ours.
+        end_with(error)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class DataOptions:
 
     image_size: int | None = option(
         None,
-        "side of the square in pixels; null: 512, or what a fixed-size transformer takes",
+        "side of the square in pixels; null: 512 (phantom 256), or the only size a network takes",
         at_least=32,
         at_most=4096,
     )

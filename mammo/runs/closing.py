@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mammo.progress import console
+
 # Metric, words for it, what its values mean.
 SHOWN = (
     ("bal_acc_adj", "balanced accuracy, chance-adjusted", "0 guessing, 1 perfect"),
@@ -43,3 +45,9 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         "The same command again trains nothing and shows this. Research use only, not for diagnosis.",
     ]
     return lines
+
+
+def show(lines: list[str]) -> None:
+    """Print lines as they are."""
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)

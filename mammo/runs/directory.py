@@ -76,6 +76,11 @@ class RunDirectory:
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
 
+    def remove_if_empty(self) -> None:
+        """Remove the folder when nothing is in it: Hydra makes it before anything is known to work."""
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def clear(self) -> None:
         """Remove everything that a run has written here."""
         for name in OWN_FILES:
