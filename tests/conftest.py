@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Tests run in several processes, one for each core; threads of their own would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 

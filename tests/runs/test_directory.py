@@ -1,0 +1,82 @@
+"""The run directory: strict files, and whose it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from mammo.errors import RunDirectoryError
+from mammo.runs.directory import HydraFiles, RunDirectory
+
+HYDRA = HydraFiles("a: 1\n", "hydra: {}\n", ["a=1"])
+
+
+@pytest.fixture
+def directory(tmp_path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def test_json_is_strict_and_whole(directory):
+    directory.write_json("summary.json", {"loss": float("nan"), "best": [float("inf"), 0.5], "none": None})
+    text = (directory.path / "summary.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"loss": None, "best": [None, 0.5], "none": None}
+    assert [path.name for path in directory.path.iterdir()] == ["summary.json"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@cmd", "\tx"])
+def test_a_cell_cannot_start_a_formula(directory, cell):
+    directory.write_csv("t.csv", ["id", "value"], [[cell, -0.5]])
+    (row,) = csv.DictReader((directory.path / "t.csv").open())
+    assert row == {"id": f"'{cell}", "value": "-0.5"}
+
+
+def test_identity(directory):
+    directory.check_identity({"seed": 1, "data.name": "x"})
+    directory.claim({"seed": 1, "data": {"name": "x", "root": "/here"}, "device": "cpu"}, HYDRA)
+    directory.check_identity({"seed": 1, "data.name": "x"})
+    with pytest.raises(RunDirectoryError, match="seed: 1 there, 2 here"):
+        directory.check_identity({"seed": 2, "data.name": "x"})
+    with pytest.raises(RunDirectoryError, match="data.kind: None there, 'mass' here"):
+        directory.check_identity({"seed": 1, "data.kind": "mass"})
+
+
+def test_results_without_a_configuration_are_not_touched(directory):
+    directory.write_json("summary.json", {})
+    with pytest.raises(RunDirectoryError, match=r"summary\.json but no config\.yaml"):
+        directory.check_identity({"seed": 1})
+
+
+def test_changed_data(directory):
+    directory.check_data("d1", "s1")
+    directory.write_json("summary.json", {"data": {"fingerprint": "d1"}, "split": {"fingerprint": "s1"}})
+    directory.check_data("d1", "s1")
+    with pytest.raises(RunDirectoryError, match="fingerprint of data and split differs"):
+        directory.check_data("d2", "s2")
+    with pytest.raises(RunDirectoryError, match="fingerprint of split differs"):
+        directory.check_data("d1", "s2")
+
+
+def test_clear_removes_what_a_run_writes_and_nothing_else(directory):
+    directory.claim({"seed": 1}, HYDRA)
+    directory.write_json("summary.json", {})
+    directory.write_text("splits/train.csv", "")
+    directory.write_text("notes of mine.txt", "keep")
+    directory.clear()
+    assert [path.name for path in directory.path.iterdir()] == ["notes of mine.txt"]
+
+
+def test_an_empty_folder_is_taken_away_again(directory):
+    directory.path.mkdir()
+    directory.remove_if_empty()
+    assert not directory.path.exists()
+    directory.write_text("a", "b")
+    directory.remove_if_empty()
+    assert directory.path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_summary_that_cannot_be_read_counts_as_none(directory, text):
+    directory.write_text("summary.json", text)
+    assert directory.summary() is None

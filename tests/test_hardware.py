@@ -1,0 +1,46 @@
+"""What the machine offers, and errors for what it does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mammo.errors import ConfigError
+from mammo.hardware import has_fast_bf16, physical_cores, resolve_hardware, seed_everything
+
+
+def test_auto_takes_bf16_where_the_hardware_has_it_else_fp32():
+    hardware = resolve_hardware("cpu", "auto", None, None)
+    assert hardware.amp == ("bf16" if has_fast_bf16(torch.device("cpu")) else "fp32")
+    assert hardware.threads == physical_cores() >= 1
+    assert hardware.deterministic
+    assert not resolve_hardware("cpu", "auto", 3, False).deterministic
+    assert resolve_hardware("cpu", "off", 3, False).threads == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "amp", "message"),
+    [("cpu", "fp16", "works on CUDA only")]
+    + ([] if torch.cuda.is_available() else [("cuda", "auto", "device=cuda: not available")])
+    + ([] if torch.backends.mps.is_available() else [("mps", "auto", "device=mps: not available")]),
+)
+def test_what_is_not_there_is_an_error(device, amp, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_hardware(device, amp, None, None)
+
+
+@pytest.mark.parametrize(("amp", "dtype"), [("bf16", torch.bfloat16), ("off", torch.float32)])
+def test_autocast_computes_at_the_precision(amp, dtype):
+    hardware = resolve_hardware("cpu", amp, 1, None)
+    with hardware.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is dtype
+    assert not hardware.gradient_scaler().is_enabled()
+
+
+def test_seeds_are_a_function_of_all_parts():
+    drawn = []
+    for parts in ((42, 0), (42, 0), (42, 1), (0, 42), (0, 0)):
+        seed_everything(*parts)
+        drawn.append(torch.rand(4).tolist())
+    assert drawn[0] == drawn[1]
+    assert len({tuple(values) for values in drawn}) == 4
