@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mammo.errors import RunDirectoryError
+from mammo.files import sync_folder
 
 SCHEMA_VERSION = 1
 
@@ -50,6 +51,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Pa
         _same_content(temporary, beside)
         os.replace(beside, other)
     os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def _same_content(source: Path, target: Path) -> None:

@@ -30,6 +30,11 @@ from mammo.trees import flatten
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
+INTERRUPTED_STATUS = 130
+HYDRA_FLAGS = (
+    "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
+    "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
+)  # fmt: skip
 # Mappings whose keys are the user's: Hydra must not refuse new ones.
 FREE_MAPPINGS = ("data.table.columns", "data.table.label_map", "data.table.split_map")
 
@@ -100,12 +105,25 @@ def run_command(entry: Callable[[], object], program: str) -> None:
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
         print(help_text(program, Path(CONFIG_FOLDER)))
         return
+    for argument in sys.argv[1:]:
+        flag = argument.split("=")[0]
+        if flag.startswith("--") and flag not in HYDRA_FLAGS:
+            print(f"error: {_unknown_flag(flag)}", file=sys.stderr)
+            sys.exit(USER_ERROR_STATUS)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
     prepare_hydra()
     try:
         entry()
     except Exception as error:
         end_with(error)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last finished epoch", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
+
+
+def _unknown_flag(flag: str) -> str:
+    near = nearest_key(flag.strip("-").replace("-", "_"), [], flatten(key_tree(Config)))
+    return f"{flag}: options are written KEY=VALUE, without dashes\n  {near}\n  docs/migration.md has a table of flags"
 
 
 def end_with(error: Exception) -> NoReturn:

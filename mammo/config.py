@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mammo import losses, optimizers, schedulers, tracker
+from mammo.config_rules import fixed_size_px, impossible_combinations
 from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
 from mammo.data.options import DataOptions
@@ -109,91 +110,12 @@ def _describe(problem: Problem, where: Callable[[str], str] | None) -> str:
     return f"{first}\n  {problem.expected}" if problem.expected else first
 
 
-def impossible_combinations(config: Config) -> list[Problem]:
-    """Options that contradict each other, or that would have no effect together."""
-    data, weights = config.data, config.loss.class_weights
-    balances_twice = isinstance(weights, list) and config.sampler.name == "weighted"
-    fixed_size_px = _size_in_name(config.model.name or "")
-    num_classes = {"density4": 4, "density2": 2}.get(data.task) or len(data.classes or [])
-    rules = [
-        (
-            data.val_fraction + data.test_fraction >= 1,
-            Problem(
-                "data.val_fraction",
-                f"{data.val_fraction} with data.test_fraction={data.test_fraction}",
-                "a sum below 1",
-            ),
-        ),
-        (
-            balances_twice and not getattr(config.sampler, "allow_double_balancing", False),
-            Problem(
-                "loss.class_weights",
-                "a list together with sampler=weighted balances the classes twice",
-                "use sampler=uniform, loss.class_weights=none, or sampler.allow_double_balancing=true",
-            ),
-        ),
-        (
-            isinstance(weights, list) and bool(num_classes) and len(weights) != num_classes,
-            Problem(
-                "loss.class_weights",
-                f"{len(weights) if isinstance(weights, list) else 0} numbers",
-                f"one for each of {num_classes} classes",
-            ),
-        ),
-        (
-            data.kind is not None and data.format != "cbis_ddsm",
-            Problem(
-                "data.kind",
-                f"{data.kind!r} has no effect with data.format={data.format}",
-                "it belongs to data=cbis_ddsm",
-            ),
-        ),
-        (
-            data.csv is not None and data.format not in ("archive", "table", "auto"),
-            Problem(
-                "data.csv",
-                f"has no effect with data.format={data.format}",
-                "it belongs to data=archive, table and auto",
-            ),
-        ),
-        (
-            not config.strategy.trains_backbone and config.optimizer.backbone_lr is not None,
-            Problem(
-                "optimizer.backbone_lr",
-                f"has no effect with strategy={config.strategy.name}: only the head learns",
-                "leave it out",
-            ),
-        ),
-        (
-            config.model.name is None,
-            Problem("model.name", "is not set", "model=timm needs the name of a network: model.name=convnext_tiny"),
-        ),
-        (
-            (data.mean is None) != (data.std is None),
-            Problem("data.mean", "only one of data.mean and data.std is set", "set both or neither"),
-        ),
-        (
-            data.image_size is not None and fixed_size_px not in (None, data.image_size),
-            Problem(
-                "data.image_size",
-                f"{data.image_size}",
-                f"{config.model.name} takes only {fixed_size_px}: set data.image_size={fixed_size_px}",
-            ),
-        ),
-        (
-            config.model.weights == "",
-            Problem("model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"),
-        ),
-    ]
-    return [problem for applies, problem in rules if applies]
-
-
 def with_presets(config: Config) -> Config:
     """The configuration with every null that a preset stands for replaced by its value."""
     data, model, optimizer = config.data, config.model, config.optimizer
     if data.image_size is None:
         usual_size_px = PHANTOM_IMAGE_SIZE_PX if data.format == "phantom" else DEFAULT_IMAGE_SIZE_PX
-        data = dataclasses.replace(data, image_size=_size_in_name(model.name or "") or usual_size_px)
+        data = dataclasses.replace(data, image_size=fixed_size_px(model.name or "") or usual_size_px)
     if config.strategy.name == "full_finetune" and model.full_finetune_lr is None:
         model = dataclasses.replace(model, full_finetune_lr=_family_rate(model.name or ""))
     rate = optimizer.lr
@@ -207,14 +129,15 @@ def with_presets(config: Config) -> Config:
     return dataclasses.replace(config, data=data, model=model, optimizer=optimizer)
 
 
-def _size_in_name(model_name: str) -> int | None:
-    """The input size that timm writes into the names of networks that take only one, such as ViT and Swin."""
-    fixed = re.match(r"(vit|deit|swin|beit|cait|xcit|eva)\w*_(\d{3})\b", model_name.split(".")[0])
-    return int(fixed.group(2)) if fixed else None
-
-
 def _family_rate(model_name: str) -> float:
     return next((rate for family, rate in TRANSFORMER_RATES.items() if model_name.startswith(family)), CNN_RATE)
+
+
+def image_size_px(config: Config) -> int:
+    """The size that `with_presets` has filled in."""
+    if config.data.image_size is None:
+        raise ValueError("the configuration has not been through `check`")
+    return config.data.image_size
 
 
 def config_tree(config: Config) -> dict[str, Any]:

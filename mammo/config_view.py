@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 
@@ -21,12 +22,12 @@ def _add(tree: Tree, key: str, value: Any) -> None:
     if isinstance(value, Mapping):
         shown = {k: v for k, v in value.items() if v is not None and v != [] and v != {}}
         plain = [f"{k}={_text(v)}" for k, v in shown.items() if not isinstance(v, Mapping)]
-        branch = tree.add(f"[bold]{key}[/bold] " + "  ".join(plain).replace("[", r"\["))
+        branch = tree.add(f"[bold]{key}[/bold] " + escape("  ".join(plain)))
         for name, nested in shown.items():
             if isinstance(nested, Mapping):
                 _add(branch, name, nested)
     elif value is not None:
-        tree.add(f"[bold]{key}[/bold] {_text(value)}")
+        tree.add(f"[bold]{key}[/bold] {escape(_text(value))}")
 
 
 def _text(value: Any) -> str:

@@ -124,7 +124,9 @@ class Trainer:
         network.only_head_learns = epoch < self.settings.head_only_epochs
         network.train()
         sizes = batches.sizes
-        total_loss = torch.zeros((), dtype=torch.float64, device=device)
+        # Apple's GPUs know no float64; there a sum over an epoch is good to six digits.
+        sum_dtype = torch.float32 if device.type == "mps" else torch.float64
+        total_loss = torch.zeros((), dtype=sum_dtype, device=device)
         total_correct = torch.zeros((), dtype=torch.int64, device=device)
         guard = _FiniteGuard(check_every=1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS)
         skipped_steps, loading_seconds, started = 0, 0.0, time.perf_counter()

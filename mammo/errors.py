@@ -68,6 +68,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
+    if not names:
+        return ""
     more = f", ... ({len(names)} in all)" if len(names) > LISTED_NAMES else ""
     return f"valid: {', '.join(names[:LISTED_NAMES])}{more}"
 
@@ -83,4 +85,5 @@ def nearest_key(key: str, siblings: Iterable[str], everywhere: Iterable[str]) ->
     words = nearest(leaf, siblings)
     if words.startswith("did you mean") or not elsewhere:
         return words
-    return f"did you mean {' or '.join(elsewhere[:3])}?\n  {words}"
+    meant = f"did you mean {' or '.join(elsewhere[:3])}?"
+    return f"{meant}\n  {words}" if words else meant

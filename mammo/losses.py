@@ -39,6 +39,7 @@ class CrossEntropy:
 
     name = "cross_entropy"
     class_weights: Literal["auto", "none"] | list[float] = option("auto", CLASS_WEIGHTS_DOC, above=0)
+    class_weights_alpha: float = option(1.0, "power of class_weights=auto: 1 balances fully", at_least=0, at_most=2)
     label_smoothing: float = option(0.0, "probability spread over all classes", at_least=0, below=1)
 
     def per_image(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -60,7 +61,7 @@ def balanced_class_weights(class_counts: Sequence[int], alpha: float = 1.0) -> l
 
 
 def effective_class_weights(
-    requested: str | list[float], sampler_name: str, class_counts: Sequence[int]
+    requested: str | list[float], alpha: float, sampler_name: str, class_counts: Sequence[int]
 ) -> tuple[list[float] | None, str]:
     """The class weights that are used, and a sentence for the log.
 
@@ -72,5 +73,5 @@ def effective_class_weights(
         return None, "no class weights (loss.class_weights=none)"
     if sampler_name == "weighted":
         return None, "no class weights: the weighted sampler balances already (loss.class_weights=auto)"
-    weights = balanced_class_weights(class_counts)
-    return weights, f"class weights N / (K * n_c): {[round(w, 3) for w in weights]}"
+    weights = balanced_class_weights(class_counts, alpha)
+    return weights, f"class weights (N / (K * n_c)) ** {alpha:g}: {[round(w, 3) for w in weights]}"

@@ -6,6 +6,7 @@ Their packages are optional and imported when a tracker is opened. A tracker nev
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +24,8 @@ class OpenTracker(Protocol):
         """Record the numbers of an epoch (1-based)."""
         ...
 
-    def close(self) -> None:
-        """Flush and release."""
+    def close(self, completed: bool) -> None:
+        """Flush and release; `completed` is False for a run that failed or was interrupted."""
         ...
 
 
@@ -32,6 +33,10 @@ class Tracker(Protocol):
     """Options of a tracker that can be opened."""
 
     name: str
+
+    def require(self) -> None:
+        """Raise ConfigError when a package is missing, before any work is done."""
+        ...
 
     def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
         """Start tracking a run; None where nothing is tracked."""
@@ -45,6 +50,9 @@ class NoTracker:
 
     name = "none"
 
+    def require(self) -> None:
+        """See `Tracker.require`."""
+
     def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
         """See `Tracker.open`."""
         return None
@@ -57,12 +65,14 @@ class TensorBoard:
 
     name = "tensorboard"
 
+    def require(self) -> None:
+        """See `Tracker.require`."""
+        _require_package("tensorboard")
+
     def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
-        """See `Tracker.open`; raises ConfigError when the package is missing."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise _missing_package("tensorboard") from error
+        """See `Tracker.open`."""
+        from torch.utils.tensorboard import SummaryWriter
+
         return _OpenTensorBoard(SummaryWriter(str(run_folder / "tensorboard")))
 
 
@@ -74,7 +84,7 @@ class _OpenTensorBoard:
         for key, value in values.items():
             self._writer.add_scalar(key, value, epoch)
 
-    def close(self) -> None:
+    def close(self, completed: bool) -> None:
         self._writer.close()
 
 
@@ -87,12 +97,14 @@ class MLflow:
     folder: str = option("mlruns", "folder of the local store")
     experiment: str = option("mammo", "name of the MLflow experiment")
 
+    def require(self) -> None:
+        """See `Tracker.require`."""
+        _require_package("mlflow")
+
     def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
-        """See `Tracker.open`; raises ConfigError when the package is missing."""
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise _missing_package("mlflow") from error
+        """See `Tracker.open`."""
+        from mlflow import MlflowClient
+
         folder = Path(self.folder).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         return _OpenMLflow(
@@ -113,15 +125,16 @@ class _OpenMLflow:
         for key, value in values.items():
             self._client.log_metric(self._run_id, key, value, step=epoch)
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run_id)
+    def close(self, completed: bool) -> None:
+        self._client.set_terminated(self._run_id, "FINISHED" if completed else "FAILED")
 
 
-def _missing_package(extra: str) -> ConfigError:
-    return ConfigError(
-        f"tracker={extra} needs the package {extra}, which is not installed",
-        to_do=f"pip install -e '.[{extra}]', or choose tracker=none",
-    )
+def _require_package(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(
+            f"tracker={name} needs the package {name}, which is not installed",
+            to_do=f"pip install -e '.[{name}]', or choose tracker=none",
+        )
 
 
 def numbers_of(record: Mapping[str, Any]) -> dict[str, float]:

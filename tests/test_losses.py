@@ -26,7 +26,7 @@ def test_class_weights_have_the_worked_values():
     ],
 )
 def test_the_sampler_and_the_weights_do_not_both_balance(requested, sampler, expected):
-    weights, note = effective_class_weights(requested, sampler, [1, 3])
+    weights, note = effective_class_weights(requested, 1.0, sampler, [1, 3])
     assert weights == (pytest.approx(expected) if expected is not None else None)
     assert "class weights" in note
 

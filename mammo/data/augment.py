@@ -24,8 +24,9 @@ VIEW_COLUMNS = ("flip", "rotation_degrees", "zoom", "shift_x", "shift_y", "contr
 class AugmentOptions:
     """Ranges of the random changes; all symmetric about no change."""
 
-    name: str = option("standard", "name of the preset, for the record")
-    seed: int = option(0, "seed of the augmentation; does not follow the training seed unless ${seed}", at_least=0)
+    seed: int = option(
+        0, "seed of the augmentation; ${seed} lets it follow the training seed", at_least=0, at_most=2**31 - 1
+    )
     num_views: int = option(8, "views an image has when the trunk is frozen", at_least=1, at_most=1000)
     flip_probability: float = option(0.0, "probability of a left-right flip", at_least=0, at_most=1)
     rotation_degrees: float = option(0.0, "rotation up to this many degrees", at_least=0, at_most=180)

@@ -27,6 +27,10 @@ from mammo.errors import DataError
 
 log = logging.getLogger(__name__)
 
+# A patient with more images than this, and than this fraction of all, is rather a placeholder.
+MANY_IMAGES = 16
+LARGE_PATIENT_FRACTION = 0.1
+
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
@@ -84,8 +88,10 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     """
     manifest = _manifest(options, cache_folder, counting)
     manifest = apply_task(manifest, options.task)
+    num_before_limit = len(manifest.table)
     if options.limit is not None:
         manifest = limit_patients(manifest, options.limit)
+    num_not_looked_at = num_before_limit - len(manifest.table)
 
     settings = PixelSettings(options.image_size or 512, options.crop, options.orient, tuple(sorted(options.accept)))
     store = ImageStore(cache_folder / "stores", settings)
@@ -95,7 +101,8 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         stored = store.fill(files, num_workers, count)
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
-    _check_defects(manifest.left_out, len(table), options.max_bad_fraction)
+    _check_defects(manifest.left_out, len(table), num_not_looked_at, options.max_bad_fraction)
+    manifest = manifest.replace(notes=[*manifest.notes, *_remarks(table, stored.content_keys)])
 
     split = split_holdout(table, manifest.class_names, options.val_fraction, options.test_fraction, options.split_seed)
     dataset = Dataset(
@@ -126,16 +133,35 @@ def _manifest(options: DataOptions, cache_folder: Path, counting: Counting) -> M
         return read_manifest(options, root, progress=count)
 
 
-def _check_defects(left_out: list[LeftOut], num_usable: int, max_bad_fraction: float) -> None:
+def _remarks(table: pd.DataFrame, content_keys: list[str]) -> list[str]:
+    """What looks wrong in the data and is not an error: placeholders for patient ids, equal pictures."""
+    remarks = []
+    sizes = table["patient_id"].value_counts()
+    if len(table) >= MANY_IMAGES and sizes.iloc[0] > max(MANY_IMAGES, LARGE_PATIENT_FRACTION * len(table)):
+        remarks.append(
+            f"one patient has {sizes.iloc[0]} of {len(table)} images: is the patient id a placeholder? "
+            "data.group_by=exam groups by exam instead"
+        )
+    patients = table.groupby(np.asarray(content_keys))["patient_id"].nunique()
+    if (patients > 1).any():
+        remarks.append(
+            f"{int((patients > 1).sum())} pictures occur under several patients, "
+            "and may be in training and validation at the same time"
+        )
+    return remarks
+
+
+def _check_defects(left_out: list[LeftOut], num_usable: int, num_not_looked_at: int, max_bad_fraction: float) -> None:
     defects = [item for item in left_out if item.is_defect]
     summary = reasons_summary(left_out)
     if num_usable == 0:
         raise DataError(f"no image can be used:\n{summary}", "labelled images", "see the reasons above")
-    fraction = len(defects) / (len(defects) + num_usable)
+    # With data.limit most images were not decoded; label rows and headers were checked of all of them.
+    num_checked = len(defects) + num_usable + num_not_looked_at
+    fraction = len(defects) / num_checked
     if fraction > max_bad_fraction:
         raise DataError(
-            f"{len(defects)} of {len(defects) + num_usable} images or label rows are defective "
-            f"({fraction:.1%}):\n{summary}",
+            f"{len(defects)} of {num_checked} images or label rows are defective ({fraction:.1%}):\n{summary}",
             f"at most data.max_bad_fraction={max_bad_fraction:g}",
             f"mend the files, or go on without them: data.max_bad_fraction={np.ceil(fraction * 100) / 100:g}",
         )

@@ -48,13 +48,15 @@ def parse_labels(
     where `classes` is None or within A-D, else the names in `classes`. A column without a single density label
     and without `classes` is taken as it is: its label set is what it holds, sorted.
 
-    Raises `DataError` when a column mixes letters A-D with digits.
+    Raises `DataError` when a column mixes letters A-D with digits, or seems to count classes from 0.
     """
     texts = [value.strip() for value in values]
     rows = list(where) or [f"row {number}" for number in range(1, len(texts) + 1)]
     known, class_names, expected = _vocabulary(texts, classes, label_map or {})
     if set(class_names) <= set(DENSITY):
         _refuse_mixture(texts, rows, known if label_map else {})
+        if not label_map:
+            _refuse_counting_from_zero(texts, rows)
     names, problems = [], []
     for text in texts:
         name = known.get(text.casefold(), "") if text else ""
@@ -87,6 +89,19 @@ def _vocabulary(
 def _out_of_range(text: str, expected: str) -> str:
     shown = f"label {text!r}" if len(text) <= _LONGEST_SHOWN_CHARACTERS else "the label"
     return f"{shown} is none of {expected}"
+
+
+def _refuse_counting_from_zero(texts: Sequence[str], rows: Sequence[str]) -> None:
+    """Stop at a column of 0-3: read as 1-4, three classes would silently be their neighbours."""
+    if "0" not in texts or "4" in texts or not {"1", "2", "3"} & set(texts):
+        return
+    zeros = [index for index, text in enumerate(texts) if text == "0"]
+    shown = "; ".join(rows[index] for index in zeros[:_MOST_ROWS_SHOWN])
+    raise DataError(
+        f"the label column seems to count from 0: {len(zeros)} labels are 0 and none is 4 (0 at {shown})",
+        expected="A-D, or 1-4",
+        to_do="say what the numbers mean: data.table.label_map={'0': A, '1': B, '2': C, '3': D}",
+    )
 
 
 def _refuse_mixture(texts: Sequence[str], rows: Sequence[str], known: Mapping[str, str]) -> None:
@@ -127,13 +142,21 @@ def apply_task(manifest: Manifest, task: str) -> Manifest:
     if table.empty:
         raise DataError(f"no image of {manifest.name} has a label", to_do="check the label table and its column map")
     class_names = manifest.class_names
+    notes = list(manifest.notes)
+    if task == "labels" and list(class_names) == sorted(class_names) and not set(class_names) <= set(DENSITY):
+        notes.append(
+            f"classes in the order {', '.join(class_names)}: quadratic kappa and mae take it as a scale; "
+            "data.classes=[...] gives another order"
+        )
     if task == "density4":
         class_names = DENSITY
     elif task == "density2":
         class_names = DENSITY_PAIRS
         pair_of = {letter: pair for pair in DENSITY_PAIRS for letter in pair}
         table["label"] = table["label"].map(pair_of)
-    return manifest.replace(table=table, class_names=class_names, left_out=[*manifest.left_out, *unlabelled])
+    return manifest.replace(
+        table=table, class_names=class_names, left_out=[*manifest.left_out, *unlabelled], notes=notes
+    )
 
 
 def limit_patients(manifest: Manifest, limit: int | None) -> Manifest:

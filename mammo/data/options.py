@@ -70,7 +70,7 @@ class DataOptions:
     )
     std: float | None = option(None, "grey standard deviation; null: that of the weights", above=0, at_most=1)
 
-    split_seed: int = option(42, "seed of the split, independent of the training seed", at_least=0)
+    split_seed: int = option(42, "seed of the split, independent of the training seed", at_least=0, at_most=2**31 - 1)
     val_fraction: float = option(0.2, "fraction of patients in the validation set", above=0, below=1)
     test_fraction: float = option(0.0, "fraction of patients set aside before everything else", at_least=0, below=1)
 

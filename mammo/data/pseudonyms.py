@@ -6,15 +6,20 @@ a pseudonym back to the id: whoever has the data can find an image, whoever has 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mammo.errors import DataError
+
 LENGTH = 12
+KEY_BYTES = 32
 _PRIVATE = 0o600
 
 Rename = Callable[[str], str]
@@ -38,17 +43,31 @@ def renamer(cache_folder: Path) -> Rename:
 
 
 def _key(file: Path) -> bytes:
-    """The key of this user, made on first use."""
+    """The key of this user, made on first use; of two processes that make one, the first wins.
+
+    Raises DataError when the file holds no whole key: hashes with a weak key could be guessed.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # readable by the user alone
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(KEY_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, file)
+        os.unlink(temporary)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-    except FileExistsError:
-        return bytes.fromhex(file.read_text().strip())
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(secrets.token_hex(32))
-        stream.flush()
-        os.fsync(stream.fileno())
-    return bytes.fromhex(file.read_text().strip())
+        key = bytes.fromhex(file.read_text().strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise DataError(
+            "the key of the pseudonyms (pseudonym.key in the cache folder) is damaged",
+            f"{KEY_BYTES} bytes in hexadecimal",
+            "remove it: a new one is made, and pseudonyms of earlier runs can then not be compared with new ones",
+        )
+    return key
 
 
 def write_lookup(file: Path, rename: Rename, identifiers: Iterable[str]) -> None:

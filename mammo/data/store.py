@@ -26,6 +26,7 @@ from mammo.data.images import read_image
 from mammo.data.manifest import LeftOut
 from mammo.data.preprocess import PREPROCESS_VERSION, prepare
 from mammo.errors import BadFile
+from mammo.files import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,7 @@ class ContentHashes:
         known = self._known.get(name)
         if known is not None and known[:4] == signature:
             return known[4], None
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
         is_young = time.time() - max(stat.st_mtime, stat.st_ctime) < YOUNG_FILE_SECONDS
         return digest, None if is_young else {"file": name, "hash": [*signature, digest]}
 

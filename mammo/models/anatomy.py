@@ -149,6 +149,12 @@ def dissect(model: Published, origin: str, needs_blocks: bool) -> Parts:
             f"a network of one of the families {', '.join(known)}",
             "choose strategy=head_only, linear_probe or full_finetune, or another model.name",
         )
+    if origin != "timm":
+        raise ConfigError(
+            f"the parts of torchvision's {kind} are not known",
+            "an EfficientNet or a ResNet of torchvision",
+            "take the network from timm: model=timm model.name=NAME",
+        )
     model.reset_classifier(0)
     width = getattr(model, "head_hidden_size", None) or model.num_features
     return Parts([WholeBackbone(model)], nn.Identity(), int(width))

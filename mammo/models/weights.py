@@ -54,8 +54,9 @@ def obtain(
     """
     if requested == "none":
         return None, "random", "model.weights=none"
-    if requested not in ("auto", "imagenet"):
-        return read_state_dict(Path(requested)), f"file {Path(requested).name}", ""
+    if is_file(requested):
+        path = require_file(requested)
+        return read_state_dict(path), f"file {path.name}", ""
     try:
         with short_network_timeouts():
             return load_published(), source, ""
@@ -107,12 +108,23 @@ def hub_offline_when_unreachable() -> Iterator[None]:
         huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
-def read_state_dict(path: Path) -> Mapping[str, Tensor]:
-    """A state dict from a .pth/.pt file (tensors only, never code) or a .safetensors file."""
+def is_file(requested: str) -> bool:
+    """Whether `model.weights` names a file."""
+    return requested not in ("auto", "imagenet", "none")
+
+
+def require_file(requested: str) -> Path:
+    """The path that `model.weights` names; raises WeightsError when there is no such file."""
+    path = Path(requested).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"model.weights={path}: there is no such file", "auto, imagenet, none, or the path of a state dict"
+            f"model.weights={requested}: there is no such file", "auto, imagenet, none, or the path of a state dict"
         )
+    return path
+
+
+def read_state_dict(path: Path) -> Mapping[str, Tensor]:
+    """A state dict from a .pth/.pt file (tensors only, never code) or a .safetensors file."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -33,7 +33,7 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
         lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
     if summary["collapse"]["detected"]:
-        lines.append(f"  The last epoch had collapsed: {summary['collapse']['reason']}")
+        lines.append(f"  The best epoch has collapsed: {summary['collapse']['reason']}")
     if summary["model"]["weights"]["source"] == "random":
         lines.append("  The network started from RANDOM weights: these numbers do not show what it can do.")
         lines.append("  model=efficientnet_lite0 brings its pretrained weights along, without a download.")

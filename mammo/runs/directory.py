@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from mammo.errors import RunDirectoryError
+from mammo.files import sync_folder
 from mammo.trees import flatten
 
 # What a run writes; `run.restart=true` removes these and nothing else.
@@ -25,6 +27,7 @@ OWN_FILES = (
     "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "quarantine.csv",
     "error.json", "config.yaml",
 )  # fmt: skip
+LOCK_FILE = ".lock"
 OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard")
 
 
@@ -71,14 +74,32 @@ class RunDirectory:
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
         """Make the folder that of this run: the configuration comes first, so that it is known whose it is."""
+        (self.path / "error.json").unlink(missing_ok=True)
         self.write_yaml("config.yaml", config)
         self.write_text(".hydra/config.yaml", hydra_files.config)
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
 
+    def lock(self) -> FileLock:
+        """The lock that the one process holds that trains here.
+
+        Raises RunDirectoryError when another process holds it. It is free again when the process ends.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunDirectoryError(
+                f"another process is training this run in {self.path}",
+                to_do="wait for it, or start a run of another configuration",
+            ) from None
+        return lock
+
     def remove_if_empty(self) -> None:
         """Remove the folder when nothing is in it: Hydra makes it before anything is known to work."""
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        if self.path.is_dir() and {file.name for file in self.path.iterdir()} <= {LOCK_FILE}:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
             self.path.rmdir()
 
     def clear(self) -> None:
@@ -130,6 +151,7 @@ class RunDirectory:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write strict JSON; what is not a finite number becomes null."""

@@ -34,11 +34,15 @@ def git_state() -> dict[str, Any]:
     # Files that git does not know can be code too (a new loss, a new option).
     unknown = _git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", ":/mammo", ":/conf") or ""
     is_dirty = bool(difference or unknown)
+    digest = hashlib.sha256(difference.encode())
+    for name in unknown.splitlines():
+        digest.update(name.encode())
+        digest.update((folder.parent / name).read_bytes())
     return {
         "commit": commit,
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "dirty": is_dirty,
-        "diff_sha256": hashlib.sha256((difference + unknown).encode()).hexdigest() if is_dirty else None,
+        "diff_sha256": digest.hexdigest() if is_dirty else None,
     }
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +16,16 @@ from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset
 from mammo.engine import LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
-from mammo.errors import TrainingError
+from mammo.errors import RunDirectoryError, TrainingError
 from mammo.hardware import Hardware
 from mammo.intervals import bootstrap_ci95
 from mammo.models.build import BuiltModel
+from mammo.models.weights import is_file
 from mammo.optimizers import parameter_groups
 from mammo.progress import track
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
-from mammo.runs.provenance import environment, utc_now
+from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
@@ -48,10 +50,10 @@ class Run:
         hardware: Hardware,
         class_weights: list[float] | None,
         summary: dict[str, Any],
-        tracker: OpenTracker | None,
     ) -> None:
         self.config, self.directory, self.dataset, self.summary = config, directory, dataset, summary
-        self.hardware, self.tracker = hardware, tracker
+        self.model, self.hardware, self.class_weights = model, hardware, class_weights
+        self.tracker: OpenTracker | None = None
         self.started = time.perf_counter()
         data, loop, split = config.data, config.train, dataset.split
         threads = CUDA_LOADER_THREADS if hardware.device.type == "cuda" else 0
@@ -71,16 +73,18 @@ class Run:
         std = (data.std,) * 3 if data.std is not None else model.std
         self.preparation = Preparation(mean, std, hardware.device)
         self.recorder = self._make_recorder()
-        self.trainer = self._make_trainer(model, class_weights)
         self.train_seconds = self.loading_seconds = self.validation_seconds = 0.0
         self.epochs_here = 0
+        self.earlier_seconds = 0.0
 
     def _make_recorder(self) -> Recorder:
         config, dataset = self.config, self.dataset
         shareable = config_tree(config)
         # A checkpoint travels: it does not say where things are on this machine.
         shareable["data"] |= {"root": None, "csv": None}
-        shareable["cache_dir"] = None
+        shareable |= {"cache_dir": None, "tracker": {"name": config.tracker.name}}
+        if is_file(config.model.weights):
+            shareable["model"]["weights"] = Path(config.model.weights).name
         constants = {
             "config": shareable,
             "class_names": list(dataset.manifest.class_names),
@@ -136,6 +140,9 @@ class Run:
     def train(self) -> float:
         """Train to the end and write the results; what goes wrong is recorded and raised again."""
         try:
+            folder, tree = self.directory.path, config_tree(self.config)
+            self.tracker = self.config.tracker.open(folder, folder.name, tree)
+            self.trainer = self._make_trainer(self.model, self.class_weights)
             first_epoch = self._resume()
             steps = -(-len(self.train_batches.plan) // self.config.train.accumulate)
             if not (first_epoch and self._is_over()):
@@ -161,7 +168,7 @@ class Run:
             raise
         finally:
             if self.tracker is not None:
-                self.tracker.close()
+                self.tracker.close(self.summary["status"] == "completed")
 
     def _resume(self) -> int:
         """Go back to the last checkpoint, if there is one; returns the epoch (0-based) to train first."""
@@ -173,20 +180,17 @@ class Run:
         self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
         self.recorder.restore(checkpoint)
         log.info("resuming after epoch %d", checkpoint["epoch"])
-        self.summary["resumed"].append(
-            {"at": utc_now(), "after_epoch": checkpoint["epoch"]} | environment(self.hardware)
-        )
-        self._warn_of_other_hardware()
+        self.earlier_seconds = sum(record["seconds"] for record in self.recorder.history)
+        now = environment(self.hardware)
+        for key in ("device", "amp_dtype", "threads", "torch"):
+            # Bit-identical results need the same device, number format, threads and library.
+            earlier = self.summary["environment"][key]
+            if earlier != now[key]:
+                log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
+        entry = {"at": utc_now(), "after_epoch": checkpoint["epoch"], "environment": now, "git": git_state()}
+        self.summary["resumed"] = [*self.summary["resumed"], entry]
         self.directory.write_json("summary.json", self.summary)
         return int(checkpoint["epoch"])
-
-    def _warn_of_other_hardware(self) -> None:
-        """Bit-identical results need the same device, number format and number of threads."""
-        now, before = self.summary["environment"], self.directory.summary() or {}
-        for key in ("device", "amp_dtype", "threads", "torch"):
-            earlier = (before.get("environment") or {}).get(key)
-            if earlier not in (None, now[key]):
-                log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
 
     def _is_over(self) -> bool:
         """Whether the run ends before its last epoch, for a reason that is said."""
@@ -200,14 +204,18 @@ class Run:
     def _finish(self) -> float:
         """Evaluate the best checkpoint and write everything that a finished run leaves."""
         best = load_checkpoint(self.directory.best_checkpoint)
+        if best["epoch"] != self.recorder.best_epoch:
+            raise RunDirectoryError(
+                f"best_model.pth is of epoch {best['epoch']}, the best epoch is {self.recorder.best_epoch}",
+                to_do="start over with run.restart=true",
+            )
         self.trainer.network.load_state_dict(best["model_state_dict"])
         predictions = predict(self.trainer.network, self.val_batches, self.preparation, track, "Best epoch [val]")
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
-        seconds = time.perf_counter() - self.started
-        self.summary |= outcome(self.recorder, metrics, seconds)
+        self.summary |= outcome(self.recorder, metrics, self._seconds())
         self.summary["throughput"] = self._throughput()
         self.summary["status"] = "completed"
         self.directory.write_json("summary.json", self.summary)
@@ -217,6 +225,10 @@ class Run:
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]
         return bootstrap_ci95(predictions.probabilities, predictions.targets, self.recorder.class_names, patients, None)
+
+    def _seconds(self) -> float:
+        """Duration of this process and of the epochs of earlier ones."""
+        return time.perf_counter() - self.started + self.earlier_seconds
 
     def _throughput(self) -> dict[str, Any]:
         """Rates over the epochs that this process has trained; null where it has trained none."""
@@ -230,7 +242,7 @@ class Run:
         }
 
     def _stop(self, status: str) -> None:
-        self.summary |= outcome(self.recorder, None, time.perf_counter() - self.started)
+        self.summary |= outcome(self.recorder, None, self._seconds())
         self.summary["status"] = status
         self.directory.write_json("summary.json", self.summary)
 

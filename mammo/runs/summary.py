@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import numpy as np
 
 from mammo.config import Config, run_id
 from mammo.data.dataset import Dataset
+from mammo.files import file_sha256
 from mammo.hardware import Hardware
 from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
+from mammo.models.weights import is_file, require_file
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import part_summary
+from mammo.selection import detect_collapse
 
 SCHEMA_VERSION = 1
 MATRICES = ("confusion_matrix", "class_names")
@@ -23,7 +28,6 @@ MATRICES = ("confusion_matrix", "class_names")
 def first_summary(
     config: Config,
     name: str,
-    command: str,
     overrides: list[str],
     hardware: Hardware,
     dataset: Dataset,
@@ -31,6 +35,7 @@ def first_summary(
     class_weights: list[float] | None,
 ) -> dict[str, Any]:
     """The summary of a run that starts now."""
+    requested = config.model.weights
     total, trainable = model.network.count_parameters()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -41,7 +46,7 @@ def first_summary(
         "started_at": utc_now(),
         "finished_at": None,
         "seconds": None,
-        "command": command,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "overrides": overrides,
         "git": git_state(),
         "environment": environment(hardware),
@@ -59,6 +64,7 @@ def first_summary(
                 "source": model.weights.source,
                 "sha256": model.weights.sha256,
                 "reason": model.weights.reason or None,
+                "file_sha256": file_sha256(require_file(requested)) if is_file(requested) else None,
             },
             "parameters_total": total,
             "parameters_trainable": trainable,
@@ -90,6 +96,8 @@ def data_summary(config: Config, dataset: Dataset) -> dict[str, Any]:
 def outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> dict[str, Any]:
     """What is known of the results: at the end of a run, or when it stopped before."""
     seen = recorder.history
+    # Of the best epoch when the run is finished, of the last one when it has stopped before.
+    collapse = detect_collapse(metrics) if metrics is not None else recorder.collapse_reason
     scalar = {key: value for key, value in metrics.to_dict().items() if key not in MATRICES} if metrics else None
     return {
         "finished_at": utc_now(),
@@ -106,7 +114,7 @@ def outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> dict
         "last_metrics": {key.removeprefix("val_"): value for key, value in seen[-1].items() if key.startswith("val_")}
         if seen
         else None,
-        "collapse": {"detected": recorder.collapse_reason is not None, "reason": recorder.collapse_reason},
+        "collapse": {"detected": collapse is not None, "reason": collapse},
     }
 
 

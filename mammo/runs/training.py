@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mammo.config import Config, config_tree, identity_tree
+from mammo.config import Config, config_tree, identity_tree, image_size_px
 from mammo.config_view import print_config
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
-from mammo.errors import ConfigError, UserError
+from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
+from mammo.files import file_sha256
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
-from mammo.models.build import BuiltModel, build_model
+from mammo.models.build import BuiltModel, add_head, build_backbone
+from mammo.models.weights import is_file, require_file
 from mammo.progress import console, counting, log_to_file, start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
@@ -42,63 +42,66 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
     try:
         directory.check_identity(flatten(identity_tree(config)))
         print_config(config_tree(config), console)
+        config.tracker.require()
         hardware = resolve_hardware(config.device, config.train.amp, config.train.threads, config.train.deterministic)
         prepare_process(hardware)
+        # What needs no data comes before the data: a wrong name is answered before thousands of files are read.
+        backbone = build_backbone(config.model, config.strategy, image_size_px(config), config.seed)
         workers = hardware.threads if config.data.num_workers is None else config.data.num_workers
         dataset = load_dataset(config.data, user_cache_folder(config.cache_dir), workers, counting)
-        stored = _stored_results(config, directory, dataset)
+        stored = None if config.run.restart else _stored_summary(config, directory, dataset)
         if stored is not None and stored.get("status") == "completed":
             log.info("this run is finished; nothing is trained (run.restart=true starts over)")
             show(closing_lines(directory.path, stored))
             return float(stored["objective"])
-        run = _start(config, directory, dataset, hardware, hydra_files, stored)
+        dataset = _for_debugging(config, dataset)
+        class_weights, balance_note = _class_weights(config, dataset)
+        model = add_head(backbone, config.model, config.strategy, len(dataset.manifest.class_names), config.seed)
+        lock = directory.lock()
     except UserError:
         directory.remove_if_empty()
         raise
-    return run.train()
+    with lock:
+        if config.run.restart:
+            directory.clear()
+        directory.claim(config_tree(config), hydra_files)
+        log_to_file(directory.file("run.log"))
+        name, overrides = directory.path.name, hydra_files.overrides
+        summary = first_summary(config, name, overrides, hardware, dataset, model, class_weights)
+        if stored is not None and directory.last_checkpoint.exists():
+            # The results will be those of what was started then; what is different now is added to `resumed`.
+            summary = stored | {"status": "running"}
+        directory.write_json("summary.json", summary)
+        write_data_files(directory, dataset, config.data.val_fraction, config.data.split_seed)
+        _describe(config, dataset, model, hardware, balance_note)
+        return Run(config, directory, dataset, model, hardware, class_weights, summary).train()
 
 
-def _stored_results(config: Config, directory: RunDirectory, dataset: Dataset) -> dict[str, Any] | None:
-    """The summary of an earlier start of the same run, once it is known to be of the same data."""
-    if config.run.restart:
-        directory.clear()
+def _stored_summary(config: Config, directory: RunDirectory, dataset: Dataset) -> dict[str, Any] | None:
+    """The summary of an earlier start of the same run, once it is known to be of the same data and weights."""
     directory.check_data(dataset.fingerprint, dataset.split_fingerprint)
-    return directory.summary()
-
-
-def _start(
-    config: Config,
-    directory: RunDirectory,
-    dataset: Dataset,
-    hardware: Hardware,
-    hydra_files: HydraFiles,
-    stored: dict[str, Any] | None,
-) -> Run:
-    """Build what trains, claim the folder and write down what is known before training."""
-    dataset = _for_debugging(config, dataset)
-    class_weights, balance_note = _class_weights(config, dataset)
-    model = build_model(
-        config.model, config.strategy, len(dataset.manifest.class_names), config.data.image_size or 512, config.seed
-    )
-    tracker = config.tracker.open(directory.path, directory.path.name, config_tree(config))
-    directory.claim(config_tree(config), hydra_files)
-    log_to_file(directory.file("run.log"))
-    command = shlex.join(["python", *sys.orig_argv[1:]])
-    summary = first_summary(
-        config, directory.path.name, command, hydra_files.overrides, hardware, dataset, model, class_weights
-    )
-    if stored is not None:
-        summary |= {"started_at": stored["started_at"], "resumed": stored.get("resumed", [])}
-    directory.write_json("summary.json", summary)
-    write_data_files(directory, dataset, config.data.val_fraction, config.data.split_seed)
-    _describe(config, dataset, model, hardware, balance_note)
-    return Run(config, directory, dataset, model, hardware, class_weights, summary, tracker)
+    stored = directory.summary()
+    if stored is not None and is_file(config.model.weights):
+        before = stored["model"]["weights"].get("file_sha256")
+        if before != file_sha256(require_file(config.model.weights)):
+            raise RunDirectoryError(
+                f"{directory.path} was made from other weights: the content of model.weights has changed since",
+                to_do="start over here with run.restart=true, or keep both with another run.name=NAME",
+            )
+    return stored
 
 
 def _class_weights(config: Config, dataset: Dataset) -> tuple[list[float] | None, str]:
     """The effective class weights and a note for the log."""
     counts = dataset.class_counts(dataset.split.train)
-    weights, note = effective_class_weights(config.loss.class_weights, config.sampler.name, counts)
+    absent = [name for name, count in zip(dataset.manifest.class_names, counts, strict=True) if count == 0]
+    if absent:
+        raise DataError(
+            f"no training image of class {', '.join(absent)}", "images of every class", "use more images or batches"
+        )
+    weights, note = effective_class_weights(
+        config.loss.class_weights, getattr(config.loss, "class_weights_alpha", 1.0), config.sampler.name, counts
+    )
     if weights is not None and len(weights) != len(counts):
         raise ConfigError(
             f"loss.class_weights has {len(weights)} numbers", f"{len(counts)}, one for each of "

@@ -18,7 +18,7 @@ CASES = [
     (["A", "b", " C ", "d"], None, {}, ["A", "B", "C", "D"], ABCD),
     (["1", "2", "3", "4"], None, {}, ["A", "B", "C", "D"], ABCD),
     (["1 ", "", "  ", "4"], None, {}, ["A", "", "", "D"], ABCD),
-    (["1", "0", "5", "2.0"], None, {}, ["A", None, None, None], ABCD),
+    (["1", "0", "5", "2.0", "4"], None, {}, ["A", None, None, None, "D"], ABCD),
     (["0", "1", "3", "4"], None, ZERO_BASED, ["A", "B", "D", None], ABCD),
     (["0", "4"], None, {"0": "", "4": "D"}, ["", "D"], ("D",)),
     (["density a", "DENSITY B", "E"], None, {"DENSITY A": "A", "DENSITY B": "B"}, ["A", "B", None], ("A", "B")),
@@ -117,3 +117,11 @@ def test_limit_takes_patients_in_turn_from_each_class(limit, patients):
     limited = limit_patients(manifest_of(labels), limit)
     assert sorted(set(limited.table["patient_id"])) == patients
     assert len(limited.table) == sum(image.split("/")[0] in patients for image in labels)
+
+
+@pytest.mark.parametrize("values", [["0", "1", "2", "3"], ["2", "3", "0"]])
+def test_a_column_that_counts_from_zero_is_never_shifted_silently(values):
+    with pytest.raises(DataError, match=r"count from 0.*row"):
+        parse_labels(values)
+    mapped = parse_labels(values, label_map={"0": "A", "1": "B", "2": "C", "3": "D"})
+    assert mapped.names == ["ABCD"[int(value)] for value in values]

@@ -50,7 +50,7 @@ MISTAKES = {
     "number format without hardware": (["device=cpu", "train.amp=fp16"], ["works on CUDA only"]),
     "more blocks than there are": (
         ["data=folders", "data.root=ROOT", "data.group_by=image", "strategy.blocks=50", "model.weights=none"],
-        ["strategy.blocks", "1 to 9"],
+        ["strategy.blocks=50", "1 to 9"],
     ),
     "fixed size": (
         [

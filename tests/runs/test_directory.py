@@ -38,7 +38,7 @@ def test_identity(directory):
     directory.check_identity({"seed": 1, "data.name": "x"})
     with pytest.raises(RunDirectoryError, match="seed: 1 there, 2 here"):
         directory.check_identity({"seed": 2, "data.name": "x"})
-    with pytest.raises(RunDirectoryError, match="data.kind: None there, 'mass' here"):
+    with pytest.raises(RunDirectoryError, match=r"data\.kind: None there, 'mass' here"):
         directory.check_identity({"seed": 1, "data.kind": "mass"})
 
 

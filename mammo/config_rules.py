@@ -1,0 +1,123 @@
+"""Options that contradict each other, or that would have no effect together.
+
+Each rule is one line of a table: when it applies, the key it concerns, what was found, what to do. An option
+that would do nothing is an error: whoever sets it believes that it does something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mammo.data.options import PhantomOptions
+from mammo.schema import Problem
+
+if TYPE_CHECKING:
+    from mammo.config import Config
+
+Rule = tuple[bool, str, str, str]
+
+
+def impossible_combinations(config: Config) -> list[Problem]:
+    """The problems of a configuration whose single values are all valid."""
+    rules = (*_data_rules(config), *_balance_rules(config), *_training_rules(config))
+    return [Problem(key, found, expected) for applies, key, found, expected in rules if applies]
+
+
+def _data_rules(config: Config) -> Iterator[Rule]:
+    data, form = config.data, f"data.format={config.data.format}"
+    whole = f"{data.val_fraction} with data.test_fraction={data.test_fraction}"
+    no_effect = f"has no effect with {form}"
+    only_px = fixed_size_px(config.model.name or "")
+    is_archive = data.format in ("archive", "auto", "phantom")
+    yield data.root == "", "data.root", "is empty", "the folder of the dataset"
+    yield data.classes == [], "data.classes", "is empty", "null, or the classes in order"
+    yield data.val_fraction + data.test_fraction >= 1, "data.val_fraction", whole, "a sum below 1"
+    yield (
+        data.kind is not None and data.format != "cbis_ddsm",
+        "data.kind",
+        f"{data.kind!r} {no_effect}",
+        "it belongs to data=cbis_ddsm",
+    )
+    yield (
+        data.csv is not None and data.format not in ("archive", "table", "auto"),
+        "data.csv",
+        no_effect,
+        "it belongs to data=archive, table and auto",
+    )
+    yield (
+        data.phantom != PhantomOptions() and data.format != "phantom",
+        "data.phantom",
+        no_effect,
+        "it belongs to data=phantom",
+    )
+    yield (
+        data.implants == "exclude" and not is_archive,
+        "data.implants",
+        f"{no_effect}: implants are known from DICOM headers of an archive",
+        "leave it out",
+    )
+    yield (
+        (data.mean is None) != (data.std is None),
+        "data.mean",
+        "only one of data.mean and data.std is set",
+        "set both or neither",
+    )
+    yield (
+        data.image_size is not None and only_px not in (None, data.image_size),
+        "data.image_size",
+        f"{data.image_size}, but {config.model.name} takes only {only_px} px",
+        f"set data.image_size={only_px}",
+    )
+
+
+def _balance_rules(config: Config) -> Iterator[Rule]:
+    weights, data = config.loss.class_weights, config.data
+    is_list = isinstance(weights, list)
+    num_classes = {"density4": 4, "density2": 2}.get(data.task) or len(data.classes or [])
+    may_balance_twice = getattr(config.sampler, "allow_double_balancing", False)
+    yield (
+        is_list and config.sampler.name == "weighted" and not may_balance_twice,
+        "loss.class_weights",
+        "a list together with sampler=weighted balances the classes twice",
+        "use sampler=uniform, loss.class_weights=none, or sampler.allow_double_balancing=true",
+    )
+    yield (
+        is_list and bool(num_classes) and len(weights) != num_classes,
+        "loss.class_weights",
+        f"{len(weights)} numbers",
+        f"one for each of {num_classes} classes",
+    )
+
+
+def _training_rules(config: Config) -> Iterator[Rule]:
+    model, strategy = config.model, config.strategy
+    betas = getattr(config.optimizer, "betas", [0.9, 0.999])
+    yield (
+        not strategy.trains_backbone and config.optimizer.backbone_lr is not None,
+        "optimizer.backbone_lr",
+        f"has no effect with strategy={strategy.name}: only the head learns",
+        "leave it out",
+    )
+    yield (
+        strategy.head_only_epochs >= config.train.epochs,
+        "strategy.head_only_epochs",
+        f"{strategy.head_only_epochs} of train.epochs={config.train.epochs}: only the head would ever learn",
+        "fewer than train.epochs, or strategy=head_only",
+    )
+    yield len(betas) != 2, "optimizer.betas", f"{len(betas)} numbers", "two numbers"
+    yield model.name is None, "model.name", "is not set", "model=timm needs a network: model.name=convnext_tiny"
+    yield (
+        model.family == "efficientnet_lite0" and model.name != "efficientnet_lite0",
+        "model.name",
+        f"{model.name}, but model=efficientnet_lite0 is that one network",
+        f"for another network: model=timm model.name={model.name}",
+    )
+    yield model.weights == "", "model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"
+
+
+def fixed_size_px(model_name: str) -> int | None:
+    """The input size that timm writes into the names of networks that take only one, such as ViT and Swin."""
+    fixed = re.match(r"(vit|deit|swin|beit|cait|xcit|eva)\w*_(\d{3})\b", model_name.split(".")[0])
+    return int(fixed.group(2)) if fixed else None
