@@ -18,6 +18,7 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, Expli
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions, TableOptions
 from mammo.data.phantom import generate_phantom
+from mammo.errors import DataError
 from mammo.progress import counting
 
 QUICK = (
@@ -205,6 +206,37 @@ def test_ten_kinds_of_bad_input_at_once(broken_archive, train, tmp_path):
     assert not list(tmp_path.glob("outputs/strict*/*"))
 
 
+def test_defects_are_a_fraction_of_all_that_was_checked_also_with_a_limit(broken_archive, session_cache):
+    options = DataOptions(format="archive", root=str(broken_archive), limit=8, image_size=64, max_bad_fraction=0.2)
+    dataset = load_dataset(options, session_cache, 1, counting)
+    assert dataset.table["patient_id"].nunique() == 8
+
+
+def test_a_placeholder_for_patients_and_equal_pictures_are_remarked(class_folders, tmp_path, session_cache):
+    with (tmp_path / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["path", "label", "patient_id"])
+        for name in "ABCD":
+            for number in range(8):
+                shutil.copy(class_folders / name / f"{name}{number}.png", tmp_path)
+                table.writerow([f"{name}{number}.png", name, "ANON" if number < 5 else f"{name}{number}"])
+        shutil.copy(tmp_path / "A7.png", tmp_path / "again.png")
+        table.writerow(["again.png", "A", "somebody else"])
+    options = DataOptions(format="table", root=str(tmp_path), image_size=64, val_fraction=0.4)
+    notes = " ".join(load_dataset(options, session_cache, 1, counting).manifest.notes)
+    assert "one patient has 20 of 33 images" in notes
+    assert "1 pictures occur under several patients" in notes
+
+
+def test_a_damaged_key_of_the_pseudonyms_is_not_used(class_folders, tmp_path):
+    for content in ("", "ab", "not hexadecimal"):
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        (tmp_path / "cache" / "pseudonym.key").write_text(content)
+        options = DataOptions(format="folders", root=str(class_folders), group_by="image", image_size=64)
+        with pytest.raises(DataError, match=r"pseudonym\.key"):
+            load_dataset(options, tmp_path / "cache", 1, counting)
+
+
 def test_nothing_that_is_written_names_a_patient(phantom, train, tmp_path, session_cache):
     done = train("data=archive", f"data.root={phantom}", *QUICK, "seed=9")
     assert done.returncode == 0, done.stderr
@@ -231,5 +263,6 @@ def test_the_phantom_is_the_default_and_can_be_limited(train, tmp_path):
     assert summary["data"]["num_patients"] == 8
     assert summary["data"]["num_images"] == 32
     assert set(summary["data"]["class_counts"].values()) == {8}
-    assert summary["model"]["weights"] == {"source": "random", "sha256": None, "reason": "model.weights=none"}
+    weights = {"source": "random", "sha256": None, "reason": "model.weights=none", "file_sha256": None}
+    assert summary["model"]["weights"] == weights
     assert "RANDOM" in done.stdout

@@ -47,6 +47,19 @@ MISTAKES = {
     ),
     "wrong task": (["data=mias", "data.root=MIAS", "data.task=density4"], ["data.task=labels"]),
     "images without patients": (["data=folders", "data.root=ROOT"], ["data.group_by=image"]),
+    "a flag of another tool": (["--epochs", "5"], ["--epochs", "train.epochs", "docs/migration.md"]),
+    "another network under a name": (
+        ["model=efficientnet_lite0", "model.name=tf_efficientnet_lite3"],
+        ["model=timm model.name=tf_efficientnet_lite3"],
+    ),
+    "head only to the end": (["strategy.head_only_epochs=20"], ["strategy=head_only"]),
+    "preset name alone": (["augment.name=none"], ["there is no key 'name' in augment"]),
+    "phantom options elsewhere": (["data=mias", "data.phantom.num_patients=9"], ["it belongs to data=phantom"]),
+    "three betas": (["optimizer.betas=[0.9,0.99,0.999]"], ["two numbers"]),
+    "empty root": (["data=mias", "data.root="], ["data.root: is empty"]),
+    "unknown network, before the data is read": (
+        ["data=mias", "data.root=nowhere", "model=timm", "model.name=resnt50"], ["no timm model", "did you mean"]
+    ),
     "number format without hardware": (["device=cpu", "train.amp=fp16"], ["works on CUDA only"]),
     "more blocks than there are": (
         ["data=folders", "data.root=ROOT", "data.group_by=image", "strategy.blocks=50", "model.weights=none"],

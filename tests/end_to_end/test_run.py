@@ -315,3 +315,90 @@ def test_trackers_record_the_history(class_folders, train, tmp_path, tracker):
         (run,) = client.search_runs([experiment.experiment_id])
         found = [m.value for m in client.get_metric_history(run.info.run_id, "val_kappa_quadratic")]
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def start_and_kill(command: list[str], folder: Path, after: str) -> None:
+    """Start a run and kill it with SIGKILL when its output has a line that starts with `after`."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.train", *command],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(after):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
+    class_folders, session_cache, train, tmp_path
+):
+    import timm
+
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    command = [
+        *TINY, "train.epochs=4", f"data.root={class_folders}", "model=timm", "model.name=resnet18",
+        "model.weights=weights.pth", f"cache_dir={session_cache}",
+    ]  # fmt: skip
+    start_and_kill(command, tmp_path, "Epoch 1/4")
+    before = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    done = train(*command[:-1], "train.threads=2")
+    assert done.returncode == 0, done.stderr
+    assert "resumed with threads=2 instead of 1" in done.stdout
+    after = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    for key in ("model", "git", "environment", "command", "started_at"):
+        assert after[key] == before[key], key
+    (resumed,) = after["resumed"]
+    assert resumed["environment"]["threads"] == 2
+    assert after["status"] == "completed"
+
+    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    changed = train(*command[:-1])
+    assert changed.returncode == 2
+    assert "the content of model.weights has changed" in changed.stderr
+
+
+def test_a_restart_that_cannot_start_leaves_the_old_results(finished, class_folders, train, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(finished[0], run)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    done = train(
+        *TINY, f"data.root={tmp_path / 'nowhere'}", f"hydra.run.dir={run}", "run.restart=true"
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+
+
+def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_cache, train, tmp_path):
+    command = [*TINY, "train.epochs=200", f"data.root={class_folders}"]
+    first = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert first.stdout is not None
+        assert any(line.startswith("Epoch 1/200") for line in first.stdout)
+        second = train(*command)
+        assert second.returncode == 2
+        assert "another process is training this run" in second.stderr
+        assert not (only_run(tmp_path) / "error.json").exists()
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.stdout.close()
+        first.wait(timeout=60)
+    assert first.returncode == 130
+    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
+
+
+def test_on_collapse_stop(class_folders, train, tmp_path):
+    done = train(*TINY, f"data.root={class_folders}", "train.on_collapse=stop", "optimizer.lr=1e-9",
+                 "optimizer.backbone_lr=1e-9", "model.weights=none")  # fmt: skip
+    assert done.returncode == 1
+    assert "train.on_collapse=stop" in done.stderr
+    assert "strategy=frozen_last_block" in done.stdout, "the remedies are named"
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["collapse"]["detected"]
