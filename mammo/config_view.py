@@ -14,6 +14,8 @@ def print_config(config: Mapping[str, Any], console: Console) -> None:
     """Print a configuration as a tree; what is switched off (null, an empty list) is left out to keep it short."""
     tree = Tree("configuration", guide_style="dim")
     for key, value in config.items():
+        if key == "data" and value["format"] != "phantom":
+            value = {name: option for name, option in value.items() if name != "phantom"}
         _add(tree, key, value)
     console.print(tree)
 
@@ -24,7 +26,7 @@ def _add(tree: Tree, key: str, value: Any) -> None:
         plain = [f"{k}={_text(v)}" for k, v in shown.items() if not isinstance(v, Mapping)]
         branch = tree.add(f"[bold]{key}[/bold] " + escape("  ".join(plain)))
         for name, nested in shown.items():
-            if isinstance(nested, Mapping):
+            if isinstance(nested, Mapping) and any(nested.values()):
                 _add(branch, name, nested)
     elif value is not None:
         tree.add(f"[bold]{key}[/bold] {escape(_text(value))}")

@@ -62,6 +62,11 @@ class Dataset:
         """Whether written ids are pseudonyms."""
         return self.rename is not unchanged
 
+    @property
+    def lookup_name(self) -> str:
+        """Name of the table from pseudonym to id, in `pseudonyms` in the cache folder."""
+        return f"{self.fingerprint[:16]}.csv"
+
     def part(self, rows: np.ndarray) -> LabelledImages:
         """The images of some rows of the table."""
         chosen = StoredImages(self.images.pixels, self.images.rows[rows])
@@ -118,9 +123,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     if options.pseudonymize:
         everything = [*table["image_id"], *table["patient_id"], *table["exam_id"]]
         left_out = [item.image_id for item in manifest.left_out]
-        write_lookup(
-            cache_folder / "pseudonyms" / f"{dataset.fingerprint[:16]}.csv", dataset.rename, [*everything, *left_out]
-        )
+        write_lookup(cache_folder / "pseudonyms" / dataset.lookup_name, dataset.rename, [*everything, *left_out])
     return dataset
 
 

@@ -62,9 +62,10 @@ def split_holdout(
 ) -> Split:
     """One split into train, val and (with `test_fraction` above 0, or where prescribed) test.
 
-    Fractions are of patients, rounded half up, at least one patient; `val_fraction` is of those that
-    the test set leaves. Rows without a label are in no part. Parts that the table prescribes are used as
-    they are, rows without one belong to train, and val is drawn from train where only the test set is prescribed.
+    Fractions are of patients, rounded half up, at least one patient, and as many as it takes to have
+    every class; `val_fraction` is of those that the test set leaves. Rows without a label are in no part.
+    Parts that the table prescribes are used as they are, rows without one belong to train, and val is
+    drawn from train where only the test set is prescribed.
     Raises `DataError` for a patient in two prescribed parts, for a class that train lacks and for too few patients.
     """
     rows, test, notes = _set_aside_test(table, class_names, test_fraction, seed)
@@ -74,7 +75,13 @@ def split_holdout(
         in_val = prescribed_val == 1
     else:
         patients = _patients_of(table, rows, class_names, seed)
-        in_val = _belongs_to(table, rows, patients, _draw(patients, val_fraction, kept_minimum=1)) == 1
+        taken = _draw(patients, val_fraction, kept_minimum=1)
+        in_val = _belongs_to(table, rows, patients, taken) == 1
+        if taken.sum() > _share(val_fraction, len(taken)):
+            notes.append(
+                f"the validation set holds {taken.sum()} of {len(taken)} patients, more than data.val_fraction="
+                f"{val_fraction:g}, so that every class is in it"
+            )
     return _finished(table, class_names, Split(rows[~in_val], rows[in_val], test, notes))
 
 
@@ -169,8 +176,9 @@ def _draw(patients: _Patients, fraction: float, kept_minimum: int) -> Rows:
     num_patients = len(patients.ids)
     if num_patients < 2:
         raise DataError(f"{num_patients} patients cannot be divided", expected="at least two patients")
-    exact = Fraction(str(float(fraction))) * num_patients  # as written: 0.29 * 50 is 14.5, not 14.499...
-    num_taken = min(max(1, math.floor(exact + Fraction(1, 2))), num_patients - 1)
+    # A few patients more than the fraction says, where each class could not be taken from otherwise.
+    num_classes_taken = int((patients.has.sum(axis=0) > kept_minimum).sum())
+    num_taken = min(max(_share(fraction, num_patients), num_classes_taken), num_patients - 1)
     sizes = np.bincount(patients.stratum, minlength=patients.num_classes)
     shares, remainders = np.divmod(num_taken * sizes, num_patients)
     largest = sorted(range(len(sizes)), key=lambda c: (-remainders[c], sizes[c], c))
@@ -179,6 +187,12 @@ def _draw(patients: _Patients, fraction: float, kept_minimum: int) -> Rows:
     for c, share in enumerate(shares):
         taken[np.flatnonzero(patients.stratum == c)[:share]] = 1
     return _repaired(taken, patients.has, 2, partial(_draw_deficit, kept_minimum=kept_minimum))
+
+
+def _share(fraction: float, num_patients: int) -> int:
+    """A fraction of the patients, rounded half up, at least one."""
+    exact = Fraction(str(float(fraction))) * num_patients  # as written: 0.29 * 50 is 14.5, not 14.499...
+    return max(1, math.floor(exact + Fraction(1, 2)))
 
 
 def _draw_deficit(counts: Rows, kept_minimum: int) -> int:

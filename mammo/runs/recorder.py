@@ -154,7 +154,8 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """The line of the log for one epoch."""
 
     def number(key: str, digits: int = 3) -> str:
-        return "n/a" if record[key] is None else f"{record[key]:.{digits}f}"
+        # Rounded before it is printed, and without the sign of a zero.
+        return "n/a" if record[key] is None else f"{round(record[key], digits) + 0.0:.{digits}f}"
 
     return (
         f"Epoch {record['epoch']}/{epochs} | Train Loss: {number('train_loss', 4)} Acc: {number('train_acc', 4)} | "

@@ -135,6 +135,9 @@ def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Har
         log.info("%s", note)
     if dataset.manifest.left_out:
         log.warning("left out, see quarantine.csv:\n%s", reasons_summary(dataset.manifest.left_out))
+    if dataset.is_pseudonymized:
+        lookup = f"pseudonyms/{dataset.lookup_name}"
+        log.info("ids in the results are pseudonyms; %s in the cache folder leads back to them", lookup)
     total, trainable = model.network.count_parameters()
     log.info(
         "%s: %s of %s parameters learn (%s)", config.model.name, f"{trainable:,}", f"{total:,}", config.strategy.name
@@ -144,4 +147,4 @@ def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Har
     else:
         log.info("weights: %s", model.weights.source)
     log.info("%s", balance_note)
-    log.info("%s (%s), %s, %d threads", hardware.device.type, hardware.device_name, hardware.amp, hardware.threads)
+    log.info("%s (%s), %s, CPU threads: %d", hardware.device.type, hardware.device_name, hardware.amp, hardware.threads)
