@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
-from mammo.config import Config, run_name
+from mammo.config import Config, image_size_px, run_name
 from mammo.data.batches import EvaluationBatches, Preparation
 from mammo.data.dataset import load_dataset, user_cache_folder
 from mammo.metrics import Metrics, compute_metrics
@@ -53,7 +53,7 @@ def probed(config: Config) -> Metrics:
     """Metrics of a logistic regression on pooled features of the untrained network."""
     dataset = load_dataset(config.data, user_cache_folder(config.cache_dir), 2, counting)
     names = dataset.manifest.class_names
-    built = build_model(config.model, HeadOnly(), len(names), config.data.image_size or 512, config.seed)
+    built = build_model(config.model, HeadOnly(), len(names), image_size_px(config), config.seed)
     network = built.network.eval()
     prepare = Preparation(built.mean, built.std, torch.device("cpu"))
     features = []

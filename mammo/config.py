@@ -18,7 +18,7 @@ from mammo import losses, optimizers, schedulers, tracker
 from mammo.config_rules import fixed_size_px, impossible_combinations
 from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
-from mammo.data.options import DataOptions
+from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.errors import ConfigError
 from mammo.models import strategy
 from mammo.models.options import ModelOptions
@@ -26,7 +26,6 @@ from mammo.options import choice, option, section
 from mammo.schema import Problem, build, to_tree
 from mammo.selection import MONITORS
 
-DEFAULT_IMAGE_SIZE_PX = 512
 # Generated exams have no finer detail, and a first run should end soon.
 PHANTOM_IMAGE_SIZE_PX = 256
 # Learning rates of full fine-tuning by the beginning of a timm name, and of everything else.

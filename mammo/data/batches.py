@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from mammo.data.augment import AugmentOptions, draw_view, view_of
+from mammo.data.parallel import in_order
 from mammo.data.sampler import Sampler, times_drawn_before
 from mammo.data.store import StoredImages
 
@@ -83,7 +82,7 @@ class EvaluationBatches:
             images, targets = self.data.images.read(positions), self.data.targets[positions]
             return Batch(torch.from_numpy(images), torch.from_numpy(targets), positions)
 
-        return _ahead(load, self.plan, self.num_workers)
+        return in_order(load, self.plan, self.num_workers)
 
 
 class TrainingBatches:
@@ -124,22 +123,7 @@ class TrainingBatches:
             images, targets = self.data.images.read(positions), self.data.targets[positions]
             return Batch(torch.from_numpy(images), torch.from_numpy(targets), positions, changes)
 
-        return _ahead(load, self.plan, self.num_workers)
-
-
-def _ahead(load: Callable[[slice], Batch], plan: Sequence[slice], num_workers: int) -> Iterator[Batch]:
-    """Batches in order, loaded by threads ahead of time; without workers when they are asked for."""
-    if num_workers == 0:
-        yield from map(load, plan)
-        return
-    with ThreadPoolExecutor(num_workers) as pool:
-        waiting: deque[Future[Batch]] = deque()
-        for part in plan:
-            waiting.append(pool.submit(load, part))
-            if len(waiting) > num_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        return in_order(load, self.plan, self.num_workers)
 
 
 @dataclasses.dataclass(frozen=True)

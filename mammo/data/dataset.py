@@ -18,7 +18,7 @@ from mammo.data.batches import LabelledImages
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.options import DataOptions
+from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.phantom import phantom_folder
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
 from mammo.data.splits import Split, split_fingerprint, split_holdout
@@ -98,7 +98,8 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         manifest = limit_patients(manifest, options.limit)
     num_not_looked_at = num_before_limit - len(manifest.table)
 
-    settings = PixelSettings(options.image_size or 512, options.crop, options.orient, tuple(sorted(options.accept)))
+    size_px = options.image_size or DEFAULT_IMAGE_SIZE_PX
+    settings = PixelSettings(size_px, options.crop, options.orient, tuple(sorted(options.accept)))
     store = ImageStore(cache_folder / "stores", settings)
     columns = (manifest.table[name].tolist() for name in ("image_id", "path", "laterality"))
     files = [ImageFile(image_id, Path(path), laterality) for image_id, path, laterality in zip(*columns, strict=True)]

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from mammo.options import option, section
 
+DEFAULT_IMAGE_SIZE_PX = 512
+
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:

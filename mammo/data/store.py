@@ -13,17 +13,15 @@ import json
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from mammo.data.images import read_image
 from mammo.data.manifest import LeftOut
+from mammo.data.parallel import in_order
 from mammo.data.preprocess import PREPROCESS_VERSION, prepare
 from mammo.errors import BadFile
 from mammo.files import file_sha256
@@ -36,8 +34,6 @@ IMAGES_PER_FLUSH = 64
 YOUNG_FILE_SECONDS = 2.0
 
 Progress = Callable[[int, int], None]
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +161,7 @@ class ImageStore:
             except OSError as error:
                 return f"the file cannot be read ({error.strerror or type(error).__name__})"
 
-        for i, result in enumerate(_in_order(hash_one, files, num_workers)):
+        for i, result in enumerate(in_order(hash_one, files, num_workers)):
             if isinstance(result, str):
                 keys.append(None)
                 unreadable[i] = LeftOut(files[i].image_id, "file", result)
@@ -193,7 +189,7 @@ class ImageStore:
         next_row = max(index.values(), default=-1) + 1
         self._pixels_file.touch()
         with self._pixels_file.open("r+b") as pixels_file:
-            decoded = _in_order(self._decode, [files[i] for i in missing.values()], num_workers)
+            decoded = in_order(self._decode, [files[i] for i in missing.values()], num_workers)
             for done, (key, result) in enumerate(zip(missing, decoded, strict=True), start=1):
                 if isinstance(result, str):
                     refused[key] = result
@@ -239,24 +235,6 @@ class ImageStore:
         except Timeout:
             log.info("another process is filling the image store; waiting for it")
         return self._lock
-
-
-def _in_order(function: Callable[[In], Out], items: Sequence[In], num_workers: int) -> Iterator[Out]:
-    """Results of a function in the order of the items, computed by threads; few are ahead at any time.
-
-    Threads are enough: decoders and resizing release the interpreter's lock.
-    """
-    if num_workers <= 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(num_workers) as pool:
-        ahead: deque[Future[Out]] = deque()
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) >= 2 * num_workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
 
 def _read_lines(file: Path) -> Iterator[dict]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header
@@ -19,6 +18,7 @@ from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
+from mammo.data.parallel import in_order
 from mammo.errors import BadFile, DataError
 
 CSV_NAME = "classificacao.csv"
@@ -165,11 +165,10 @@ def _own_csv(root: Path) -> Path:
 
 def _headers(files: Sequence[Path], progress: Progress | None) -> Iterable[Header | LeftOut | None]:
     """What `_examine` finds in each file, in the order of `files`."""
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for done, found in enumerate(pool.map(_examine, files), start=1):
-            if progress:
-                progress(done, len(files))
-            yield found
+    for done, found in enumerate(in_order(_examine, files, NUM_THREADS), start=1):
+        if progress:
+            progress(done, len(files))
+        yield found
 
 
 def _examine(file: Path) -> Header | LeftOut | None:

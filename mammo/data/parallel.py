@@ -1,0 +1,30 @@
+"""Work for threads whose results come in the order of the items, whatever thread is done first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
+    """Results of a function in the order of the items; with 0 workers computed by this thread.
+
+    At most two items a worker are ahead of what has been taken, so that memory does not grow with
+    their number. Threads are enough: decoding, resizing and reading release the interpreter's lock.
+    """
+    if num_workers == 0:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 2 * num_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
