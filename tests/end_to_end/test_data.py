@@ -12,46 +12,19 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions, TableOptions
 from mammo.data.phantom import generate_phantom
 from mammo.errors import DataError
 from mammo.progress import counting
+from tests.data.formats.small_datasets import write_dicom
+from tests.end_to_end.runs import only_run
 
 QUICK = (
     "model=efficientnet_lite0", "data.image_size=64", "data.batch_size=8", "train.epochs=1", "train.threads=1",
 )  # fmt: skip
-
-
-def only_run(folder: Path) -> Path:
-    (run,) = (folder / "outputs").iterdir()
-    return run
-
-
-def write_mammogram(path: Path, pixels: np.ndarray, **tags: object) -> None:
-    """An uncompressed FOR PRESENTATION mammogram without a window; pixels uint8 or uint16."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = pydicom.Dataset()
-    dataset.file_meta = meta
-    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    bits = pixels.dtype.itemsize * 8
-    values = {
-        "Modality": "MG", "PatientID": path.parent.name, "ImageLaterality": "L", "ViewPosition": "MLO",
-        "PresentationIntentType": "FOR PRESENTATION", "Rows": pixels.shape[0], "Columns": pixels.shape[1],
-        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": bits, "BitsStored": bits,
-        "HighBit": bits - 1, "PixelRepresentation": 0,
-    }  # fmt: skip
-    for name, value in {**values, **tags}.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.slow
@@ -68,7 +41,8 @@ def test_an_archive_of_mias_films_has_the_pixels_of_the_pngs(shared_data, tmp_pa
         with Image.open(source / "images" / film["image"]) as picture:
             pixels = np.asarray(picture)
         target = tmp_path / film["patient_id"] / f"{Path(film['image']).stem}.dcm"
-        write_mammogram(target, pixels, ImageLaterality=film["laterality"], ViewPosition=film["view"])
+        tags = {"PatientID": film["patient_id"], "ImageLaterality": film["laterality"], "ViewPosition": film["view"]}
+        write_dicom(target, pixels, **tags)
 
     few = tmp_path / "pngs"
     (few / "images").mkdir(parents=True)
@@ -152,9 +126,9 @@ def broken_archive(phantom, tmp_path) -> Path:
     ct.Modality = "CT"
     ct.SOPInstanceUID = generate_uid()
     ct.save_as(root / exams[3] / "ct.dcm")
-    write_mammogram(root / exams[4] / "constant.dcm", np.full((64, 48), 900, np.uint16), PatientID="x4")
+    write_dicom(root / exams[4] / "constant.dcm", np.full((64, 48), 900, np.uint16), PatientID="x4")
     colour = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
-    write_mammogram(
+    write_dicom(
         root / exams[5] / "colour.dcm", colour, PatientID="x5", SamplesPerPixel=3, PhotometricInterpretation="RGB",
         PlanarConfiguration=0,
     )  # fmt: skip

@@ -6,10 +6,8 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,23 +16,7 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from tests.conftest import REPOSITORY
-
-TINY = (
-    "data=folders", "data.group_by=image", "data.pseudonymize=false", "model=efficientnet_lite0",
-    "data.image_size=64", "data.batch_size=8", "train.epochs=3", "train.threads=1", "data.val_fraction=0.4",
-    "optimizer.lr=1e-3",
-)  # fmt: skip
-TIMES = ("seconds", "images_per_second")
-
-
-def only_run(folder: Path) -> Path:
-    (run,) = (folder / "outputs").iterdir()
-    return run
-
-
-def history(run: Path) -> list[dict]:
-    records = json.loads((run / "train_history.json").read_text())
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
+from tests.end_to_end.runs import TINY, history, only_run
 
 
 @pytest.fixture(scope="module")
@@ -205,36 +187,6 @@ def test_every_option_that_should_matter_does(finished, class_folders, train, tm
     assert history(only_run(tmp_path)) != history(finished[0])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("extra", [[], ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"]])
-def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, train, tmp_path, extra):
-    command = [*TINY, "train.epochs=4", f"data.root={class_folders}", *extra]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    assert train(*command, folder=whole).returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
-        cwd=broken, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("Epoch 2/4"):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-    assert json.loads((only_run(broken) / "summary.json").read_text())["status"] == "running"
-    done = train(*command, folder=broken)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after epoch" in done.stdout
-    assert history(only_run(broken)) == history(only_run(whole))
-    states = [
-        torch.load(only_run(folder) / "checkpoints/last_model.pth", weights_only=True) for folder in (whole, broken)
-    ]
-    for name, tensor in states[0]["model_state_dict"].items():
-        assert torch.equal(tensor, states[1]["model_state_dict"][name]), name
-
-
 def test_a_folder_of_another_run_is_never_touched(finished, class_folders, train, tmp_path):
     run = tmp_path / "copy"
     shutil.copytree(finished[0], run)
@@ -317,50 +269,6 @@ def test_trackers_record_the_history(class_folders, train, tmp_path, tracker):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def start_and_kill(command: list[str], folder: Path, after: str) -> None:
-    """Start a run and kill it with SIGKILL when its output has a line that starts with `after`."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(after):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-
-
-@pytest.mark.slow
-def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
-    class_folders, session_cache, train, tmp_path
-):
-    import timm
-
-    weights = tmp_path / "weights.pth"
-    torch.save(timm.create_model("resnet18").state_dict(), weights)
-    command = [
-        *TINY, "train.epochs=4", f"data.root={class_folders}", "model=timm", "model.name=resnet18",
-        "model.weights=weights.pth", f"cache_dir={session_cache}",
-    ]  # fmt: skip
-    start_and_kill(command, tmp_path, "Epoch 1/4")
-    before = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    done = train(*command[:-1], "train.threads=2")
-    assert done.returncode == 0, done.stderr
-    assert "resumed with threads=2 instead of 1" in done.stdout
-    after = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    for key in ("model", "git", "environment", "command", "started_at"):
-        assert after[key] == before[key], key
-    (resumed,) = after["resumed"]
-    assert resumed["environment"]["threads"] == 2
-    assert after["status"] == "completed"
-
-    torch.save(timm.create_model("resnet18").state_dict(), weights)
-    changed = train(*command[:-1])
-    assert changed.returncode == 2
-    assert "the content of model.weights has changed" in changed.stderr
-
-
 def test_a_restart_that_cannot_start_leaves_the_old_results(finished, class_folders, train, tmp_path):
     run = tmp_path / "copy"
     shutil.copytree(finished[0], run)
@@ -370,27 +278,6 @@ def test_a_restart_that_cannot_start_leaves_the_old_results(finished, class_fold
     )  # fmt: skip
     assert done.returncode == 2
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
-
-
-def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_cache, train, tmp_path):
-    command = [*TINY, "train.epochs=200", f"data.root={class_folders}"]
-    first = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert first.stdout is not None
-        assert any(line.startswith("Epoch 1/200") for line in first.stdout)
-        second = train(*command)
-        assert second.returncode == 2
-        assert "another process is training this run" in second.stderr
-        assert not (only_run(tmp_path) / "error.json").exists()
-    finally:
-        first.send_signal(signal.SIGINT)
-        first.stdout.close()
-        first.wait(timeout=60)
-    assert first.returncode == 130
-    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
 
 
 def test_on_collapse_stop(class_folders, train, tmp_path):

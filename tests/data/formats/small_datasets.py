@@ -20,8 +20,12 @@ def write_png(path: Path) -> Path:
     return path
 
 
-def write_dicom(path: Path, **tags: Any) -> Path:
-    """A small uncompressed mammogram; `tags` set or, with None, leave out attributes."""
+def write_dicom(path: Path, pixels: np.ndarray | None = None, **tags: Any) -> Path:
+    """An uncompressed mammogram of unsigned pixels; `tags` set or, with None, leave out attributes."""
+    if pixels is None:
+        pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    bits_allocated = 8 * pixels.dtype.itemsize
+    bits_stored = min(12, bits_allocated)
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
@@ -32,14 +36,15 @@ def write_dicom(path: Path, **tags: Any) -> Path:
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     values = {
         "Modality": "MG", "PatientID": "P1", "ImageLaterality": "L", "ViewPosition": "CC",
-        "PresentationIntentType": "FOR PRESENTATION", "Rows": 8, "Columns": 8, "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
+        "PresentationIntentType": "FOR PRESENTATION", "Rows": pixels.shape[0], "Columns": pixels.shape[1],
+        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": bits_allocated,
+        "BitsStored": bits_stored, "HighBit": bits_stored - 1,
         "PixelRepresentation": 0, "BreastImplantPresent": "NO",
     }  # fmt: skip
     for name, value in {**values, **tags}.items():
         if value is not None:
             setattr(dataset, name, value)
-    dataset.PixelData = np.arange(64, dtype=np.uint16).tobytes()
+    dataset.PixelData = pixels.tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path
 

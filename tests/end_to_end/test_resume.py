@@ -1,0 +1,86 @@
+"""Runs that were interrupted, and two processes that want the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from tests.conftest import REPOSITORY
+from tests.end_to_end.runs import TINY, history, only_run, start_and_kill
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", [[], ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"]])
+def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, train, tmp_path, extra):
+    command = [*TINY, "train.epochs=4", f"data.root={class_folders}", *extra]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    assert train(*command, folder=whole).returncode == 0
+    start_and_kill([*command, f"cache_dir={session_cache}"], broken, "Epoch 2/4")
+    assert json.loads((only_run(broken) / "summary.json").read_text())["status"] == "running"
+    done = train(*command, folder=broken)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after epoch" in done.stdout
+    assert history(only_run(broken)) == history(only_run(whole))
+    states = [
+        torch.load(only_run(folder) / "checkpoints/last_model.pth", weights_only=True) for folder in (whole, broken)
+    ]
+    for name, tensor in states[0]["model_state_dict"].items():
+        assert torch.equal(tensor, states[1]["model_state_dict"][name]), name
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
+    class_folders, session_cache, train, tmp_path
+):
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    command = [
+        *TINY, "train.epochs=4", f"data.root={class_folders}", "model=timm", "model.name=resnet18",
+        "model.weights=weights.pth", f"cache_dir={session_cache}",
+    ]  # fmt: skip
+    start_and_kill(command, tmp_path, "Epoch 1/4")
+    before = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    done = train(*command[:-1], "train.threads=2")
+    assert done.returncode == 0, done.stderr
+    assert "resumed with threads=2 instead of 1" in done.stdout
+    after = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    for key in ("model", "git", "environment", "command", "started_at"):
+        assert after[key] == before[key], key
+    (resumed,) = after["resumed"]
+    assert resumed["environment"]["threads"] == 2
+    assert after["status"] == "completed"
+
+    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    changed = train(*command[:-1])
+    assert changed.returncode == 2
+    assert "the content of model.weights has changed" in changed.stderr
+
+
+def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_cache, train, tmp_path):
+    command = [*TINY, "train.epochs=200", f"data.root={class_folders}"]
+    first = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert first.stdout is not None
+        assert any(line.startswith("Epoch 1/200") for line in first.stdout)
+        second = train(*command)
+        assert second.returncode == 2
+        assert "another process is training this run" in second.stderr
+        assert not (only_run(tmp_path) / "error.json").exists()
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.stdout.close()
+        first.wait(timeout=60)
+    assert first.returncode == 130
+    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
