@@ -72,10 +72,13 @@ def _where(tree: DictConfig, key: str) -> str:
     hydra = OmegaConf.select(tree, "hydra")
     if hydra is None:
         return ""
-    for override in hydra.overrides.task:
-        name = str(override).lstrip("+~").split("=")[0].split("@")[0]
-        if key == name or key.startswith(f"{name}.") or (name.startswith(f"{key}.")):
-            return f"command line: {override}"
+    named = {str(override).lstrip("+~").split("=")[0].split("@")[0]: str(override) for override in hydra.overrides.task}
+    # The override of the key itself, then of what is below it (a section as a whole is found wrong), then of
+    # what is above it; a choice of a group (data=mias) is looked up in its file.
+    below = [name for name in named if name.startswith(f"{key}.")]
+    above = [name for name in named if key.startswith(f"{name}.") and name not in hydra.runtime.choices]
+    for name in ([key] if key in named else []) + below + sorted(above, key=len, reverse=True):
+        return f"command line: {named[name]}"
     choices = {str(group): str(choice) for group, choice in hydra.runtime.choices.items() if choice}
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     section = key.split(".")[0]
@@ -117,7 +120,7 @@ def run_command(entry: Callable[[], object], program: str) -> None:
     except Exception as error:
         end_with(error)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last finished epoch", file=sys.stderr)
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
 
 

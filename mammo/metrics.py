@@ -248,6 +248,6 @@ def _warn_of_undefined(metrics: Metrics) -> None:
     if absent:
         warn_once(f"no image of class {', '.join(absent)}: its recall and loss are null, means leave it out")
     if never:
-        warn_once(f"class {', '.join(never)} is never predicted: its precision is null")
+        warn_once(f"class {', '.join(never)} never predicted: precision is null")
     if undefined:
         warn_once(f"only one class is present: {', '.join(undefined)} cannot be computed and are null")

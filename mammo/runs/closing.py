@@ -19,13 +19,13 @@ SHOWN = (
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """Lines for the terminal, made from `summary.json`."""
-    metrics, validation = summary["metrics"], summary["split"]["val"]
+    metrics = summary["metrics"]
     intervals = metrics.get("ci95") or {}
     unit = {"patient": "patients", "exam": "exams", "image": "images"}[summary["data"]["group_by"]]
     lines = [
         "",
         f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
-        f"of {validation['patients']} {unit} [95% interval by resampling {unit}]:",
+        f"of {metrics['num_patients']} {unit} [95% interval by resampling {unit}]:",
     ]
     for key, words, meaning in SHOWN:
         value, interval = metrics[key], intervals.get(key)

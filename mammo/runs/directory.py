@@ -73,8 +73,13 @@ class RunDirectory:
             )
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
-        """Make the folder that of this run: the configuration comes first, so that it is known whose it is."""
+        """Make the folder that of this run: the configuration comes first, so that it is known whose it is.
+
+        A run that is resumed keeps the files of its first start.
+        """
         (self.path / "error.json").unlink(missing_ok=True)
+        if self.last_checkpoint.exists():
+            return
         self.write_yaml("config.yaml", config)
         self.write_text(".hydra/config.yaml", hydra_files.config)
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)

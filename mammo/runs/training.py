@@ -129,8 +129,8 @@ def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Har
         if len(rows):
             patients = dataset.table["patient_id"].iloc[rows].nunique()
             counts = ", ".join(f"{n} {c}" for n, c in zip(names, dataset.class_counts(rows), strict=True))
-            unit = {"patient": "patients", "exam": "exams", "image": "groups"}[dataset.manifest.group_by]
-            log.info("%s: %d images of %d %s (%s)", what, len(rows), patients, unit, counts)
+            groups = "" if dataset.manifest.group_by == "image" else f" of {patients} {dataset.manifest.group_by}s"
+            log.info("%s: %d images%s (%s)", what, len(rows), groups, counts)
     for note in (*dataset.manifest.notes, *split.notes):
         log.info("%s", note)
     if dataset.manifest.left_out:

@@ -38,6 +38,22 @@ def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, tra
 
 
 @pytest.mark.slow
+def test_every_job_of_a_multirun_has_its_log_and_is_found_again(class_folders, train, tmp_path):
+    command = ["-m", "seed=1,2", *TINY, "train.epochs=1", f"data.root={class_folders}"]
+    done = train(*command)
+    assert done.returncode == 0, done.stderr
+    runs = [path for path in (tmp_path / "multirun").iterdir() if path.is_dir()]
+    assert sorted(json.loads((run / "summary.json").read_text())["seed"] for run in runs) == [1, 2]
+    assert all("Epoch 1/1" in (run / "run.log").read_text() for run in runs)
+    alone = train(*command[2:], "seed=2")
+    assert alone.returncode == 0, alone.stderr
+    (second,) = [run for run in runs if "-s2-" in run.name]
+    assert history(only_run(tmp_path)) == history(second), "a run gives the same result alone and in a sweep"
+    again = train(*command)
+    assert again.stdout.count("this run is finished; nothing is trained") == 2
+
+
+@pytest.mark.slow
 def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
     class_folders, session_cache, train, tmp_path
 ):
