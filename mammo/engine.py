@@ -99,27 +99,25 @@ class Trainer:
         train_batches: EpochBatches,
         validation_batches: Iterable[Any],
         first_epoch: int,
-        earlier_losses: Sequence[float],
-        validation_loss: Callable[[Predictions], float],
+        validation_losses: Callable[[], Sequence[float]],
     ) -> Iterator[EpochResult]:
         """Train from `first_epoch` (0-based) on and yield the result of each epoch.
 
-        `earlier_losses` are the validation losses of the epochs before it, which some schedules look
-        at. Raises TrainingError when a loss is not finite.
+        `validation_losses` gives the losses of all epochs so far, which some schedules look at; it is
+        asked when an epoch begins, after the consumer has taken in the one before. Raises
+        TrainingError when a loss is not finite.
         """
-        losses = list(earlier_losses)
         for epoch in range(first_epoch, self.settings.epochs):
             # Dropout is a function of seed and epoch: a resumed run draws what an uninterrupted one does.
             seed_everything(self.settings.seed, epoch)
             label = f"Epoch {epoch + 1}/{self.settings.epochs}"
-            result = self._train_epoch(train_batches, epoch, losses, f"{label} [train]")
+            result = self._train_epoch(train_batches, epoch, validation_losses(), f"{label} [train]")
             started = time.perf_counter()
             validation = predict(self.network, validation_batches, self.prepare, self.track, f"{label} [val]")
             seconds = time.perf_counter() - started
-            losses.append(validation_loss(validation))
             yield dataclasses.replace(result, validation=validation, validation_seconds=seconds)
 
-    def _train_epoch(self, batches: EpochBatches, epoch: int, val_losses: list[float], label: str) -> EpochResult:
+    def _train_epoch(self, batches: EpochBatches, epoch: int, val_losses: Sequence[float], label: str) -> EpochResult:
         network, device = self.network, self.hardware.device
         network.only_head_learns = epoch < self.settings.head_only_epochs
         network.train()
@@ -169,7 +167,7 @@ class Trainer:
             skipped_steps=skipped_steps,
         )
 
-    def _set_rates(self, epoch: int, step_fraction: float, val_losses: list[float]) -> None:
+    def _set_rates(self, epoch: int, step_fraction: float, val_losses: Sequence[float]) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(group["base_lr"], epoch, self.settings.epochs, step_fraction, val_losses)
 

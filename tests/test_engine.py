@@ -19,7 +19,7 @@ from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.optimizers import AdamW, parameter_groups
-from mammo.schedulers import Constant, Cosine
+from mammo.schedulers import Constant, Cosine, Plateau
 
 CPU = Hardware(torch.device("cpu"), "fp32", 1, True)
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
@@ -57,10 +57,13 @@ def batches(batch_size: int = 4, max_batches: int | None = None) -> TrainingBatc
     return TrainingBatches(labelled(), Uniform(), AugmentOptions(), 1, batch_size, 42, 0, max_batches)
 
 
-def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0, losses=()):
+def no_losses() -> list[float]:
+    return []
+
+
+def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0):
     validation = EvaluationBatches(labelled(), 4, 0)
-    mean_loss = lambda p: float(-np.log(p.probabilities[np.arange(len(p.targets)), p.targets]).mean())  # noqa: E731
-    return list(trainer.fit(batches(batch_size), validation, first_epoch, losses, mean_loss))
+    return list(trainer.fit(batches(batch_size), validation, first_epoch, no_losses))
 
 
 def head(trainer: Trainer) -> torch.Tensor:
@@ -165,14 +168,13 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
     whole = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     expected = run(whole)
     half = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
-    mean_loss = lambda p: 0.0  # noqa: E731
-    steps = half.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, [], mean_loss)
+    steps = half.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, no_losses)
     next(steps)
     fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     fresh.network.load_state_dict(half.network.state_dict())
     fresh.optimizer.load_state_dict(half.optimizer.state_dict())
     torch.rand(17)  # whatever else drew random numbers in between
-    rest = run(fresh, first_epoch=1, losses=[0.0])
+    rest = run(fresh, first_epoch=1)
     assert [result.train_loss for result in rest] == [result.train_loss for result in expected[1:]]
     assert torch.equal(head(fresh), head(whole))
 
@@ -180,7 +182,7 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
 def test_only_the_head_moves_in_head_only_epochs():
     trainer = make_trainer(strategy=FrozenLastBlock(), settings={"epochs": 2, "head_only_epochs": 1})
     body = {k: v.clone() for k, v in trainer.network.state_dict().items() if not k.startswith("head.")}
-    epochs = trainer.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, [], lambda p: 0.0)
+    epochs = trainer.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, no_losses)
     before = head(trainer)
     next(epochs)
     assert all(torch.equal(trainer.network.state_dict()[k], v) for k, v in body.items())
@@ -215,3 +217,14 @@ def test_class_weights_weigh_the_images():
     targets = torch.from_numpy(data.targets)
     expected = (torch.nn.functional.cross_entropy(logits, targets, reduction="none") * weights[targets]).mean()
     assert result.train_loss == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_schedule_sees_the_losses_of_the_epochs_before():
+    """Asked when an epoch begins: what the consumer has noted by then halves the rate of the third epoch."""
+    trainer = make_trainer(schedule=Plateau(warmup_epochs=0, patience=0), settings={"epochs": 4})
+    losses: list[float] = []
+    rates = []
+    for result in trainer.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, lambda: losses):
+        rates.append(result.learning_rates["head"])
+        losses.append([1.0, 2.0, 0.5, 0.4][result.epoch])
+    assert rates == pytest.approx([1e-2, 1e-2, 5e-3, 5e-3])

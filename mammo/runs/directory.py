@@ -102,9 +102,11 @@ class RunDirectory:
         return lock
 
     def remove_if_empty(self) -> None:
-        """Remove the folder when nothing is in it: Hydra makes it before anything is known to work."""
-        if self.path.is_dir() and {file.name for file in self.path.iterdir()} <= {LOCK_FILE}:
-            (self.path / LOCK_FILE).unlink(missing_ok=True)
+        """Remove the folder when nothing is in it: Hydra makes it before anything is known to work.
+
+        A folder with nothing but a lock belongs to a process that has just begun.
+        """
+        if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 
     def clear(self) -> None:

@@ -147,8 +147,7 @@ class Run:
             steps = -(-len(self.train_batches.plan) // self.config.train.accumulate)
             if not (first_epoch and self._is_over()):
                 for result in self.trainer.fit(
-                    self.train_batches, self.val_batches, first_epoch, self.recorder.validation_losses,
-                    lambda predictions: self.recorder.metrics_of(predictions).loss,
+                    self.train_batches, self.val_batches, first_epoch, lambda: self.recorder.validation_losses
                 ):  # fmt: skip
                     self.train_seconds += result.train_seconds
                     self.loading_seconds += result.loading_seconds

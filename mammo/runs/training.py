@@ -57,20 +57,20 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
         dataset = _for_debugging(config, dataset)
         class_weights, balance_note = _class_weights(config, dataset)
         model = add_head(backbone, config.model, config.strategy, len(dataset.manifest.class_names), config.seed)
-        lock = directory.lock()
     except UserError:
         directory.remove_if_empty()
         raise
-    with lock:
+    with directory.lock():
         if config.run.restart:
             directory.clear()
         directory.claim(config_tree(config), hydra_files)
         log_to_file(directory.file("run.log"))
-        name, overrides = directory.path.name, hydra_files.overrides
-        summary = first_summary(config, name, overrides, hardware, dataset, model, class_weights)
         if stored is not None and directory.last_checkpoint.exists():
             # The results will be those of what was started then; what is different now is added to `resumed`.
             summary = stored | {"status": "running"}
+        else:
+            name, overrides = directory.path.name, hydra_files.overrides
+            summary = first_summary(config, name, overrides, hardware, dataset, model, class_weights)
         directory.write_json("summary.json", summary)
         write_data_files(directory, dataset, config.data.val_fraction, config.data.split_seed)
         _describe(config, dataset, model, hardware, balance_note)
@@ -94,11 +94,6 @@ def _stored_summary(config: Config, directory: RunDirectory, dataset: Dataset) -
 def _class_weights(config: Config, dataset: Dataset) -> tuple[list[float] | None, str]:
     """The effective class weights and a note for the log."""
     counts = dataset.class_counts(dataset.split.train)
-    absent = [name for name, count in zip(dataset.manifest.class_names, counts, strict=True) if count == 0]
-    if absent:
-        raise DataError(
-            f"no training image of class {', '.join(absent)}", "images of every class", "use more images or batches"
-        )
     weights, note = effective_class_weights(
         config.loss.class_weights, getattr(config.loss, "class_weights_alpha", 1.0), config.sampler.name, counts
     )
@@ -116,6 +111,13 @@ def _for_debugging(config: Config, dataset: Dataset) -> Dataset:
         return dataset
     order = np.random.default_rng(config.data.split_seed).permutation(dataset.split.train)
     few = np.sort(order[: config.train.overfit_batches * config.data.batch_size])
+    counts = zip(dataset.manifest.class_names, dataset.class_counts(few), strict=True)
+    absent = [name for name, count in counts if count == 0]
+    if absent:
+        # The split has every class in train; a few images of it may not.
+        raise DataError(
+            f"no training image of class {', '.join(absent)}", "images of every class", "use more images or batches"
+        )
     note = f"train.overfit_batches: the same {len(few)} images for training and validation"
     log.warning("%s; the results say nothing about new images", note)
     split = dataclasses.replace(dataset.split, train=few, val=few, notes=[*dataset.split.notes, note])

@@ -71,6 +71,9 @@ def test_an_empty_folder_is_taken_away_again(directory):
     directory.path.mkdir()
     directory.remove_if_empty()
     assert not directory.path.exists()
+    with directory.lock():
+        directory.remove_if_empty()
+        assert directory.path.exists(), "another process has just begun here"
     directory.write_text("a", "b")
     directory.remove_if_empty()
     assert directory.path.exists()
