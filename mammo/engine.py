@@ -22,9 +22,6 @@ from mammo.losses import Loss
 from mammo.models.network import Network
 from mammo.schedulers import Schedule
 
-# On an accelerator, asking for the value of a loss makes the host wait: it is asked once in this many steps.
-STEPS_BETWEEN_CHECKS = 50
-
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 Prepare = Callable[[Any], tuple[Tensor, Tensor]]
 
@@ -35,6 +32,20 @@ class EpochBatches(Protocol):
     @property
     def sizes(self) -> list[int]: ...
     def epoch(self, epoch: int) -> Iterator[Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What an epoch is fed.
+
+    `prepare` makes of a batch of `train` what the learning part of the network takes, on the device: the
+    output of its frozen trunk, or images where nothing is frozen; `prepare_validation` does so in fp32.
+    """
+
+    train: EpochBatches
+    validation: Iterable[Any]
+    prepare: Prepare
+    prepare_validation: Prepare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +102,15 @@ class Trainer:
     schedule: Schedule
     settings: LoopSettings
     hardware: Hardware
-    prepare: Prepare
     track: Track
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        rest = self.network.forward_rest
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(rest) if self.compiled else rest
 
     def fit(
-        self,
-        train_batches: EpochBatches,
-        validation_batches: Iterable[Any],
-        first_epoch: int,
-        validation_losses: Callable[[], Sequence[float]],
+        self, inputs: Inputs, first_epoch: int, validation_losses: Callable[[], Sequence[float]]
     ) -> Iterator[EpochResult]:
         """Train from `first_epoch` (0-based) on and yield the result of each epoch.
 
@@ -111,25 +122,25 @@ class Trainer:
             # Dropout is a function of seed and epoch: a resumed run draws what an uninterrupted one does.
             seed_everything(self.settings.seed, epoch)
             label = f"Epoch {epoch + 1}/{self.settings.epochs}"
-            result = self._train_epoch(train_batches, epoch, validation_losses(), f"{label} [train]")
+            result = self._train_epoch(inputs, epoch, validation_losses(), f"{label} [train]")
             started = time.perf_counter()
-            validation = predict(self.network, validation_batches, self.prepare, self.track, f"{label} [val]")
+            validation = predict(self.network, inputs, self.track, f"{label} [val]")
             seconds = time.perf_counter() - started
             yield dataclasses.replace(result, validation=validation, validation_seconds=seconds)
 
-    def _train_epoch(self, batches: EpochBatches, epoch: int, val_losses: Sequence[float], label: str) -> EpochResult:
+    def _train_epoch(self, inputs: Inputs, epoch: int, val_losses: Sequence[float], label: str) -> EpochResult:
         network, device = self.network, self.hardware.device
         network.only_head_learns = epoch < self.settings.head_only_epochs
         network.train()
-        sizes = batches.sizes
+        sizes = inputs.train.sizes
         # Apple's GPUs know no float64; there a sum over an epoch is good to six digits.
         sum_dtype = torch.float32 if device.type == "mps" else torch.float64
         total_loss = torch.zeros((), dtype=sum_dtype, device=device)
         total_correct = torch.zeros((), dtype=torch.int64, device=device)
-        guard = _FiniteGuard(check_every=1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS)
+        guard = _FiniteGuard(at_once=device.type == "cpu")
         skipped_steps, loading_seconds, started = 0, 0.0, time.perf_counter()
         waiting_since = started
-        for i, batch in enumerate(self.track(batches.epoch(epoch), label, len(sizes))):
+        for i, batch in enumerate(self.track(inputs.train.epoch(epoch), label, len(sizes))):
             loading_seconds += time.perf_counter() - waiting_since
             group = range(
                 i - i % self.settings.accumulate,
@@ -139,9 +150,9 @@ class Trainer:
                 self._set_rates(epoch, group.stop / len(sizes), val_losses)
                 self.optimizer.zero_grad(set_to_none=True)
 
-            images, targets = self.prepare(batch)
+            trunk_output, targets = inputs.prepare(batch)
             with self.hardware.autocast():
-                logits = network(images)
+                logits = self._forward(trunk_output)
             per_image = self.loss.per_image(logits.float(), targets, self.class_weights)
             # A mean over the images of the whole step, whatever the sizes of its batches.
             self.scaler.scale(per_image.sum() / sum(sizes[j] for j in group)).backward()
@@ -184,15 +195,18 @@ class Trainer:
 
 
 class _FiniteGuard:
-    """Notices a loss that is not finite, and in which images, without waiting for the device at each step."""
+    """Notices a loss that is not finite, and in which images.
 
-    def __init__(self, check_every: int) -> None:
-        self._check_every = check_every
+    Asking an accelerator for a value makes the host wait for it: there it is asked when the epoch ends.
+    """
+
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
         self._watched: list[tuple[Tensor, Any]] = []
 
     def watch(self, per_image: Tensor, batch: Any) -> None:
         self._watched.append((per_image, batch.positions))
-        if len(self._watched) >= self._check_every:
+        if self._at_once:
             self.check()
 
     def check(self) -> None:
@@ -212,12 +226,12 @@ class NonFiniteLossError(TrainingError):
 
 
 @torch.inference_mode()
-def predict(network: Network, batches: Iterable[Any], prepare: Prepare, track: Track, label: str) -> Predictions:
-    """Logits of all batches in fp32: what is reported must not depend on a machine's fast formats."""
+def predict(network: Network, inputs: Inputs, track: Track, label: str) -> Predictions:
+    """Logits of all validation batches in fp32: what is reported must not depend on a machine's fast formats."""
     network.eval()
     logits, targets = [], []
-    for batch in track(batches, label, len(batches)):  # type: ignore[arg-type]
-        images, target = prepare(batch)
-        logits.append(network(images).float())
+    for batch in track(inputs.validation, label, len(inputs.validation)):  # type: ignore[arg-type]
+        trunk_output, target = inputs.prepare_validation(batch)
+        logits.append(network.forward_rest(trunk_output).float())
         targets.append(target)
     return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy())

@@ -16,7 +16,7 @@ import torch
 
 from mammo.errors import ConfigError
 
-AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # Parameters of mallopt(3), from <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 # The first CUDA generation that multiplies in bf16 (Ampere).
@@ -32,11 +32,16 @@ class Hardware:
     threads: int
     deterministic: bool
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of matrix products."""
+        return DTYPES[self.amp]
+
     def autocast(self) -> AbstractContextManager:
         """The context in which a network computes at the run's precision."""
         if self.amp == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=AUTOCAST_DTYPES[self.amp])
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """A scaler of the loss; it does nothing unless the precision is fp16."""

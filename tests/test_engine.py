@@ -48,7 +48,6 @@ def make_trainer(strategy=None, dropout=0.0, schedule=None, settings=None, hardw
         schedule=schedule or Constant(),
         settings=dataclasses.replace(default, **(settings or {})),
         hardware=hardware,
-        prepare=Preparation(MEAN, STD, hardware.device),
         track=quiet,
     )
 

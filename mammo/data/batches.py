@@ -1,4 +1,4 @@
-"""Batches: slices of the image store, in an order that is a function of seed and epoch.
+"""Batches: images of the store, in an order that is a function of seed and epoch.
 
 On the host a batch stays uint8 with one channel. `Preparation` makes it what a network takes, on the
 device: augmented, three channels, normalised.
@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
-from mammo.data.augment import AugmentOptions, draw_view, view_of
+from mammo.data.augment import VIEW_COLUMNS, AugmentOptions, draw_view, view_of
 from mammo.data.parallel import in_order
 from mammo.data.sampler import Sampler, times_drawn_before
 from mammo.data.store import StoredImages
 
+# Part of the key of what is computed from prepared images: raise it with every change that can alter one.
+PREPARATION_VERSION = 1
 # What is darker is background. Resampling leaves traces there that contrast would otherwise lift.
 BACKGROUND_GREY = 1 / 255
 
@@ -39,11 +41,15 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Images of one part of the split with class indices [N] and raw ids (which seed the augmentation)."""
+    """Images of one part of the split with class indices [N] and raw ids (which seed the augmentation).
+
+    `content_keys` name the stored pixels of each image, for what is computed from them and kept.
+    """
 
     images: StoredImages
     targets: np.ndarray
     image_ids: Sequence[str]
+    content_keys: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -77,12 +83,8 @@ class EvaluationBatches:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        def load(part: slice) -> Batch:
-            positions = np.arange(part.start, part.stop)
-            images, targets = self.data.images.read(positions), self.data.targets[positions]
-            return Batch(torch.from_numpy(images), torch.from_numpy(targets), positions)
-
-        return in_order(load, self.plan, self.num_workers)
+        parts = [np.arange(part.start, part.stop) for part in self.plan]
+        return in_order(lambda positions: make_batch(self.data, positions, None), parts, self.num_workers)
 
 
 class TrainingBatches:
@@ -102,50 +104,82 @@ class TrainingBatches:
         self.data, self.sampler, self.augment = data, sampler, augment
         self.num_views, self.seed, self.num_workers = num_views, seed, num_workers
         self.plan = plan_batches(len(data), batch_size, max_batches)
+        # The changes of the views of a frozen trunk come again and again; others never do.
+        num_kept = 0 if num_views is None or augment.changes_nothing else num_views
+        self._drawn_changes = np.full((len(data), num_kept, len(VIEW_COLUMNS)), np.nan, dtype=np.float32)
 
     @property
     def sizes(self) -> list[int]:
         """Number of images of each batch of an epoch."""
         return [part.stop - part.start for part in self.plan]
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch `epoch` (0-based)."""
+    def drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and views (`view_of`) of the images of epoch `epoch` (0-based), in their order."""
         order = self.sampler.order(self.data.targets, self.seed, epoch)
         views = view_of(epoch, times_drawn_before(order), self.num_views)
+        num_shown = sum(self.sizes)
+        return order[:num_shown], views[:num_shown]
+
+    def changes_of(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray | None:
+        """The changes [N, 7] of the views of some images; None when the augmentation changes nothing."""
+        if self.augment.changes_nothing:
+            return None
+        return np.stack([self._changes(int(i), int(view)) for i, view in zip(positions, views, strict=True)])
+
+    def _changes(self, position: int, view: int) -> np.ndarray:
+        if self.num_views is None:
+            return draw_view(self.augment, self.data.image_ids[position], view)
+        kept = self._drawn_changes[position, view]
+        if np.isnan(kept[0]):
+            kept[:] = draw_view(self.augment, self.data.image_ids[position], view)
+        return kept
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of epoch `epoch` (0-based)."""
+        order, views = self.drawn(epoch)
 
         def load(part: slice) -> Batch:
-            positions = order[part]
-            changes = None
-            if not self.augment.changes_nothing:
-                ids = [self.data.image_ids[i] for i in positions]
-                drawn = [draw_view(self.augment, i, int(v)) for i, v in zip(ids, views[part], strict=True)]
-                changes = torch.from_numpy(np.stack(drawn))
-            images, targets = self.data.images.read(positions), self.data.targets[positions]
-            return Batch(torch.from_numpy(images), torch.from_numpy(targets), positions, changes)
+            return make_batch(self.data, order[part], self.changes_of(order[part], views[part]))
 
         return in_order(load, self.plan, self.num_workers)
 
 
-@dataclasses.dataclass(frozen=True)
+def make_batch(data: LabelledImages, positions: np.ndarray, changes: np.ndarray | None) -> Batch:
+    """A batch of the images at some positions, with what the augmentation is to change of them."""
+    return Batch(
+        torch.from_numpy(data.images.read(positions)),
+        torch.from_numpy(data.targets[positions]),
+        positions,
+        None if changes is None else torch.from_numpy(changes),
+    )
+
+
 class Preparation:
     """From a batch to what a network takes: float32 [N, 3, S, S] on the device, channels last.
 
     `mean` and `std` are per channel, of grey values in 0..1.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    device: torch.device
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+        self.mean, self.std, self.device = mean, std, device
+        # Made once: sending constants to an accelerator at every step would make the host wait for it.
+        self._scale = 1 / torch.tensor(std, device=device)
+        self._shift = -torch.tensor(mean, device=device) * self._scale
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised images and class indices on the device."""
-        grey = batch.images.to(self.device, non_blocking=True).unsqueeze(1).float().div_(255)
+        grey = self.on_device(batch.images).unsqueeze(1).float().div_(255)
         if batch.changes is not None:
-            grey = change(grey, batch.changes.to(self.device, non_blocking=True))
-        mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
-        images = ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
-        return images, batch.targets.to(self.device, non_blocking=True)
+            grey = change(grey, self.on_device(batch.changes))
+        # Written with the channels last, which is how convolutions read them.
+        images = torch.addcmul(self._shift, grey.movedim(1, -1), self._scale).movedim(-1, 1)
+        return images, self.on_device(batch.targets)
+
+    def on_device(self, tensor: Tensor) -> Tensor:
+        """A copy on the device that the host does not wait for."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def change(grey: Tensor, changes: Tensor) -> Tensor:
@@ -154,20 +188,25 @@ def change(grey: Tensor, changes: Tensor) -> Tensor:
     One resampling does flip, rotation, zoom and shift; what comes in from outside is background.
     Contrast turns about the mean of the breast, and the background stays black.
     """
-    flip, rotation_degrees, zoom, shift_x, shift_y, contrast, brightness = changes.unbind(1)
+    column = (-1, 1, 1)
+    flip, rotation_degrees, zoom, shift_x, shift_y, contrast, brightness = (
+        values.view(column) for values in changes.unbind(1)
+    )
     angle = rotation_degrees * (math.pi / 180)
     cosine, sine, mirror = torch.cos(angle) / zoom, torch.sin(angle) / zoom, 1 - 2 * flip
-    # Rows map output to input coordinates in -1..1, hence twice the shift.
-    theta = torch.stack(
-        [
-            torch.stack([mirror * cosine, mirror * sine, 2 * shift_x], dim=1),
-            torch.stack([-sine, cosine, 2 * shift_y], dim=1),
-        ],
-        dim=1,
-    )
-    moved = grid_sample(grey, affine_grid(theta, list(grey.shape), align_corners=False), align_corners=False)
-    is_breast = moved > BACKGROUND_GREY
-    mean = moved.sum(dim=(1, 2, 3)) / is_breast.sum(dim=(1, 2, 3)).clamp(min=1)
-    column = (-1, 1, 1, 1)
-    turned = (moved - mean.view(column)) * contrast.view(column) + mean.view(column)
-    return (turned * brightness.view(column)).clamp(0, 1) * is_breast
+    # Where each pixel comes from, in coordinates of -1..1 from border to border, hence twice the shift.
+    height, width = grey.shape[-2:]
+    y, x = _pixel_centres(height, grey).view(1, -1, 1), _pixel_centres(width, grey).view(1, 1, -1)
+    from_x = (mirror * cosine) * x + ((mirror * sine) * y + 2 * shift_x)
+    from_y = cosine * y - (sine * x - 2 * shift_y)
+    moved = grid_sample(grey, torch.stack([from_x, from_y], dim=3), align_corners=False).squeeze(1)
+    is_breast = (moved > BACKGROUND_GREY).to(grey.dtype)
+    mean = (moved.sum(dim=(1, 2)) / is_breast.sum(dim=(1, 2)).clamp(min=1)).view(column)
+    # ((grey - mean) * contrast + mean) * brightness, in one pass
+    turned = torch.addcmul(mean * (1 - contrast) * brightness, moved, contrast * brightness)
+    return turned.clamp_(0, 1).mul_(is_breast).unsqueeze(1)
+
+
+def _pixel_centres(count: int, like: Tensor) -> Tensor:
+    """Centres of `count` pixels that span -1..1."""
+    return (torch.arange(count, device=like.device, dtype=like.dtype) * 2 + 1) / count - 1

@@ -38,13 +38,14 @@ Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 class Dataset:
     """Images that are ready, their labels, their split, and what was left out.
 
-    `table` has a row for each stored image, in the order of `images`; `rename` turns an id into what
-    is written.
+    `table` has a row for each stored image, in the order of `images` and `content_keys`, which name the
+    content of the files; `rename` turns an id into what is written.
     """
 
     manifest: Manifest
     table: pd.DataFrame
     images: StoredImages
+    content_keys: list[str]
     split: Split
     fingerprint: str
     split_fingerprint: str
@@ -70,7 +71,8 @@ class Dataset:
     def part(self, rows: np.ndarray) -> LabelledImages:
         """The images of some rows of the table."""
         chosen = StoredImages(self.images.pixels, self.images.rows[rows])
-        return LabelledImages(chosen, self.targets[rows], self.table["image_id"].iloc[rows].tolist())
+        image_ids = self.table["image_id"].iloc[rows].tolist()
+        return LabelledImages(chosen, self.targets[rows], image_ids, [self.content_keys[row] for row in rows])
 
     def class_counts(self, rows: np.ndarray | None = None) -> list[int]:
         """Images of each class, in all rows or in some."""
@@ -115,6 +117,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         manifest=manifest,
         table=table,
         images=stored.images,
+        content_keys=stored.content_keys,
         split=split,
         fingerprint=_fingerprint(table, stored.content_keys),
         split_fingerprint=split_fingerprint(split, table),

@@ -30,8 +30,9 @@ class Network(nn.Module):
 
     @property
     def trunk(self) -> list[nn.Module]:
-        """The frozen stages; empty when the whole network learns."""
-        return list(self.stages)[: self.num_frozen_stages]
+        """What is frozen, in order: the first stages, or all with the pooling; empty when all learns."""
+        frozen = list(self.stages)[: self.num_frozen_stages]
+        return frozen if self.last_blocks else [*frozen, self.pool]
 
     @property
     def last_blocks(self) -> list[nn.Module]:
@@ -58,8 +59,6 @@ class Network(nn.Module):
         frozen = [*self.stages, self.pool] if self.only_head_learns else self.trunk
         for module in frozen:
             module.eval()
-        if not self.last_blocks:
-            self.pool.eval()
         return self
 
     def backbone_parameters(self) -> Iterable[nn.Parameter]:
@@ -68,7 +67,10 @@ class Network(nn.Module):
         yield from self.pool.parameters()
 
     def forward_trunk(self, images: Tensor) -> Tensor:
-        """What the frozen trunk makes of normalised images; never tracked by autograd."""
+        """What the frozen trunk makes of normalised images (features [N, F] when only the head learns).
+
+        Never tracked by autograd.
+        """
         with torch.no_grad():
             for stage in self.trunk:
                 images = stage(images)
@@ -81,9 +83,9 @@ class Network(nn.Module):
     def pooled(self, trunk_output: Tensor) -> Tensor:
         """Features [N, F] from the output of the trunk."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.only_head_learns):
-            for stage in list(self.stages)[self.num_frozen_stages :]:
-                trunk_output = stage(trunk_output)
-            return self.pool(trunk_output)
+            for block in self.last_blocks:
+                trunk_output = block(trunk_output)
+            return trunk_output
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, K] of normalised images [N, 3, H, W]."""

@@ -6,7 +6,7 @@ A strategy says how many of the last stages are trained; everything before them 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from mammo.options import option, register
 
@@ -28,9 +28,22 @@ class Strategy(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class FrozenTrunkOptions:
+    """Options of all strategies that freeze the first part of the network."""
+
+    feature_bank: Literal["auto", "on", "off"] = option(
+        "auto", "keep the outputs of the frozen part on disk for all epochs and runs; auto: when it pays",
+        in_run_id=False,
+    )  # fmt: skip
+    feature_bank_budget_gb: float = option(
+        20.0, "disk space of all feature banks; the least recently used go first", above=0, in_run_id=False
+    )
+
+
 @register("strategy", "frozen_last_block")
 @dataclasses.dataclass(frozen=True)
-class FrozenLastBlock:
+class FrozenLastBlock(FrozenTrunkOptions):
     """Freeze the backbone except its last block(s), which learn with the head."""
 
     name = "frozen_last_block"
@@ -47,7 +60,7 @@ class FrozenLastBlock:
 
 @register("strategy", "head_only")
 @dataclasses.dataclass(frozen=True)
-class HeadOnly:
+class HeadOnly(FrozenTrunkOptions):
     """Freeze the whole backbone; the head learns."""
 
     name = "head_only"
@@ -63,7 +76,7 @@ class HeadOnly:
 
 @register("strategy", "linear_probe")
 @dataclasses.dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(FrozenTrunkOptions):
     """Freeze the whole backbone; a linear classifier without dropout learns by SGD."""
 
     name = "linear_probe"

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import torch
 from mammo.checkpoint import load_checkpoint
 from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
-from mammo.data.dataset import Dataset
-from mammo.engine import LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
+from mammo.data.dataset import Dataset, user_cache_folder
+from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
 from mammo.errors import RunDirectoryError, TrainingError
+from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.intervals import bootstrap_ci95
 from mammo.models.build import BuiltModel
+from mammo.models.strategy import FrozenTrunkOptions
+from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import is_file
 from mammo.optimizers import parameter_groups
-from mammo.progress import track
+from mammo.progress import counting, track
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
 from mammo.runs.provenance import environment, git_state, utc_now
@@ -133,8 +137,34 @@ class Run:
                 seed=config.seed,
             ),
             hardware=self.hardware,
-            prepare=self.preparation,
             track=track,
+            compiled=config.train.compile,
+        )
+
+    def _make_inputs(self, epochs: range) -> Inputs:
+        """Inputs of the epochs that are to be trained; a feature bank is filled now."""
+        config, dtype = self.config, self.hardware.dtype
+        make_trunk = partial(FrozenTrunk, self.trainer.network, batch_size=config.data.batch_size)
+        trunk = make_trunk(dtype=dtype, compiled=config.train.compile)
+        exact = dtype == torch.float32 and not config.train.compile
+        self.source = Source(
+            self.train_batches,
+            self.val_batches,
+            self.preparation,
+            trunk,
+            trunk if exact else make_trunk(dtype=torch.float32),
+        )
+        strategy = config.strategy
+        if not epochs or not isinstance(strategy, FrozenTrunkOptions):
+            return self.source.streamed()
+        pixels = {"key": self.dataset.pixels_key, "size_px": config.data.image_size}
+        return self.source.with_bank(
+            strategy.feature_bank,
+            strategy.feature_bank_budget_gb,
+            user_cache_folder(config.cache_dir) / "features",
+            pixels,
+            epochs,
+            counting,
         )
 
     def train(self) -> float:
@@ -145,10 +175,10 @@ class Run:
             self.trainer = self._make_trainer(self.model, self.class_weights)
             first_epoch = self._resume()
             steps = -(-len(self.train_batches.plan) // self.config.train.accumulate)
-            if not (first_epoch and self._is_over()):
-                for result in self.trainer.fit(
-                    self.train_batches, self.val_batches, first_epoch, lambda: self.recorder.validation_losses
-                ):  # fmt: skip
+            is_over = first_epoch == self.config.train.epochs or (first_epoch > 0 and self._is_over())
+            inputs = self._make_inputs(range(0) if is_over else range(first_epoch, self.config.train.epochs))
+            if not is_over:
+                for result in self.trainer.fit(inputs, first_epoch, lambda: self.recorder.validation_losses):
                     self.train_seconds += result.train_seconds
                     self.loading_seconds += result.loading_seconds
                     self.validation_seconds += result.validation_seconds
@@ -158,7 +188,7 @@ class Run:
                         self.tracker.log(numbers_of(self.recorder.history[-1]), result.epoch + 1)
                     if self._is_over():
                         break
-            return self._finish()
+            return self._finish(inputs)
         except KeyboardInterrupt:
             self._stop("interrupted")
             raise
@@ -200,7 +230,7 @@ class Run:
             raise TrainingError(f"stopped because of train.on_collapse=stop: {self.recorder.collapse_reason}")
         return False
 
-    def _finish(self) -> float:
+    def _finish(self, inputs: Inputs) -> float:
         """Evaluate the best checkpoint and write everything that a finished run leaves."""
         best = load_checkpoint(self.directory.best_checkpoint)
         if best["epoch"] != self.recorder.best_epoch:
@@ -209,7 +239,7 @@ class Run:
                 to_do="start over with run.restart=true",
             )
         self.trainer.network.load_state_dict(best["model_state_dict"])
-        predictions = predict(self.trainer.network, self.val_batches, self.preparation, track, "Best epoch [val]")
+        predictions = predict(self.trainer.network, inputs, track, "Best epoch [val]")
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
@@ -233,11 +263,12 @@ class Run:
         """Rates over the epochs that this process has trained; null where it has trained none."""
         trained = self.epochs_here * sum(self.train_batches.sizes)
         validated = self.epochs_here * self.val_batches.num_images
+        seconds = self.source.seconds_feature_bank
         return {
             "train_images_per_second": round(trained / self.train_seconds, 2) if trained else None,
             "val_images_per_second": round(validated / self.validation_seconds, 2) if validated else None,
             "seconds_loading": round(self.loading_seconds, 3),
-            "seconds_feature_bank": None,
+            "seconds_feature_bank": None if seconds is None else round(seconds, 3),
         }
 
     def _stop(self, status: str) -> None:

@@ -1,0 +1,226 @@
+"""What the learning part of a network is fed: outputs of the frozen trunk, computed at every step or kept.
+
+The augmentation draws from a limited number of views when a trunk is frozen, so the inputs of all epochs
+are known before the first: a feature bank holds exactly those, and which way they come changes no result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mammo.data.batches import (
+    PREPARATION_VERSION,
+    EvaluationBatches,
+    LabelledImages,
+    Preparation,
+    TrainingBatches,
+    make_batch,
+)
+from mammo.data.parallel import in_order
+from mammo.engine import Inputs, Prepare
+from mammo.models.feature_bank import BankPlan, FeatureBank, decide, make_room
+from mammo.models.trunk import FrozenTrunk
+
+log = logging.getLogger(__name__)
+
+# Of a bank on an accelerator; on a CPU the trunk itself says how many images it takes at once.
+GPU_IMAGES_AT_ONCE = 128
+_GB = 10**9
+
+Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+class Source:
+    """Where inputs come from: images are prepared, then pass the trunk in the precision of the run or in fp32.
+
+    `seconds_feature_bank` is how long a bank took to fill; None without one.
+    """
+
+    def __init__(
+        self,
+        train: TrainingBatches,
+        validation: EvaluationBatches,
+        preparation: Preparation,
+        trunk: FrozenTrunk,
+        exact_trunk: FrozenTrunk,
+    ) -> None:
+        self.train, self.validation, self.preparation = train, validation, preparation
+        self.trunk, self.exact_trunk = trunk, exact_trunk
+        self.seconds_feature_bank: float | None = None
+
+    def streamed(self) -> Inputs:
+        """Every input computed when it is needed."""
+        return Inputs(self.train, self.validation, self._through(self.trunk), self._through(self.exact_trunk))
+
+    def _through(self, trunk: FrozenTrunk) -> Prepare:
+        def prepare(batch: Any) -> tuple[Tensor, Tensor]:
+            images, targets = self.preparation(batch)
+            return trunk(images), targets
+
+        return prepare
+
+    def with_bank(
+        self, choice: str, budget_gb: float, folder: Path, pixels: Mapping[str, Any], epochs: range, counting: Counting
+    ) -> Inputs:
+        """Inputs from a feature bank that holds what `epochs` (0-based) need, or streamed where it does not pay.
+
+        Arguments:
+            choice: auto, on or off.
+            budget_gb: disk space of all banks.
+            folder: of all banks.
+            pixels: what decides how a file becomes stored pixels, `size_px` with it.
+            epochs: those that will be trained.
+
+        Raises ConfigError when `on` is impossible.
+        """
+        if choice == "off":
+            log.info("feature bank: off (strategy.feature_bank=off)")
+            return self.streamed()
+        drawn = _Drawn(self.train, epochs)
+        shown = _TrunkInputs(self.validation.data, np.arange(self.validation.num_images), None)
+        bank, exact_bank = (self._bank(folder, trunk, pixels) for trunk in (self.trunk, self.exact_trunk))
+        parts = [(bank, self.trunk, drawn.inputs), (exact_bank, self.exact_trunk, shown)]
+        num_missing = [len(part_bank.missing(inputs.keys())) for part_bank, _, inputs in parts]
+        new_bytes = num_missing[0] * bank.feature_bytes + num_missing[1] * exact_bank.feature_bytes
+        plan = BankPlan(
+            passes_without=len(epochs) * (sum(self.train.sizes) + len(shown.positions)),
+            passes_with=sum(num_missing),
+            new_bytes=new_bytes,
+            bank_bytes=new_bytes + sum({b.path: len(b) * b.feature_bytes for b in (bank, exact_bank)}.values()),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        is_used, reason = decide(choice, plan, budget_gb * _GB, shutil.disk_usage(folder).free)
+        log.info("feature bank: %s (%s)", "on" if is_used else "off", reason)
+        if not is_used:
+            return self.streamed()
+        make_room(folder, [bank, exact_bank], new_bytes, budget_gb * _GB)
+        started = time.perf_counter()
+        for part_bank, trunk, inputs in parts:
+            self._fill(part_bank, trunk, inputs, counting)
+        self.seconds_feature_bank = time.perf_counter() - started
+        train = BankedTraining(self.train, bank, drawn)
+        validation = BankedEvaluation(self.validation, exact_bank, shown)
+        return Inputs(train, validation, self._to_device, self._to_device)
+
+    def _bank(self, folder: Path, trunk: FrozenTrunk, pixels: Mapping[str, Any]) -> FeatureBank:
+        identity = {
+            **trunk.identity(),
+            "pixels": dict(pixels),
+            "mean": list(self.preparation.mean),
+            "std": list(self.preparation.std),
+            "preparation_version": PREPARATION_VERSION,
+        }
+        return FeatureBank(folder, identity, trunk.example(int(pixels["size_px"])))
+
+    def _fill(self, bank: FeatureBank, trunk: FrozenTrunk, inputs: _TrunkInputs, counting: Counting) -> None:
+        def compute(places: Sequence[int]) -> Tensor:
+            batch = make_batch(inputs.data, inputs.positions[places], inputs.changes_of(places))
+            return trunk(self.preparation(batch)[0])
+
+        with counting("Filling the feature bank") as count:
+            bank.fill(inputs.keys(), compute, trunk.images_at_once or GPU_IMAGES_AT_ONCE, count)
+
+    def _to_device(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        return self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrunkInputs:
+    """Inputs of a trunk: images at some positions [M], with the changes [M, 7] of the augmentation or None."""
+
+    data: LabelledImages
+    positions: np.ndarray
+    changes: np.ndarray | None
+
+    def changes_of(self, places: Sequence[int]) -> np.ndarray | None:
+        return None if self.changes is None else self.changes[places]
+
+    def keys(self) -> list[str]:
+        """A key of each input: it names the pixels and what is changed of them, so it can never be stale."""
+        all_changes = [b""] * len(self.positions) if self.changes is None else [row.tobytes() for row in self.changes]
+        contents = [self.data.content_keys[i] for i in self.positions]
+        pairs = zip(contents, all_changes, strict=True)
+        return [hashlib.sha256(content.encode() + changes).hexdigest()[:32] for content, changes in pairs]
+
+
+class _Drawn:
+    """Every different input (image and view) that some epochs show, each once."""
+
+    def __init__(self, batches: TrainingBatches, epochs: range) -> None:
+        # Without augmentation all views are the same.
+        self._num_views = 1 if batches.augment.changes_nothing else batches.num_views or 1
+        self._codes = np.unique(np.concatenate([self._code(*batches.drawn(epoch)) for epoch in epochs]))
+        positions, views = np.divmod(self._codes, self._num_views)
+        self.inputs = _TrunkInputs(batches.data, positions, batches.changes_of(positions, views))
+
+    def _code(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return positions * self._num_views + views % self._num_views
+
+    def places(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Where the views of some images are in `inputs`."""
+        return np.searchsorted(self._codes, self._code(positions, views))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureBatch:
+    """Outputs of the trunk [N, ...], class indices int64 [N], positions in the dataset [N]."""
+
+    features: Tensor
+    targets: Tensor
+    positions: np.ndarray
+
+
+class BankedTraining:
+    """The batches of `TrainingBatches`, as outputs of the trunk from a bank."""
+
+    def __init__(self, batches: TrainingBatches, bank: FeatureBank, drawn: _Drawn) -> None:
+        self._batches, self._bank, self._drawn = batches, bank, drawn
+        self._rows = bank.rows_of(drawn.inputs.keys())
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of images of each batch of an epoch."""
+        return self._batches.sizes
+
+    def epoch(self, epoch: int) -> Iterator[FeatureBatch]:
+        """The batches of epoch `epoch` (0-based)."""
+        order, views = self._batches.drawn(epoch)
+        rows = self._rows[self._drawn.places(order, views)]
+        targets = torch.from_numpy(self._batches.data.targets[order])
+
+        def load(part: slice) -> FeatureBatch:
+            return FeatureBatch(self._bank.read(rows[part]), targets[part], order[part])
+
+        return in_order(load, self._batches.plan, self._batches.num_workers)
+
+
+class BankedEvaluation:
+    """The batches of `EvaluationBatches`, as outputs of the trunk from a bank."""
+
+    def __init__(self, batches: EvaluationBatches, bank: FeatureBank, shown: _TrunkInputs) -> None:
+        self._batches, self._bank = batches, bank
+        self._rows = bank.rows_of(shown.keys())
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        targets = torch.from_numpy(self._batches.data.targets)
+
+        def load(part: slice) -> FeatureBatch:
+            positions = np.arange(part.start, part.stop)
+            return FeatureBatch(self._bank.read(self._rows[part]), targets[part], positions)
+
+        return in_order(load, self._batches.plan, self._batches.num_workers)

@@ -1,0 +1,217 @@
+"""The feature bank: what a frozen trunk makes of an image is computed once, for all epochs, seeds, folds and trials.
+
+A bank belongs to one trunk: its weights, its cut, its number format, the preparation of its inputs. A key
+names one input exactly (stored pixels and what the augmentation changes of them), so a bank knows neither
+splits nor seeds, every run of a sweep finds what the others have computed, and nothing in it can be stale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from mammo.errors import ConfigError
+from mammo.keyed_rows import KeyedRows
+
+log = logging.getLogger(__name__)
+
+# Raise it when the layout of a bank, or what its keys mean, changes.
+BANK_VERSION = 1
+# Features are forced to disk in groups of about this size: what an interruption can lose.
+BYTES_PER_FLUSH = 64 * 2**20
+# numpy has no bfloat16: features are kept as the bytes of an integer type of the same size.
+_STORED_AS = {torch.float32: "u4", torch.bfloat16: "u2", torch.float16: "u2"}
+_GB = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class BankPlan:
+    """What a run would do with a bank: images that pass the trunk, and bytes that are added to the bank."""
+
+    passes_without: int
+    passes_with: int
+    new_bytes: int
+    bank_bytes: int
+
+
+def decide(choice: str, plan: BankPlan, budget_bytes: float, free_bytes: int) -> tuple[bool, str]:
+    """Whether to use the bank, and why, for `strategy.feature_bank=auto|on|off`.
+
+    Raises ConfigError when `on` is impossible.
+    """
+    if choice == "off":
+        return False, "strategy.feature_bank=off"
+    size = f"{plan.bank_bytes / _GB:.2f} GB"
+    obstacle, to_do = "", ""
+    if plan.bank_bytes > budget_bytes:
+        obstacle = f"it would have {size}, more than strategy.feature_bank_budget_gb={budget_bytes / _GB:g}"
+        to_do = f"strategy.feature_bank_budget_gb={int(plan.bank_bytes / _GB) + 1}, or strategy.feature_bank=off"
+    elif plan.new_bytes > free_bytes / 2:
+        needed, free = f"{plan.new_bytes / _GB:.2f} GB", f"{free_bytes / _GB:.2f} GB"
+        obstacle = f"it needs {needed} more, and the disk of the cache folder has {free} free (half of that is used)"
+        to_do = "free some space, choose another cache_dir=DIR, or strategy.feature_bank=off"
+    if obstacle and choice == "on":
+        raise ConfigError(f"strategy.feature_bank=on: {obstacle}", to_do=to_do)
+    if obstacle:
+        return False, obstacle
+    numbers = f"the frozen part is computed for {plan.passes_with:,} images instead of {plan.passes_without:,}, {size}"
+    if choice == "auto" and plan.passes_with > 0.9 * plan.passes_without:
+        return False, f"it would not pay: {numbers}"
+    return True, numbers
+
+
+class FeatureBank:
+    """Outputs of one trunk, each under the key of its input.
+
+    Arguments:
+        folder: of all banks; this one has a subfolder named after its identity.
+        identity: everything but the images that decides what the features are.
+        example: an output for one image, [1, ...]: shape, type and layout of all features.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], example: Tensor) -> None:
+        self.dtype = example.dtype
+        # Maps of convolutions have their channels last in memory; that is how they are kept.
+        self._is_channels_last = example.ndim == 4 and not example.is_contiguous()
+        shape = tuple(_in_memory_order(example, self._is_channels_last).shape[1:])
+        description = {**identity, "shape": list(shape), "version": BANK_VERSION}
+        key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+        self.path = folder / key
+        self._description = json.dumps(description, indent=1, sort_keys=True)
+        self._lock = _lock_of(self.path)
+        self._stored_shape, self._stored_type = shape, _STORED_AS[self.dtype]
+        self.feature_bytes = int(np.prod(shape)) * self.dtype.itemsize
+        self._rows = self._open() if self.path.exists() else None
+
+    def _open(self) -> KeyedRows:
+        return KeyedRows(self.path, self._stored_shape, self._stored_type)
+
+    def __len__(self) -> int:
+        return 0 if self._rows is None else len(self._rows)
+
+    def missing(self, keys: Sequence[str]) -> list[int]:
+        """Which of the keys are not in the bank: their places, each key once."""
+        absent: dict[str, int] = {}
+        for i, key in enumerate(keys):
+            if self._rows is None or key not in self._rows:
+                absent.setdefault(key, i)
+        return list(absent.values())
+
+    def fill(
+        self,
+        keys: Sequence[str],
+        compute: Callable[[Sequence[int]], Tensor],
+        images_at_once: int,
+        progress: Callable[[int, int], None],
+    ) -> int:
+        """Compute what is missing; returns how many features that were.
+
+        Arguments:
+            keys: of all features that are needed; a key may occur more than once.
+            compute: from places in `keys` to features [N, ...].
+            images_at_once: how many places to ask for at a time.
+            progress: called with the number of features done and to do.
+
+        One process fills a bank at a time. An interruption loses at most `BYTES_PER_FLUSH`.
+        """
+        with _announced(self._lock):
+            self._rows = self._open()
+            # Its time tells when the bank was last used.
+            (self.path / "bank.json").write_text(self._description, encoding="utf-8")
+            places = self.missing(keys)
+            num_flushed = max(1, BYTES_PER_FLUSH // (self.feature_bytes * images_at_once)) * images_at_once
+            for start in range(0, len(places), num_flushed):
+                group = places[start : start + num_flushed]
+                features = []
+                for first in range(0, len(group), images_at_once):
+                    features.append(self._to_rows(compute(group[first : first + images_at_once])))
+                    progress(start + first + len(features[-1]), len(places))
+                self._rows.append([keys[i] for i in group], np.concatenate(features))
+            # Opened while nobody may evict the bank: afterwards the file stays readable whatever happens.
+            if len(self._rows):
+                self._rows[np.zeros(1, dtype=np.int64)]
+        return len(places)
+
+    def rows_of(self, keys: Sequence[str]) -> np.ndarray:
+        """The rows int64 [N] of keys that are in the bank; raises KeyError."""
+        rows = self._filled()
+        return np.fromiter((rows.row_of(key) for key in keys), dtype=np.int64, count=len(keys))
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Features [N, ...] in the layout that the trunk gives them."""
+        features = torch.from_numpy(self._filled()[rows]).view(self.dtype)
+        return features.permute(0, 3, 1, 2) if self._is_channels_last else features
+
+    def _filled(self) -> KeyedRows:
+        if self._rows is None:
+            raise RuntimeError("the bank is not filled")
+        return self._rows
+
+    def _to_rows(self, features: Tensor) -> np.ndarray:
+        in_order = _in_memory_order(features, self._is_channels_last).contiguous().cpu()
+        return in_order.view(getattr(torch, f"uint{8 * self.dtype.itemsize}")).numpy()
+
+
+def _in_memory_order(features: Tensor, is_channels_last: bool) -> Tensor:
+    return features.permute(0, 2, 3, 1) if is_channels_last else features
+
+
+def _lock_of(bank: Path) -> FileLock:
+    """The lock of a bank, beside its folder, which may be removed."""
+    bank.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(bank.with_name(f"{bank.name}.lock"))
+
+
+def _announced(lock: FileLock) -> FileLock:
+    """The lock, with a word in the log when another process holds it."""
+    try:
+        with lock.acquire(timeout=0):
+            pass
+    except Timeout:
+        log.info("another process is filling the feature bank; waiting for it")
+    return lock
+
+
+def make_room(folder: Path, banks: Sequence[FeatureBank], new_bytes: int, budget_bytes: float) -> None:
+    """Remove the least recently used banks until all, with what is to be added, keep within the budget.
+
+    Banks that are being filled, and those of this run, stay.
+    """
+    own = {bank.path for bank in banks}
+    others = sorted((path for path in _banks_in(folder) if path not in own), key=_last_use)
+    total = sum(_size(path) for path in _banks_in(folder)) + new_bytes
+    for path in others:
+        if total <= budget_bytes:
+            return
+        size = _size(path)
+        try:
+            with _lock_of(path).acquire(timeout=0):
+                # Who reads it keeps the open file; its room on the disk comes free when that is closed.
+                shutil.rmtree(path, ignore_errors=True)
+        except Timeout:
+            continue
+        log.info("removed the least recently used feature bank (%.2f GB)", size / _GB)
+        total -= size
+
+
+def _banks_in(folder: Path) -> Iterator[Path]:
+    yield from (file.parent for file in folder.glob("*/bank.json"))
+
+
+def _last_use(bank: Path) -> float:
+    return (bank / "bank.json").stat().st_mtime
+
+
+def _size(bank: Path) -> int:
+    return sum(file.stat().st_size for file in bank.iterdir())
