@@ -12,12 +12,14 @@ from mammo.data.augment import AugmentOptions
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, TrainingBatches
 from mammo.data.sampler import Uniform
 from mammo.data.store import StoredImages
-from mammo.engine import LoopSettings, NonFiniteLossError, Trainer, predict
+from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Trainer, predict
+from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.losses import CrossEntropy
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
+from mammo.models.trunk import FrozenTrunk
 from mammo.optimizers import AdamW, parameter_groups
 from mammo.schedulers import Constant, Cosine, Plateau
 
@@ -56,13 +58,22 @@ def batches(batch_size: int = 4, max_batches: int | None = None) -> TrainingBatc
     return TrainingBatches(labelled(), Uniform(), AugmentOptions(), 1, batch_size, 42, 0, max_batches)
 
 
+def inputs(trainer: Trainer, batch_size: int = 4, validation_batch_size: int = 4) -> Inputs:
+    """Streamed: every batch is prepared and passes the trunk of the network."""
+    preparation = Preparation(MEAN, STD, trainer.hardware.device)
+    trunk, exact_trunk = (
+        FrozenTrunk(trainer.network, dtype, batch_size) for dtype in (trainer.hardware.dtype, torch.float32)
+    )
+    validation = EvaluationBatches(labelled(), validation_batch_size, 0)
+    return Source(batches(batch_size), validation, preparation, trunk, exact_trunk).streamed()
+
+
 def no_losses() -> list[float]:
     return []
 
 
 def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0):
-    validation = EvaluationBatches(labelled(), 4, 0)
-    return list(trainer.fit(batches(batch_size), validation, first_epoch, no_losses))
+    return list(trainer.fit(inputs(trainer, batch_size), first_epoch, no_losses))
 
 
 def head(trainer: Trainer) -> torch.Tensor:
@@ -82,7 +93,7 @@ def test_an_epoch_is_what_plain_pytorch_does():
     for epoch in range(2):
         total, correct = 0.0, 0
         for batch in batches().epoch(epoch):
-            images, targets = by_hand.prepare(batch)
+            images, targets = Preparation(MEAN, STD, CPU.device)(batch)
             logits = network(images)
             loss = torch.nn.functional.cross_entropy(logits, targets)
             optimizer.zero_grad()
@@ -147,7 +158,7 @@ def test_the_loss_may_fall_and_the_predictions_are_those_of_the_trained_network(
     trainer = make_trainer(settings={"epochs": 6})
     results = run(trainer)
     assert results[-1].train_loss < results[0].train_loss
-    again = predict(trainer.network, EvaluationBatches(labelled(), 4, 0), trainer.prepare, quiet, "")
+    again = predict(trainer.network, inputs(trainer), quiet, "")
     assert np.array_equal(results[-1].validation.logits, again.logits)
     assert results[-1].validation.probabilities.sum(axis=1) == pytest.approx(np.ones(10))
 
@@ -155,8 +166,8 @@ def test_the_loss_may_fall_and_the_predictions_are_those_of_the_trained_network(
 @pytest.mark.parametrize("batch_size", [2, 3, 10])
 def test_validation_does_not_depend_on_the_batch_size(batch_size):
     trainer = make_trainer()
-    reference = predict(trainer.network, EvaluationBatches(labelled(), 4, 0), trainer.prepare, quiet, "")
-    other = predict(trainer.network, EvaluationBatches(labelled(), batch_size, 0), trainer.prepare, quiet, "")
+    reference = predict(trainer.network, inputs(trainer), quiet, "")
+    other = predict(trainer.network, inputs(trainer, validation_batch_size=batch_size), quiet, "")
     assert np.allclose(reference.logits, other.logits, atol=1e-4)
     assert np.array_equal(reference.targets, other.targets)
 
@@ -167,7 +178,7 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
     whole = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     expected = run(whole)
     half = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
-    steps = half.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, no_losses)
+    steps = half.fit(inputs(half), 0, no_losses)
     next(steps)
     fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     fresh.network.load_state_dict(half.network.state_dict())
@@ -181,7 +192,7 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
 def test_only_the_head_moves_in_head_only_epochs():
     trainer = make_trainer(strategy=FrozenLastBlock(), settings={"epochs": 2, "head_only_epochs": 1})
     body = {k: v.clone() for k, v in trainer.network.state_dict().items() if not k.startswith("head.")}
-    epochs = trainer.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, no_losses)
+    epochs = trainer.fit(inputs(trainer), 0, no_losses)
     before = head(trainer)
     next(epochs)
     assert all(torch.equal(trainer.network.state_dict()[k], v) for k, v in body.items())
@@ -223,7 +234,7 @@ def test_the_schedule_sees_the_losses_of_the_epochs_before():
     trainer = make_trainer(schedule=Plateau(warmup_epochs=0, patience=0), settings={"epochs": 4})
     losses: list[float] = []
     rates = []
-    for result in trainer.fit(batches(), EvaluationBatches(labelled(), 4, 0), 0, lambda: losses):
+    for result in trainer.fit(inputs(trainer), 0, lambda: losses):
         rates.append(result.learning_rates["head"])
         losses.append([1.0, 2.0, 0.5, 0.4][result.epoch])
     assert rates == pytest.approx([1e-2, 1e-2, 5e-3, 5e-3])

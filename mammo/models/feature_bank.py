@@ -52,14 +52,16 @@ def decide(choice: str, plan: BankPlan, budget_bytes: float, free_bytes: int) ->
     """
     if choice == "off":
         return False, "strategy.feature_bank=off"
-    size = f"{plan.bank_bytes / _GB:.2f} GB"
+    size = _size_text(plan.bank_bytes)
     obstacle, to_do = "", ""
     if plan.bank_bytes > budget_bytes:
         obstacle = f"it would have {size}, more than strategy.feature_bank_budget_gb={budget_bytes / _GB:g}"
         to_do = f"strategy.feature_bank_budget_gb={int(plan.bank_bytes / _GB) + 1}, or strategy.feature_bank=off"
     elif plan.new_bytes > free_bytes / 2:
-        needed, free = f"{plan.new_bytes / _GB:.2f} GB", f"{free_bytes / _GB:.2f} GB"
-        obstacle = f"it needs {needed} more, and the disk of the cache folder has {free} free (half of that is used)"
+        obstacle = (
+            f"it needs {_size_text(plan.new_bytes)} more, and of the {_size_text(free_bytes)} free on the disk of the "
+            "cache folder it may take half"
+        )
         to_do = "free some space, choose another cache_dir=DIR, or strategy.feature_bank=off"
     if obstacle and choice == "on":
         raise ConfigError(f"strategy.feature_bank=on: {obstacle}", to_do=to_do)
@@ -69,6 +71,10 @@ def decide(choice: str, plan: BankPlan, budget_bytes: float, free_bytes: int) ->
     if choice == "auto" and plan.passes_with > 0.9 * plan.passes_without:
         return False, f"it would not pay: {numbers}"
     return True, numbers
+
+
+def _size_text(num_bytes: float) -> str:
+    return f"{num_bytes / _GB:.1f} GB" if num_bytes >= _GB else f"{num_bytes / 10**6:.0f} MB"
 
 
 class FeatureBank:
@@ -201,7 +207,7 @@ def make_room(folder: Path, banks: Sequence[FeatureBank], new_bytes: int, budget
                 shutil.rmtree(path, ignore_errors=True)
         except Timeout:
             continue
-        log.info("removed the least recently used feature bank (%.2f GB)", size / _GB)
+        log.info("removed the least recently used feature bank (%s)", _size_text(size))
         total -= size
 
 
