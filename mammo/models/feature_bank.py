@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 # Raise it when the layout of a bank, or what its keys mean, changes.
 BANK_VERSION = 1
-# Features are forced to disk in groups of about this size: what an interruption can lose.
+# Features are forced to disk in groups of about this size, so that an interruption loses seconds of work
+# and the memory that filling takes stays small.
+IMAGES_PER_FLUSH = 512
 BYTES_PER_FLUSH = 64 * 2**20
 # numpy has no bfloat16: features are kept as the bytes of an integer type of the same size.
 _STORED_AS = {torch.float32: "u4", torch.bfloat16: "u2", torch.float16: "u2"}
@@ -91,7 +93,7 @@ class FeatureBank:
         # Maps of convolutions have their channels last in memory; that is how they are kept.
         self._is_channels_last = example.ndim == 4 and not example.is_contiguous()
         shape = tuple(_in_memory_order(example, self._is_channels_last).shape[1:])
-        description = {**identity, "shape": list(shape), "version": BANK_VERSION}
+        description = {**identity, "dtype": str(self.dtype), "shape": list(shape), "version": BANK_VERSION}
         key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
         self.path = folder / key
         self._description = json.dumps(description, indent=1, sort_keys=True)
@@ -129,14 +131,15 @@ class FeatureBank:
             images_at_once: how many places to ask for at a time.
             progress: called with the number of features done and to do.
 
-        One process fills a bank at a time. An interruption loses at most `BYTES_PER_FLUSH`.
+        One process fills a bank at a time. An interruption loses at most what is flushed at once.
         """
         with _announced(self._lock):
             self._rows = self._open()
             # Its time tells when the bank was last used.
             (self.path / "bank.json").write_text(self._description, encoding="utf-8")
             places = self.missing(keys)
-            num_flushed = max(1, BYTES_PER_FLUSH // (self.feature_bytes * images_at_once)) * images_at_once
+            num_flushed = min(IMAGES_PER_FLUSH, BYTES_PER_FLUSH // self.feature_bytes)
+            num_flushed = max(1, num_flushed // images_at_once) * images_at_once
             for start in range(0, len(places), num_flushed):
                 group = places[start : start + num_flushed]
                 features = []

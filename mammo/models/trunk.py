@@ -94,7 +94,7 @@ class FrozenTrunk:
         return {
             "structure": hashlib.sha256(repr(self._plain).encode()).hexdigest(),
             "weights": state_hash(self._plain.state_dict()),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "precision": str(self.dtype),
             "folded": self.is_folded,
             "compiled": self.is_compiled,
             "images_at_once": self.images_at_once,

@@ -1,0 +1,124 @@
+"""With the bank or without: the same inputs, to the last bit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from mammo.data.augment import AugmentOptions
+from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, TrainingBatches
+from mammo.data.sampler import Uniform, Weighted
+from mammo.data.store import StoredImages
+from mammo.engine import Inputs
+from mammo.features import Source
+from mammo.models.build import build_model
+from mammo.models.options import ModelOptions
+from mammo.models.strategy import FrozenLastBlock, HeadOnly
+from mammo.models.trunk import FrozenTrunk
+
+AUGMENT = AugmentOptions(flip_probability=0.5, rotation_degrees=5.0, contrast_fraction=0.1)
+PIXELS = {"key": "k", "size_px": 64}
+EPOCHS = range(5)
+
+
+@contextmanager
+def counting(label: str):
+    yield lambda done, total: None
+
+
+def labelled(count: int, first: int = 0) -> LabelledImages:
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 64, 64), dtype=np.uint8)
+    rows = np.arange(first, first + count)
+    ids = [f"image{row}" for row in rows]
+    return LabelledImages(StoredImages(pixels, rows), rows % 3, ids, [f"content{row}" for row in rows])
+
+
+def make_source(
+    strategy=None, dtype=torch.float32, sampler=None, augment=AUGMENT, num_views=3, seed=42, mean=0.5, max_batches=None
+) -> Source:
+    options = ModelOptions(family="efficientnet_lite0", name="efficientnet_lite0")
+    network = build_model(options, strategy or FrozenLastBlock(), 3, 64, seed=0).network
+    train = TrainingBatches(labelled(11), sampler or Weighted(), augment, num_views, 4, seed, 0, max_batches)
+    validation = EvaluationBatches(labelled(5, first=11), 4, 0)
+    trunk, exact = FrozenTrunk(network, dtype, 4), FrozenTrunk(network, torch.float32, 4)
+    return Source(train, validation, Preparation((mean,) * 3, (0.25,) * 3, torch.device("cpu")), trunk, exact)
+
+
+def banked(source: Source, folder, epochs: range = EPOCHS, choice: str = "on") -> Inputs:
+    return source.with_bank(choice, 1.0, folder, PIXELS, epochs, counting)
+
+
+def num_features(folder) -> int:
+    return sum(len(file.read_text().splitlines()) for file in folder.glob("*/keys.txt"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dtype": torch.bfloat16},
+        {"strategy": HeadOnly()},
+        {"strategy": HeadOnly(), "dtype": torch.bfloat16},
+        {"sampler": Uniform()},
+        {"augment": AugmentOptions()},
+        {"num_views": 1},
+        {"max_batches": 2},
+    ],
+    ids=str,
+)
+def test_banked_inputs_are_the_streamed_ones(tmp_path, changes):
+    source = make_source(**changes)
+    one, other = source.streamed(), banked(source, tmp_path)
+    assert other.train.sizes == one.train.sizes
+    for epoch in EPOCHS:
+        for a, b in zip(one.train.epoch(epoch), other.train.epoch(epoch), strict=True):
+            (expected, targets), (found, found_targets) = one.prepare(a), other.prepare(b)
+            assert torch.equal(found, expected)
+            assert found.stride() == expected.stride()
+            assert torch.equal(found_targets, targets)
+            assert np.array_equal(a.positions, b.positions)
+    for a, b in zip(one.validation, other.validation, strict=True):
+        (expected, targets), (found, found_targets) = one.prepare_validation(a), other.prepare_validation(b)
+        assert torch.equal(found, expected)
+        assert found.dtype == torch.float32
+        assert torch.equal(found_targets, targets)
+
+
+def test_the_bank_holds_what_the_epochs_show_and_no_more(tmp_path):
+    source = make_source()
+    shown = {
+        (int(i), int(view)) for epoch in EPOCHS for i, view in zip(*source.train.drawn(epoch), strict=True)
+    }  # fmt: skip
+    banked(source, tmp_path)
+    assert num_features(tmp_path) == len(shown) + 5
+
+
+def test_runs_share_what_they_have_in_common(tmp_path):
+    banked(make_source(), tmp_path)
+    before = num_features(tmp_path)
+    again = make_source()
+    banked(again, tmp_path)
+    assert num_features(tmp_path) == before
+    banked(make_source(seed=43), tmp_path)
+    after = num_features(tmp_path)
+    assert before < after <= 11 * 3 + 5, "another seed adds only the views that it alone draws"
+
+
+@pytest.mark.parametrize("changes", [{"mean": 0.4}, {"strategy": HeadOnly()}, {"dtype": torch.bfloat16}], ids=str)
+def test_what_changes_the_features_changes_the_bank(tmp_path, changes):
+    banked(make_source(), tmp_path)
+    before = len(list(tmp_path.glob("*/bank.json")))
+    banked(make_source(**changes), tmp_path)
+    assert len(list(tmp_path.glob("*/bank.json"))) == before + 1
+
+
+def test_auto_computes_at_every_step_when_every_input_is_new(tmp_path, caplog):
+    """One epoch: nothing would be used twice."""
+    source = make_source(sampler=Uniform())
+    assert banked(source, tmp_path, range(1), "auto").train is source.train
+    assert source.seconds_feature_bank is None
+    assert banked(source, tmp_path, range(6), "auto").train is not source.train
+    assert source.seconds_feature_bank > 0
