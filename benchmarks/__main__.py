@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from mammo.hardware import physical_cores
 from mammo.runs.provenance import git_state, utc_now
 
 PARTS = ("training", "ceiling", "decoding", "growth", "startup")
+BUSY_LOAD = 0.5
 DOCUMENT = Path("docs") / "performance.md"
 
 
@@ -36,6 +38,9 @@ def main() -> int:
         shutil.copy(REPOSITORY / DOCUMENT, document)
     machine, git = describe(arguments.device, arguments.threads), git_state()
     failed = []
+    load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if load_before is not None and load_before > BUSY_LOAD:
+        print(f"warning: this machine is busy (load {load_before:.1f}); times will be noisy", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="mammo-benchmarks-") as folder:
         settings = Settings(
             folder=Path(folder),
@@ -54,6 +59,7 @@ def main() -> int:
                 print(f"  failed: {error}", file=sys.stderr, flush=True)
                 continue
             origin = {"measured_at": utc_now(), "git_commit": git["commit"], "git_dirty": git["dirty"]}
+            origin["load_before"] = load_before
             store_part(results / f"{slug(machine)}.json", machine, name, result, origin)
     write_report(results, document)
     print(f"\nwritten: {document.relative_to(output)}, {results.relative_to(output)}/{slug(machine)}.json in {output}")

@@ -31,6 +31,12 @@ def chart_figure(machines: Mapping[str, Sequence[Comparison]]) -> Figure:
         panels = figure.subplots(len(machines), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, (name, comparisons) in zip(panels, machines.items(), strict=True):
             _draw(axes, name, comparisons)
+        keys = [
+            Line2D([], [], color=TRAIN_COLOUR, linewidth=6, label="ratio of medians"),
+            Line2D([], [], color="black", linewidth=1.2, label="range of the rounds"),
+            Line2D([], [], color=VAL_COLOUR, linewidth=2, label="to be reached"),
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -41,7 +47,7 @@ def _draw(axes: Axes, name: str, comparisons: Sequence[Comparison]) -> None:
     axes.barh(places, [ratio - 1 for ratio in ratios], left=1.0, height=0.62, color=TRAIN_COLOUR, zorder=2)
     for place, comparison, ratio in zip(places, comparisons, ratios, strict=True):
         low, high = comparison.ratio_range or (ratio, ratio)
-        axes.plot([low, high], [place, place], color="black", linewidth=0.8, zorder=3)
+        axes.plot([low, high], [place, place], color="black", linewidth=1.2, zorder=3)
         end = max(ratio, high, comparison.target or 0.0, 1.0)
         axes.annotate(f"{number(ratio)}x", (end, place), xytext=(5, 0), textcoords="offset points", va="center")
         if comparison.target is not None:
@@ -49,7 +55,7 @@ def _draw(axes: Axes, name: str, comparisons: Sequence[Comparison]) -> None:
     axes.axvline(1.0, color=GREY, linewidth=0.8, zorder=1)
     ends = [max(ratio, comparison.target or 0.0) for ratio, comparison in zip(ratios, comparisons, strict=True)]
     axes.set_xscale("log")
-    axes.set_xlim(min(0.8, *ratios, 0.8) * 0.9, max(ends) * LABEL_ROOM)
+    axes.set_xlim(min(0.9, *ratios) * 0.9, max(ends) * LABEL_ROOM)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axes.xaxis.set_minor_formatter("")
@@ -59,12 +65,6 @@ def _draw(axes: Axes, name: str, comparisons: Sequence[Comparison]) -> None:
     axes.invert_yaxis()
     axes.set_title(name)
     axes.set_xlabel("times faster than the plain way (logarithmic)")
-    keys = [
-        Line2D([], [], color=TRAIN_COLOUR, linewidth=6, label="ratio of medians"),
-        Line2D([], [], color="black", linewidth=0.8, label="range of the rounds"),
-        Line2D([], [], color=VAL_COLOUR, linewidth=2, label="to be reached"),
-    ]
-    axes.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=3, frameon=False, fontsize=7.5)
 
 
 def write_chart(machines: Mapping[str, Sequence[Comparison]], path: Path) -> None:

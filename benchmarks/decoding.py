@@ -33,7 +33,7 @@ ROWS_PX, COLUMNS_PX = 3328, 2560
 TARGET_SIZE_PX = 512
 WHITE = 4095
 # Grey levels of noise in the breast and outside it, so that lossless files have the sizes of real ones.
-BREAST_NOISE, BACKGROUND_NOISE = 20.0, 3.0
+BREAST_NOISE, BACKGROUND_NOISE = 25.0, 4.0
 REPETITIONS_A_ROUND = 5
 MAX_REAL_FILES = 20
 NAMES = {

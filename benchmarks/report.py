@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 
 def store_part(file: Path, machine: dict[str, Any], name: str, result: PartResult, origin: dict[str, Any]) -> None:
-    """Put a part into a machine's file of results; `origin` says when and from which commit it was measured."""
+    """Put a part into a machine's file of results; `origin` says when, from which commit and beside what load."""
     content = json.loads(file.read_text()) if file.exists() else {"parts": {}}
     content |= {"schema_version": SCHEMA_VERSION, "machine": machine}
     content["parts"][name] = origin | {"machine": machine} | result.to_dict()
@@ -70,7 +70,9 @@ def machine_section(content: dict[str, Any]) -> str:
 def _part_lines(part: dict[str, Any]) -> list[str]:
     result = PartResult.from_dict(part)
     commit = (part["git_commit"] or "unknown")[:10] + (" with changes" if part["git_dirty"] else "")
-    lines = [f"### {result.title}", "", *result.notes, f"Measured {part['measured_at'][:10]} at commit {commit}."]
+    load = "" if part["load_before"] is None else f", load of the machine before: {part['load_before']:.1f}"
+    measured = f"Measured {part['measured_at'][:10]} at commit {commit}{load}."
+    lines = [f"### {result.title}", "", *result.notes, measured]
     if result.comparisons:
         lines += ["", *markdown(comparison_table(result.comparisons, result.other_name))]
         lines += [f"\n{comparison.name}: {comparison.note}." for comparison in result.comparisons if comparison.note]
@@ -86,7 +88,7 @@ def comparison_table(comparisons: list[Comparison], other_name: str) -> Table:
         ratio = "-"
         if one.ratio is not None and one.ratio_range is not None:
             low, high = one.ratio_range
-            ratio = f"**{number(one.ratio)}x** ({number(low)} - {number(high)})"
+            ratio = f"**{number(one.ratio)}x**" + (f" ({number(low)} - {number(high)})" if len(one.project) > 1 else "")
         target = "" if one.target is None else f"{one.target:g}x"
         reached = {True: "yes", False: "no", None: ""}[one.reached]
         ours, theirs = median_and_spread(one.project), median_and_spread(one.other)

@@ -16,7 +16,12 @@ TIMES = Comparison("file", "ms", False, [10.0, 20.0, 30.0], [80.0, 60.0, 100.0],
 MACHINE = {
     "cpu": "AMD EPYC", "cores": 2, "gpu": None, "fast_bf16": True, "threads": 2, "versions": {"torch": "2.9.0"},
 }  # fmt: skip
-ORIGIN = {"measured_at": "2026-01-02T03:04:05+00:00", "git_commit": "0123456789abcdef", "git_dirty": False}
+ORIGIN = {
+    "measured_at": "2026-01-02T03:04:05+00:00",
+    "git_commit": "0123456789abcdef",
+    "git_dirty": False,
+    "load_before": 0.25,
+}
 
 
 def test_ratio_of_medians_and_range_of_the_rounds():
@@ -107,7 +112,7 @@ def test_the_report_keeps_what_was_written_by_hand(tmp_path):
     assert first.endswith(f"{END}\n\nBy hand below.\n")
     assert "old numbers" not in first
     assert "**3.60x** (1.50 - 4.50)" in first
-    assert "at commit 0123456789." in first
+    assert "at commit 0123456789, load of the machine before: 0.2." in first
     assert (document.parent / "images" / "performance.png").read_bytes().startswith(b"\x89PNG")
     write_report(results, document)
     assert document.read_text() == first
