@@ -1,6 +1,6 @@
 # make train   install into .venv and train the default run on generated exams
 # make test    install with the test tools and run the whole test suite
-# make bench   measure this machine against plain code, about half an hour: docs/performance.md
+# make bench   measure this machine against plain code, less than an hour: docs/performance.md
 # make check   lint, format and types, as CI does
 # make help    this text
 VENV ?= .venv
