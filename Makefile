@@ -1,5 +1,6 @@
 # make train   install into .venv and train the default run on generated exams
 # make test    install with the test tools and run the whole test suite
+# make bench   measure this machine against plain code, less than an hour: docs/performance.md
 # make check   lint, format and types, as CI does
 # make help    this text
 VENV ?= .venv
@@ -11,7 +12,7 @@ export PYTHONPATH := $(CURDIR)
 
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: help train test check format clean
+.PHONY: help train test bench check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,11 +28,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
 train: $(VENV)/.installed
 	$(BIN)/python -m mammo.train model=efficientnetb0 strategy=frozen_last_block
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
