@@ -24,6 +24,7 @@ from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
 from mammo.config import Config, image_size_px
 from mammo.hardware import prepare_process, resolve_hardware
 from mammo.models.build import build_model
+from mammo.models.trunk import FrozenTrunk
 from mammo.optimizers import parameter_groups
 
 TARGET = 0.93
@@ -87,11 +88,13 @@ def build_step(config: Config) -> Callable[[], None]:
     images = images.contiguous(memory_format=torch.channels_last)
     targets = torch.arange(config.data.batch_size, device=hardware.device) % NUM_CLASSES
     learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    trunk = FrozenTrunk(network, hardware.dtype, config.data.batch_size)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
+        trunk_output = trunk(images)
         with hardware.autocast():
-            logits = network(images)
+            logits = network.forward_rest(trunk_output)
         config.loss.per_image(logits.float(), targets, None).mean().backward()
         torch.nn.utils.clip_grad_norm_(learning, config.train.clip_norm)
         optimizer.step()
