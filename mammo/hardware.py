@@ -8,6 +8,7 @@ import dataclasses
 import os
 import platform
 import random
+import shutil
 import sys
 from contextlib import AbstractContextManager
 
@@ -103,6 +104,15 @@ def physical_cores() -> int:
     return max(1, min(int(torch.cpu.get_capabilities().get("num_physical_cores") or allowed), allowed))
 
 
+def require_compiler() -> None:
+    """Raises ConfigError unless there is a C++ compiler, which torch.compile needs."""
+    candidates = [os.environ.get("CXX"), "g++", "clang++", "c++", "cl"]
+    if not any(name and shutil.which(name) for name in candidates):
+        raise ConfigError(
+            "train.compile=true needs a C++ compiler, and none is on the PATH", to_do="install g++, or leave it out"
+        )
+
+
 def prepare_process(hardware: Hardware) -> None:
     """Set threads, memory allocation and determinism of the process."""
     keep_freed_memory()
@@ -111,6 +121,8 @@ def prepare_process(hardware: Hardware) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(hardware.deterministic)
     torch.backends.cudnn.benchmark = not hardware.deterministic
+    # fp32 means fp32: convolutions on CUDA would otherwise round their inputs to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def keep_freed_memory() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mammo.errors import ConfigError
-from mammo.hardware import has_fast_bf16, physical_cores, resolve_hardware, seed_everything
+from mammo.hardware import has_fast_bf16, physical_cores, require_compiler, resolve_hardware, seed_everything
 
 
 def test_auto_takes_bf16_where_the_hardware_has_it_else_fp32():
@@ -44,3 +44,10 @@ def test_seeds_are_a_function_of_all_parts():
         drawn.append(torch.rand(4).tolist())
     assert drawn[0] == drawn[1]
     assert len({tuple(values) for values in drawn}) == 4
+
+
+def test_compiling_without_a_compiler_is_an_error_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*\n.*install g\+\+"):
+        require_compiler()

@@ -77,7 +77,7 @@ class Recorder:
         patients = self.patient_ids[: len(predictions.targets)]
         return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
 
-    def record(self, result: EpochResult, trainer: Trainer, steps: int) -> None:
+    def record(self, result: EpochResult, trainer: Trainer, steps: int) -> Metrics:
         """Take in the result of an epoch, save the checkpoint, write the history, log the line."""
         metrics = self.metrics_of(result.validation)
         is_best = self.criterion.is_better(metrics.scores, self.best)
@@ -96,6 +96,7 @@ class Recorder:
             if not self._has_said_remedies:
                 log.warning("%s", COLLAPSE_REMEDIES)
                 self._has_said_remedies = True
+        return metrics
 
     def _save(self, result: EpochResult, trainer: Trainer, is_best: bool) -> None:
         epoch = result.epoch + 1

@@ -21,6 +21,7 @@ from mammo.errors import RunDirectoryError, TrainingError
 from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.intervals import bootstrap_ci95
+from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
 from mammo.models.strategy import FrozenTrunkOptions
 from mammo.models.trunk import FrozenTrunk
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # On a GPU batches are read ahead by threads; on a CPU they would only take time from the network.
 CUDA_LOADER_THREADS = 2
+# Figures take half a second: with these pauses less than a hundredth of the time of a run.
+SECONDS_BETWEEN_FIGURES = 60.0
 
 
 class Run:
@@ -79,6 +82,7 @@ class Run:
         self.recorder = self._make_recorder()
         self.train_seconds = self.loading_seconds = self.validation_seconds = 0.0
         self.epochs_here = 0
+        self.next_figures_at = time.monotonic() + SECONDS_BETWEEN_FIGURES
         self.earlier_seconds = 0.0
 
     def _make_recorder(self) -> Recorder:
@@ -183,7 +187,7 @@ class Run:
                     self.loading_seconds += result.loading_seconds
                     self.validation_seconds += result.validation_seconds
                     self.epochs_here += 1
-                    self.recorder.record(result, self.trainer, steps)
+                    self._show_best_so_far(self.recorder.record(result, self.trainer, steps))
                     if self.tracker is not None:
                         self.tracker.log(numbers_of(self.recorder.history[-1]), result.epoch + 1)
                     if self._is_over():
@@ -220,6 +224,12 @@ class Run:
         self.summary["resumed"] = [*self.summary["resumed"], entry]
         self.directory.write_json("summary.json", self.summary)
         return int(checkpoint["epoch"])
+
+    def _show_best_so_far(self, metrics: Metrics) -> None:
+        """Metrics and figures of a new best epoch, for who looks at a long run; the end writes them again."""
+        if self.recorder.history[-1]["is_best"] and time.monotonic() >= self.next_figures_at:
+            write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
+            self.next_figures_at = time.monotonic() + SECONDS_BETWEEN_FIGURES
 
     def _is_over(self) -> bool:
         """Whether the run ends before its last epoch, for a reason that is said."""

@@ -14,7 +14,7 @@ from mammo.config_view import print_config
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
 from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
 from mammo.files import file_sha256
-from mammo.hardware import Hardware, prepare_process, resolve_hardware
+from mammo.hardware import Hardware, prepare_process, require_compiler, resolve_hardware
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
 from mammo.models.build import BuiltModel, add_head, build_backbone
@@ -44,6 +44,8 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
         print_config(config_tree(config), console)
         config.tracker.require()
         hardware = resolve_hardware(config.device, config.train.amp, config.train.threads, config.train.deterministic)
+        if config.train.compile:
+            require_compiler()
         prepare_process(hardware)
         # What needs no data comes before the data: a wrong name is answered before thousands of files are read.
         backbone = build_backbone(config.model, config.strategy, image_size_px(config), config.seed)

@@ -29,10 +29,12 @@ def history(run: Path) -> list[dict]:
     return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
 
 
-def start_and_kill(command: list[str], folder: Path, after: str) -> None:
+def start_and_kill(
+    command: list[str], folder: Path, after: str, program: tuple[str, ...] = ("-m", "mammo.train")
+) -> None:
     """Start a run and kill it with SIGKILL when its output has a line that starts with `after`."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command],
+        [sys.executable, "-u", *program, *command],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

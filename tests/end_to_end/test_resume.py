@@ -100,3 +100,20 @@ def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_ca
         first.wait(timeout=60)
     assert first.returncode == 130
     assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
+
+
+WITHOUT_PAUSES_BETWEEN_FIGURES = (
+    "import runpy, mammo.runs.run as run; run.SECONDS_BETWEEN_FIGURES = 0; "
+    "runpy.run_module('mammo.train', run_name='__main__')"
+)
+
+
+@pytest.mark.slow
+def test_a_new_best_epoch_can_be_looked_at_while_the_run_goes_on(class_folders, session_cache, tmp_path):
+    command = [*TINY, "train.epochs=4", f"data.root={class_folders}", f"cache_dir={session_cache}"]
+    start_and_kill(command, tmp_path, "Epoch 2/4", program=("-c", WITHOUT_PAUSES_BETWEEN_FIGURES))
+    run = only_run(tmp_path)
+    assert json.loads((run / "summary.json").read_text())["status"] == "running"
+    metrics = json.loads((run / "metrics/val_metrics.json").read_text())
+    assert metrics["bal_acc_adj"] in [record["val_bal_acc_adj"] for record in history(run) if record["is_best"]]
+    assert (run / "metrics/history.png").read_bytes()[:4] == b"\x89PNG"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -123,6 +125,7 @@ def test_the_identity_follows_weights_cut_and_precision():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_trunk_computes_the_same():
     network = network_of("torchvision", "resnet18", 64, HeadOnly())
     batch = images(6, 64)
