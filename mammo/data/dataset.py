@@ -101,7 +101,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     num_not_looked_at = num_before_limit - len(manifest.table)
 
     size_px = options.image_size or DEFAULT_IMAGE_SIZE_PX
-    settings = PixelSettings(size_px, options.crop, options.orient, tuple(sorted(options.accept)))
+    settings = PixelSettings(size_px, options.crop, options.orient, tuple(sorted(options.accept)), options.decode)
     store = ImageStore(cache_folder / "stores", settings)
     columns = (manifest.table[name].tolist() for name in ("image_id", "path", "laterality"))
     files = [ImageFile(image_id, Path(path), laterality) for image_id, path, laterality in zip(*columns, strict=True)]

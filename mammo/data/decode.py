@@ -5,6 +5,8 @@ reads all syntaxes that mammography uses (12-bit JPEG Extended included, which p
 and lets other threads run meanwhile. Decoders are lenient: libjpeg fills the rest of a truncated image
 with grey, and none checks the code stream against the header. So that is done here, before decoding:
 a wrong image is worse than a missing one.
+
+JPEG 2000 can also be decoded at a fraction of its size (`decode_reduced`), under the same checks.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import imagecodecs
 import numpy as np
 import pydicom
+from PIL import Image
 from pydicom import uid
 from pydicom.encaps import generate_frames
 
+from mammo.data import jpeg2000
 from mammo.errors import BadFile
 
 # A 100-slice tomosynthesis stack of 2457 x 1996 pixels has 490 million values, the largest projection 30
@@ -132,11 +136,7 @@ def decode_stored_values(dataset: pydicom.Dataset, frame: int | None = None) -> 
 
     Raises `BadFile` for what cannot be decoded or contradicts its header.
     """
-    if "PixelData" not in dataset:
-        raise BadFile("the object holds no pixel data")
-    layout = _read_layout(dataset)
-    if frame is not None and not 0 <= frame < layout.frames:
-        raise BadFile(f"there is no frame {frame}, the image has {layout.frames}")
+    layout = _layout_of(dataset, frame)
     syntax = transfer_syntax_of(dataset)
     with bad_file_if_it_fails("malformed pixel data"):
         pixels = bytes(dataset.PixelData or b"")
@@ -148,6 +148,41 @@ def decode_stored_values(dataset: pydicom.Dataset, frame: int | None = None) -> 
         start, stop = (0, layout.frames) if frame is None else (frame, frame + 1)
         values = _decode_encapsulated(pixels, layout, syntax, start, stop)
     return values[0] if len(values) == 1 else values
+
+
+def decode_reduced(dataset: pydicom.Dataset, min_side_px: int, frame: int | None = None) -> tuple[np.ndarray, int]:
+    """Stored values of an image of one frame at a fraction of its size, where that is cheaper.
+
+    Arguments:
+        dataset, frame: see `decode_stored_values`.
+        min_side_px: the long side is reduced to no less than this.
+
+    Returns the array [rows, columns] and r: it has 1 / 2**r of the size, rounded up. r is 0, and the array
+    that of `decode_stored_values`, for all but unsigned grey JPEG 2000 images. Raises `BadFile`.
+    """
+    layout = _layout_of(dataset, frame)
+    if transfer_syntax_of(dataset) in _JPEG_2000 and not layout.signed and (frame is not None or layout.frames == 1):
+        with bad_file_if_it_fails("malformed compressed pixel data"):
+            streams = generate_frames(bytes(dataset.PixelData or b""), number_of_frames=layout.frames)
+            stream = next(islice(streams, frame or 0, None), b"")
+            header = _checked_code_stream(stream, layout)
+            reduction = header.strongest_reduction(min_side_px)
+        if reduction > 0 and header.can_be_reduced:
+            rows, columns = header.reduced_shape(reduction)
+            # What Pillow cannot read, the exact decoder may be able to; its message is the better one too.
+            with suppress(OSError, ValueError, Image.DecompressionBombError):
+                values = jpeg2000.decode_reduced(stream, header, reduction)
+                return _checked(values, dataclasses.replace(layout, rows=rows, columns=columns)), reduction
+    return decode_stored_values(dataset, frame), 0
+
+
+def _layout_of(dataset: pydicom.Dataset, frame: int | None) -> _Layout:
+    if "PixelData" not in dataset:
+        raise BadFile("the object holds no pixel data")
+    layout = _read_layout(dataset)
+    if frame is not None and not 0 <= frame < layout.frames:
+        raise BadFile(f"there is no frame {frame}, the image has {layout.frames}")
+    return layout
 
 
 def _read_layout(dataset: pydicom.Dataset) -> _Layout:
@@ -226,7 +261,7 @@ def _decode_encapsulated(pixels: bytes, layout: _Layout, syntax: uid.UID, start:
             decoded.append(_checked(decode(stream, layout), layout))
     if len(decoded) != stop - start:
         raise BadFile(f"the pixel data holds fewer than the {layout.frames} frames of the header")
-    return np.stack(decoded)
+    return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded)
 
 
 def _frame_decoder(syntax: uid.UID) -> Callable[[bytes, _Layout], np.ndarray] | None:
@@ -265,8 +300,14 @@ def _decode_jpeg_ls(stream: bytes, layout: _Layout) -> np.ndarray:
 
 
 def _decode_jpeg_2000(stream: bytes, layout: _Layout) -> np.ndarray:
-    _check_code_stream(stream, _jpeg_2000_size(stream), layout)
+    _checked_code_stream(stream, layout)
     return imagecodecs.jpeg2k_decode(stream)
+
+
+def _checked_code_stream(stream: bytes, layout: _Layout) -> jpeg2000.CodeStream:
+    header = jpeg2000.read_code_stream(stream)
+    _check_code_stream(stream, (header.rows, header.columns, header.components), layout)
+    return header
 
 
 def _check_code_stream(stream: bytes, size: tuple[int, int, int], layout: _Layout) -> None:
@@ -293,15 +334,6 @@ def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
     raise BadFile("the compressed pixel data is no JPEG image")
 
 
-def _jpeg_2000_size(stream: bytes) -> tuple[int, int, int]:
-    """(rows, columns, components) from the SIZ segment (T.800 A.5.1) of a code stream or JP2 file."""
-    start = stream.find(b"\xff\x4f\xff\x51")
-    if start < 0:
-        raise BadFile("the compressed pixel data is no JPEG 2000 image")
-    width, height, left, top = struct.unpack_from(">4I", stream, start + 8)
-    return height - top, width - left, struct.unpack_from(">H", stream, start + 40)[0]
-
-
 def _checked(values: np.ndarray, layout: _Layout) -> np.ndarray:
     """A decoded frame in the shape and type of the header; `BadFile` if it does not fit them."""
     if values.shape != layout.frame_shape:
@@ -309,6 +341,8 @@ def _checked(values: np.ndarray, layout: _Layout) -> np.ndarray:
     if values.dtype.kind not in "ui" or values.dtype.itemsize * 8 > layout.bits_allocated:
         raise BadFile(f"the compressed image has {values.dtype} pixels, the header says {layout.bits_allocated} bits")
     # Signed values come as the unsigned integers with the same bits from all decoders but JPEG 2000's.
-    if not layout.signed and (values.min() < 0 or values.max() >= 2**layout.bits_stored):
+    if layout.signed:
+        return _with_sign(values, layout)
+    if values.min() < 0 or values.max() >= 2**layout.bits_stored:
         raise BadFile(f"the compressed image has values that do not fit the {layout.bits_stored} bits of the header")
-    return _with_sign(values, layout)
+    return values.astype(f"u{layout.bits_allocated // 8}", copy=False)

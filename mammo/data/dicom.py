@@ -3,13 +3,12 @@
 Vendors differ in polarity, in the window or lookup table that goes with an image and in what they call
 background; `read_dicom` follows the standard through all of it, and refuses what is no mammogram ready
 for presentation. Only the tags listed here are ever read from a header: no name, no date.
-Formulas: DICOM PS3.3 C.11.1 (modality LUT) and C.11.2 (VOI LUT),
-https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import os
 import warnings
@@ -19,9 +18,20 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-from mammo.data.decode import bad_file_if_it_fails, decode_stored_values, integer_of, text_of, transfer_syntax_of
-from mammo.data.preprocess import breast_percentiles
+from mammo.data.decode import (
+    bad_file_if_it_fails,
+    decode_reduced,
+    decode_stored_values,
+    integer_of,
+    text_of,
+    transfer_syntax_of,
+)
+from mammo.data.grey import GreyImage
+from mammo.data.presentation import may_be_reduced, shown_image
 from mammo.errors import BadFile
+
+# A file by its path, or its content.
+Source = str | os.PathLike[str] | bytes
 
 # What pydicom says of an odd element quotes its value, which may be a name: nothing of that reaches a log.
 # Set for the process, because images are read in threads and `warnings.catch_warnings` is not safe there.
@@ -99,13 +109,16 @@ class Header:
         return self.samples_per_pixel > 1 or self.photometric not in ("MONOCHROME1", "MONOCHROME2", "")
 
 
-def looks_like_dicom(path: str | os.PathLike[str]) -> bool:
+def looks_like_dicom(source: Source) -> bool:
     """Whether the first bytes of a file are those of DICOM, with or without the 128-byte preamble.
 
     Raises `OSError` when the file cannot be opened.
     """
-    with open(path, "rb") as file:
-        head = file.read(132)
+    if isinstance(source, bytes):
+        head = source[:132]
+    else:
+        with open(source, "rb") as file:
+            head = file.read(132)
     if head[128:132] == b"DICM":
         return True
     # Without preamble a data set starts with group 0002 or 0008, in either byte order.
@@ -117,46 +130,82 @@ def looks_like_dicom(path: str | os.PathLike[str]) -> bool:
     return is_little and len(head) == 132 and element <= 0x18 and length <= 64
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(source: Source) -> Header:
     """The header of a DICOM file, pixels not read. Raises `BadFile`; `not a DICOM file` when it is none."""
-    return _header_of(_read(path, _HEADER_TAGS))
+    return _header_of(_read(source, _HEADER_TAGS))
 
 
-def read_dicom(path: str | os.PathLike[str], accept: Collection[str] = ()) -> tuple[np.ndarray, Header]:
+def read_dicom(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray, Header]:
     """The image of a DICOM file as it is meant to be shown, and its header.
 
     Arguments:
-        path: a DICOM file with or without preamble.
+        source: a DICOM file with or without preamble, as a path or its content.
         accept: kinds of image that are otherwise refused: `for_processing`, `other_modality`, `colour`
             (becomes luminance), `multiframe` (the middle frame is read).
 
     Returns a float32 array [rows, columns] in 0..1, dense tissue bright, background and padding 0.
     Raises `BadFile` for an image that is refused or cannot be read.
     """
-    dataset = _read(path, _HEADER_TAGS + _PIXEL_TAGS)
+    opened = open_dicom(source, accept)
+    return opened.grey().levels(), opened.header
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedDicom:
+    """A DICOM image whose header has been read and accepted; nothing is decoded yet."""
+
+    header: Header
+    dataset: pydicom.Dataset = dataclasses.field(repr=False)
+
+    def grey(self, min_side_px: int | None = None) -> GreyImage:
+        """The image as `read_dicom` gives it, raises `BadFile`.
+
+        With `min_side_px` it may be decoded at 1/2, 1/4, ... of its size where that is cheaper, its long side
+        no shorter than that.
+        """
+        header, dataset = self.header, self.dataset
+        frame = header.frames // 2 if header.frames > 1 else None
+        is_negative = header.photometric == "MONOCHROME1"
+        reduction = 0
+        if min_side_px is not None and not header.is_colour and may_be_reduced(dataset, is_negative):
+            values, reduction = decode_reduced(dataset, min_side_px, frame)
+        else:
+            values = decode_stored_values(dataset, frame)
+        with bad_file_if_it_fails("the pixel values cannot be mapped to grey levels"):
+            if header.is_colour:
+                image = GreyImage(_luminance(values, dataset, header))
+            else:
+                for_presentation = header.presentation_intent == "FOR PRESENTATION"
+                image = shown_image(values, dataset, is_negative, for_presentation, reduction)
+        if image.is_constant():
+            raise BadFile("constant image")
+        return image
+
+
+def open_dicom(source: Source, accept: Collection[str] = ()) -> OpenedDicom:
+    """Read a DICOM file without decoding its pixels, see `read_dicom`; raises `BadFile`."""
+    dataset = _read(source, _HEADER_TAGS + _PIXEL_TAGS)
     header = _header_of(dataset)
     if "PixelData" not in dataset:
         # pydicom drops every element where the file ends within the pixels: ask for those before them.
-        header = read_header(path)
+        header = read_header(source)
         if header.rows:
             raise BadFile("the file is cut off before the end of its pixel data")
         raise BadFile(f"the object holds no image (modality {header.modality or 'unknown'})")
     _refuse(header, accept)
-    values = decode_stored_values(dataset, header.frames // 2 if header.frames > 1 else None)
-    with bad_file_if_it_fails("the pixel values cannot be mapped to grey levels"):
-        image = _luminance(values, dataset, header) if header.is_colour else _grey(values, dataset, header)
-    if image.min() == image.max():
-        raise BadFile("constant image")
-    return image, header
+    return OpenedDicom(header, dataset)
 
 
-def _read(path: str | os.PathLike[str], keywords: list[str]) -> pydicom.Dataset:
+def _read(source: Source, keywords: list[str]) -> pydicom.Dataset:
     with bad_file_if_it_fails("the file cannot be read"):
-        if not looks_like_dicom(path):
+        if not looks_like_dicom(source):
             raise BadFile("not a DICOM file")
     with bad_file_if_it_fails("malformed DICOM file"):
         return pydicom.dcmread(
-            path, force=True, specific_tags=list(keywords), stop_before_pixels="PixelData" not in keywords
+            io.BytesIO(source) if isinstance(source, bytes) else source,
+            force=True,
+            specific_tags=list(keywords),
+            stop_before_pixels="PixelData" not in keywords,
         )
 
 
@@ -221,130 +270,3 @@ def _luminance(values: np.ndarray, dataset: pydicom.Dataset, header: Header) -> 
     if header.photometric.startswith("YBR") and not came_as_rgb:
         return (values[..., 0] / full_scale).astype(np.float32)
     return (values @ np.array([0.299, 0.587, 0.114]) / full_scale).astype(np.float32)
-
-
-def _grey(values: np.ndarray, dataset: pydicom.Dataset, header: Header) -> np.ndarray:
-    """Grey levels in 0..1. All steps are functions of the stored value alone: a table of them is looked up."""
-    if values.dtype.itemsize > 2:
-        raise BadFile("pixels of 32 bits: no projection X-ray image has more than 16")
-    padding = _padding_range(dataset)
-    visible = values
-    if padding is not None:
-        visible = values[(values < padding[0]) | (values > padding[1])]
-    if visible.size == 0 or visible.min() == visible.max():
-        raise BadFile("constant image")
-    lowest, highest = min(int(values.min()), 0), int(values.max())
-    levels = np.arange(lowest, highest + 1)
-    index = values if lowest == 0 else values.astype(np.int32) - lowest
-    inputs = _after_modality_lut(levels, dataset)
-    is_negative = header.photometric == "MONOCHROME1"
-    shown = _after_voi_lut(inputs, dataset)
-    if shown is None and header.presentation_intent == "FOR PRESENTATION":
-        ends = _after_modality_lut(np.array(_stored_range(dataset)), dataset)
-        shown = np.clip((inputs - ends.min()) / np.ptp(ends), 0, 1)
-    if shown is None:
-        bright = -inputs if is_negative else inputs
-        seen = bright[int(visible.min()) - lowest : int(visible.max()) - lowest + 1]
-        low, high = breast_percentiles(np.clip(bright, seen.min(), seen.max()).astype(np.float32)[index])
-        if not high > low:
-            raise BadFile("constant image")
-        shown = np.clip((bright - low) / (high - low), 0, 1)
-    elif is_negative:
-        shown = 1 - shown
-    if padding is not None:
-        shown[(levels >= padding[0]) & (levels <= padding[1])] = 0
-    return shown.astype(np.float32)[index]
-
-
-def _stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
-    """Lowest and highest value that the stored bits can hold."""
-    bits = integer_of(dataset, "BitsStored", integer_of(dataset, "BitsAllocated"))
-    is_signed = integer_of(dataset, "PixelRepresentation", 0) == 1
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
-
-
-def _padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:
-    """Lowest and highest stored value that mean "no image here" (PS3.3 C.7.5.1.1.2)."""
-    if dataset.get("PixelPaddingValue") in (None, ""):
-        return None
-    ends = [integer_of(dataset, "PixelPaddingValue")]
-    ends.append(integer_of(dataset, "PixelPaddingRangeLimit", ends[0]))
-    # The sign of these two is often that of the wrong value representation (US for SS).
-    bits = integer_of(dataset, "BitsAllocated")
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if _stored_range(dataset)[0] < 0 else (0, 2**bits)
-    ends = [end - 2**bits if end >= high else end + 2**bits if end < low else end for end in ends]
-    return min(ends), max(ends)
-
-
-def _lookup_table(dataset: pydicom.Dataset, keyword: str) -> tuple[np.ndarray, int, int] | None:
-    """Entries, first input value and bits of an entry of the first table in a LUT sequence (C.11.1.1)."""
-    with bad_file_if_it_fails(f"malformed {keyword}"):
-        sequence = dataset.get(keyword)
-        if not sequence:
-            return None
-        num_entries, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
-        num_entries = num_entries or 65536
-        data = sequence[0].LUTData
-        if isinstance(data, bytes):
-            width = 1 if len(data) < 2 * num_entries else 2
-            order = ">" if transfer_syntax_of(dataset) == uid.ExplicitVRBigEndian else "<"
-            data = np.frombuffer(data, f"{order}u{width}", count=num_entries)
-        entries = np.asarray(data, dtype=np.float64).reshape(-1)[:num_entries]
-        if len(entries) != num_entries or not 8 <= bits <= 16:
-            raise BadFile(f"malformed {keyword}: {len(entries)} of {num_entries} entries of {bits} bits")
-        return entries, first, bits
-
-
-def _look_up(inputs: np.ndarray, entries: np.ndarray, first: int) -> np.ndarray:
-    """Inputs outside of the table get its first or last entry."""
-    return entries[np.clip(np.rint(inputs).astype(np.int64) - first, 0, len(entries) - 1)]
-
-
-def _numbers_of(dataset: pydicom.Dataset, keyword: str) -> list[float]:
-    with bad_file_if_it_fails(f"malformed value of {keyword}"):
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            return []
-        numbers = [float(number) for number in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
-    if not np.isfinite(numbers).all():
-        raise BadFile(f"malformed value of {keyword}")
-    return numbers
-
-
-def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Output of the modality LUT, a table or `slope * x + intercept` (C.11.1), as float64."""
-    table = _lookup_table(dataset, "ModalityLUTSequence")
-    if table is not None:
-        return _look_up(levels, table[0], table[1])
-    slope = (_numbers_of(dataset, "RescaleSlope") or [1.0])[0]
-    intercept = (_numbers_of(dataset, "RescaleIntercept") or [0.0])[0]
-    return levels * slope + intercept
-
-
-def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
-    """Output of the first VOI LUT, or else of the first window, scaled to 0..1; None when there is neither.
-
-    Windows (C.11.2.1.2 and C.11.2.1.3), with centre c and width w: LINEAR is 0 up to c - 0.5 - (w - 1)/2,
-    1 above c - 0.5 + (w - 1)/2 and (x - (c - 0.5)) / (w - 1) + 0.5 between; LINEAR_EXACT is
-    (x - c) / w + 0.5; SIGMOID is 1 / (1 + exp(-4 (x - c) / w)).
-    """
-    table = _lookup_table(dataset, "VOILUTSequence")
-    if table is not None:
-        entries, first, bits = table
-        return np.clip(_look_up(inputs, entries, first) / (2**bits - 1), 0, 1)
-    centres, widths = _numbers_of(dataset, "WindowCenter"), _numbers_of(dataset, "WindowWidth")
-    if not centres or not widths:
-        return None
-    centre, width = centres[0], widths[0]
-    function = text_of(dataset, "VOILUTFunction").upper() or "LINEAR"
-    if width < (1 if function == "LINEAR" else 1e-9):
-        raise BadFile(f"impossible window width {width:g} for the VOI LUT function {function}")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (inputs - centre) / width, -700, 700)))
-    if function == "LINEAR_EXACT":
-        return np.clip((inputs - centre) / width + 0.5, 0, 1)
-    if function != "LINEAR":
-        raise BadFile(f"unknown VOI LUT function {function}")
-    if width == 1:
-        return (inputs > centre - 0.5).astype(np.float64)
-    return np.clip((inputs - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
+import dataclasses
+import io
+from collections.abc import Callable, Collection
 
 import numpy as np
 from PIL import Image
 
 from mammo.data.decode import bad_file_if_it_fails
-from mammo.data.dicom import Header, looks_like_dicom, read_dicom
+from mammo.data.dicom import Header, Source, looks_like_dicom, open_dicom
+from mammo.data.grey import GreyImage
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
 
-__all__ = ["MAX_PIXELS", "looks_like_dicom", "read_image"]
+__all__ = ["MAX_PIXELS", "OpenedImage", "looks_like_dicom", "open_image", "read_image"]
 
 # The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions. Pillow itself
 # stops at 179 million.
@@ -25,28 +27,46 @@ MAX_CHANNEL_DIFFERENCE = 2.0
 _FORMATS = ("PNG", "JPEG", "PPM", "TIFF", "BMP")  # PPM is Pillow's name for PGM too
 
 
-def read_image(path: str | os.PathLike[str], accept: Collection[str] = ()) -> tuple[np.ndarray, Header | None]:
+@dataclasses.dataclass(frozen=True)
+class OpenedImage:
+    """An image whose header, if it is DICOM, has been read and accepted.
+
+    `grey` decodes it, see `OpenedDicom.grey`.
+    """
+
+    header: Header | None
+    grey: Callable[[int | None], GreyImage]
+
+
+def open_image(source: Source, accept: Collection[str] = ()) -> OpenedImage:
+    """An image file that is about to be decoded; arguments and errors as for `read_image`."""
+    with bad_file_if_it_fails("the file cannot be read"):
+        is_dicom = looks_like_dicom(source)
+    if is_dicom:
+        opened = open_dicom(source, accept)
+        return OpenedImage(opened.header, opened.grey)
+    return OpenedImage(None, lambda _: _read_picture(source, accept))
+
+
+def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray, Header | None]:
     """The image in a file, and its header if it is DICOM.
 
     Arguments:
-        path: a DICOM, PNG, JPEG, PGM, TIFF or BMP file, whatever its name.
+        source: a DICOM, PNG, JPEG, PGM, TIFF or BMP file, as a path, whatever its name, or its content.
         accept: kinds of image that are otherwise refused, see `read_dicom`; `colour` holds for pictures too.
 
     Returns a float32 array [rows, columns] in 0..1: 8-bit grey divided by 255; deeper pictures, which have
     no window, between the percentiles 0.5 and 99.5 of the breast; DICOM as `read_dicom` says.
     Raises `BadFile` for a file that is refused or cannot be read.
     """
-    with bad_file_if_it_fails("the file cannot be read"):
-        is_dicom = looks_like_dicom(path)
-    if is_dicom:
-        return read_dicom(path, accept)
-    return _read_picture(path, accept), None
+    opened = open_image(source, accept)
+    return opened.grey(None).levels(), opened.header
 
 
-def _read_picture(path: str | os.PathLike[str], accept: Collection[str]) -> np.ndarray:
+def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
     with (
         bad_file_if_it_fails("neither a DICOM file nor a readable picture"),
-        Image.open(path, formats=_FORMATS) as opened,
+        Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as opened,
     ):
         width_px, height_px = opened.size
         if width_px * height_px > MAX_PIXELS:
@@ -61,12 +81,12 @@ def _read_picture(path: str | os.PathLike[str], accept: Collection[str]) -> np.n
         raise BadFile("constant image")
     if values.dtype == np.uint8:
         # The same table as for DICOM of 8 bits, so that equal pixels give equal images to the last bit.
-        return (np.arange(256) / 255).astype(np.float32)[values]
+        return GreyImage(values, (np.arange(256) / 255).astype(np.float32))
     image = values.astype(np.float32)
     low, high = breast_percentiles(image)
     if not high > low:
         raise BadFile("constant image")
-    return np.clip((image - low) / (high - low), 0, 1)
+    return GreyImage(np.clip((image - low) / (high - low), 0, 1))
 
 
 def _grey_values(picture: Image.Image, accept: Collection[str]) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 Why before training and not inside a network's transform: films carry labels, tape and white borders, films
 and detectors leave two thirds of an image black, and a left and a right breast are mirror images. None of
-that says anything about density. The breast is looked for on a small copy of the image, so that the cost is
-that of the final resize. Everything here is a pure function of the pixels and of the laterality.
+that says anything about density. The breast is looked for on a small copy of the image, and only its own
+pixels are turned into grey levels and resized. Everything here is a pure function of the pixels and of the laterality.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mammo.data.grey import GreyImage
+
 # Part of the key of stored pixels: raise it with every change that can alter a pixel.
-PREPROCESS_VERSION = 1
+PREPROCESS_VERSION = 2
 
 _SEARCH_SIDE_PX = 256  # long side of the copy in which the breast is looked for
+_SAMPLES_PER_BLOCK = 4  # at least, along each side of a block whose mean becomes a pixel of that copy
 _OPENING_RADIUS_PX = 5  # in the small copy: what is thinner than about 4% of the long side is no breast
 _MARGIN_FRACTION = 0.02  # of the long side, kept around the breast: the skin line is darker than the threshold
 _MIN_AREA_FRACTION = 0.01  # a smaller bright spot is no breast; then the whole image is kept
 _CLEAR_SIDE = 0.12  # a stronger asymmetry than this names the chest wall whatever the header says
 
 
-def _small_copy(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """Block means of the image and the side of a block in pixels; incomplete blocks at the end use what is there."""
-    factor = max(1, -(-max(image.shape) // _SEARCH_SIDE_PX))
-    if factor == 1:
-        return image.astype(np.float32), 1
-    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
-    return np.asarray(picture.reduce(factor), dtype=np.float32), factor
+def _small_copy(image: GreyImage) -> tuple[np.ndarray, int]:
+    """Block means of the image and the side of a block in pixels; incomplete blocks at the end use what is there.
+
+    The means are those of a grid of pixels, with a few of them along each side of a block.
+    """
+    step = max(1, max(image.shape) // (_SAMPLES_PER_BLOCK * _SEARCH_SIDE_PX))
+    sample = image.sample(step)
+    block = -(-max(sample.shape) // _SEARCH_SIDE_PX)
+    small = sample if block == 1 else np.asarray(Image.fromarray(sample).reduce(block))
+    return small, step * block
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -45,9 +51,9 @@ def _otsu(values: np.ndarray) -> float:
     return float(edges[1 + int(np.nanargmax(between[:-1]))])
 
 
-def _disc(radius_px: int) -> np.ndarray:
-    rows, columns = np.ogrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
-    return rows**2 + columns**2 <= radius_px**2
+def _grown(mask: np.ndarray, radius_px: int) -> np.ndarray:
+    """The mask with everything at most a distance away from it."""
+    return ndimage.distance_transform_edt(~mask) <= radius_px if mask.any() else mask
 
 
 def _small_mask(small: np.ndarray) -> np.ndarray:
@@ -66,16 +72,18 @@ def _small_mask(small: np.ndarray) -> np.ndarray:
     labels, count = ndimage.label(core)
     if count == 0:
         return everything
-    # Not the largest area but the thickest part: a white border is long, a breast is round.
-    depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1]
-    index = np.arange(1, count + 1)
-    score = ndimage.sum_labels(core, labels, index) * ndimage.maximum(depth, labels, index) ** 2
-    chosen = ndimage.binary_dilation(labels == 1 + int(np.argmax(score)), _disc(_OPENING_RADIUS_PX)) & bright
+    if count > 1:
+        # Not the largest area but the thickest part: a white border is long, a breast is round.
+        depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1]
+        index = np.arange(1, count + 1)
+        score = ndimage.sum_labels(core, labels, index) * ndimage.maximum(depth, labels, index) ** 2
+        core = labels == 1 + int(np.argmax(score))
+    chosen = _grown(core, _OPENING_RADIUS_PX) & bright
     breast = ndimage.binary_fill_holes(chosen)
     return breast if breast.mean() >= _MIN_AREA_FRACTION else everything
 
 
-class _Breast(NamedTuple):
+class Breast(NamedTuple):
     """Where the breast is in a small copy of an image, without and with its margin; `factor` pixels a small pixel."""
 
     inside: np.ndarray
@@ -109,11 +117,12 @@ class _Breast(NamedTuple):
         return (right - left) / max(1, left + right)
 
 
-def _locate(image: np.ndarray) -> _Breast:
+def locate(image: GreyImage) -> Breast:
+    """Where the breast is in an image."""
     small, factor = _small_copy(image)
     inside = _small_mask(small)
     margin_px = max(1, round(_MARGIN_FRACTION * max(small.shape)))
-    return _Breast(inside, inside if inside.all() else ndimage.binary_dilation(inside, _disc(margin_px)), factor)
+    return Breast(inside, _grown(inside, margin_px), factor)
 
 
 def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
@@ -123,17 +132,20 @@ def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
     of the long side is around it, except at the chest wall. The box is the whole image when nothing in it
     looks like a breast.
     """
-    return _locate(image).box(image.shape)
+    return locate(GreyImage.of(image)).box(image.shape)
 
 
-def breast_percentiles(image: np.ndarray, low_percent: float = 0.5, high_percent: float = 99.5) -> tuple[float, float]:
-    """Two percentiles of the values inside the breast (without its margin) of a float image [rows, columns].
+def breast_percentiles(
+    image: np.ndarray | GreyImage, low_percent: float = 0.5, high_percent: float = 99.5
+) -> tuple[float, float]:
+    """Two percentiles of the values inside the breast (without its margin) of an image [rows, columns] of any scale.
 
     Large images are sampled on a grid: about a million pixels are plenty for half a percent.
     """
-    small, factor = _small_copy(image)
+    grey = GreyImage.of(image)
+    small, factor = _small_copy(grey)
     step = max(1, factor // 4)
-    sample = image[::step, ::step]
+    sample = grey.sample(step)
     rows, columns = (np.arange(length) * step // factor for length in sample.shape)
     breast = _small_mask(small)
     # The outermost blocks are partly background, which would be the whole of the lowest half percent.
@@ -149,7 +161,7 @@ def chest_wall_asymmetry(image: np.ndarray) -> float:
     It is the difference in area between the right and the left half of the breast's box, over their sum; a
     half disc has 0.22, 95% of the films of mini-MIAS more than 0.12. An image without a breast gives 0.
     """
-    return _locate(image).asymmetry()
+    return locate(GreyImage.of(image)).asymmetry()
 
 
 def _must_flip(asymmetry: float, laterality: str) -> bool:
@@ -163,36 +175,77 @@ def _must_flip(asymmetry: float, laterality: str) -> bool:
     return asymmetry > 0
 
 
-def prepare(image: np.ndarray, laterality: str, size_px: int, crop: bool, orient: bool) -> np.ndarray:
+def prepare(
+    image: np.ndarray | GreyImage,
+    laterality: str,
+    size_px: int,
+    crop: bool,
+    orient: bool,
+    breast: Breast | None = None,
+) -> np.ndarray:
     """The square that is stored of an image.
 
     Arguments:
-        image: float32 [rows, columns] in 0..1.
+        image: [rows, columns] in 0..1; one of reduced size gives the square of the whole one, but for detail.
         laterality: `L`, `R` or empty.
         size_px: side of the square.
         crop: cut out the box of the breast and blacken what is in it beside the breast and its margin.
         orient: turn the chest wall to the left.
+        breast: what `locate` says, where it is known already.
 
     Returns uint8 [size_px, size_px]; the image keeps its aspect ratio, lies at the left and is centred from
     top to bottom, the rest is 0. The same input gives the same bytes.
     """
-    if crop or orient:
-        breast = _locate(image)
-    if crop:
-        top, bottom, left, right = breast.box(image.shape)
-        image = image[top:bottom, left:right]
-        if not breast.with_margin.all():
-            rows, columns = np.arange(top, bottom) // breast.factor, np.arange(left, right) // breast.factor
-            image = image * breast.with_margin[np.ix_(rows, columns)]
-    if orient and _must_flip(breast.asymmetry(), laterality):
-        image = image[:, ::-1]
-    height, width = image.shape
+    grey = GreyImage.of(image)
+    if breast is None and (crop or orient):
+        breast = locate(grey)
+    flip = orient and breast is not None and _must_flip(breast.asymmetry(), laterality)
+    picture = _cut_out(grey, breast if crop else None, flip)
+    return _in_square(picture, grey.reduction, flip, size_px)
+
+
+def _cut_out(image: GreyImage, breast: Breast | None, flip: bool) -> np.ndarray:
+    """Grey levels of the box of the breast, black where it is not, or of the whole image; float32."""
+    if breast is None or breast.with_margin.all():
+        levels = image.levels()
+        return np.ascontiguousarray(levels[:, ::-1]) if flip else levels
+    top, bottom, left, right = breast.box(image.shape)
+    picture = np.zeros((bottom - top, right - left), dtype=np.float32)
+    target = picture[:, ::-1] if flip else picture
+    factor = breast.factor
+    for small_row in range(top // factor, -(-bottom // factor)):
+        rows = slice(small_row * factor, min((small_row + 1) * factor, bottom))
+        for start, stop in _runs(breast.with_margin[small_row]):
+            columns = slice(max(start * factor, left), min(stop * factor, right))
+            if columns.start < columns.stop:
+                inside = image.levels(rows, columns)
+                target[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside
+    return picture
+
+
+def _runs(row: np.ndarray) -> list[list[int]]:
+    """Start and end of each run of True in a row of booleans."""
+    changes = np.flatnonzero(np.diff(row, prepend=False, append=False))
+    return changes.reshape(-1, 2).tolist()
+
+
+def _in_square(picture: np.ndarray, reduction: int, flip: bool, size_px: int) -> np.ndarray:
+    """A picture with its long side resized to the side of a square, at the left and centred from top to bottom."""
+    height, width = picture.shape
     scale = size_px / max(height, width)
     new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    box = None
+    if reduction > 0:
+        # A pixel of a reduced image shows what is around the first of the pixels that it stands for, not around
+        # their centre: by so much is the picture shifted, which costs more grey levels than the lost detail.
+        shift_px = 0.5 - 0.5 / 2**reduction
+        picture = np.pad(picture, ((0, 1), (1, 0) if flip else (0, 1)), mode="edge")
+        left = 1 - shift_px if flip else shift_px
+        box = (left, shift_px, left + width, shift_px + height)
     # Pillow widens the filter when it shrinks: that is the antialiasing.
-    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
-    small = np.asarray(picture.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    resized = Image.fromarray(picture).resize((new_width, new_height), Image.Resampling.BILINEAR, box)
     square = np.zeros((size_px, size_px), dtype=np.uint8)
     top = (size_px - new_height) // 2
-    square[top : top + new_height, :new_width] = np.rint(np.clip(small, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(np.clip(np.asarray(resized), 0, 1) * 255)
+    square[top : top + new_height, :new_width] = levels.astype(np.uint8)
     return square

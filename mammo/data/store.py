@@ -1,54 +1,48 @@
-"""The image store: every image decoded and prepared once, kept as one grey memmap at its final size.
+"""The image store: every image decoded and prepared once, kept as grey squares at their final size.
 
 A store belongs to one set of preprocessing parameters and only grows. An image is found in it by the
 hash of its file's content and its laterality, so a changed file or parameter never meets stale pixels
-and a renamed file is not decoded again. Pixels are on disk before the index names them.
+and a renamed file is not decoded again. A file is read once: its hash and its pixels come from the same
+bytes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from mammo.data.images import read_image
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
-from mammo.data.preprocess import PREPROCESS_VERSION, prepare
+from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.errors import BadFile
-from mammo.files import file_sha256
+from mammo.keyed_rows import KeyedRows
+
+__all__ = ["ContentHashes", "ImageFile", "ImageStore", "PixelSettings", "Shard", "StoreResult", "StoredImages"]
 
 log = logging.getLogger(__name__)
 
-# Pixels are forced to disk in groups of this many images, then the index names them.
+# Pixels are forced to disk in groups of this many images: what a crash loses of a process.
 IMAGES_PER_FLUSH = 64
+# Processes take a second to start; threads get in each other's way while Pillow decodes JPEG 2000, as it keeps
+# the interpreter's lock.
+MIN_FILES_FOR_PROCESSES = 500
 # A file this young may change again without its time stamp changing: its hash is not remembered.
 YOUNG_FILE_SECONDS = 2.0
 
 Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class PixelSettings:
-    """Everything that decides what the stored pixels of a file are."""
-
-    size_px: int
-    crop: bool
-    orient: bool
-    accept: tuple[str, ...] = ()
-
-    def key(self) -> str:
-        """Hash of the settings and of the version of the preprocessing."""
-        text = json.dumps({**dataclasses.asdict(self), "version": PREPROCESS_VERSION}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +54,18 @@ class ImageFile:
     laterality: str
 
 
+class Shard(NamedTuple):
+    """One of several parts of the files, numbered from 0: every `num_shards`-th of them."""
+
+    number: int
+    num_shards: int
+
+
 @dataclasses.dataclass(frozen=True)
 class StoredImages:
     """Read access to some images of a store, in the order they were asked for."""
 
-    pixels: np.ndarray
+    pixels: np.ndarray | KeyedRows
     rows: np.ndarray
 
     def __len__(self) -> int:
@@ -77,12 +78,25 @@ class StoredImages:
 
 @dataclasses.dataclass(frozen=True)
 class StoreResult:
-    """The images that are in the store, which of the given files they are, and the files that are not."""
+    """The images that are in the store, which of the given files they are, and the files that are not.
+
+    `num_decoded` is the number of images that were not in the store before.
+    """
 
     images: StoredImages
     kept: list[int]
     content_keys: list[str]
     left_out: list[LeftOut]
+    num_decoded: int
+
+
+class _Content(NamedTuple):
+    """What a worker made of a file: the hash of its content and the entry that remembers it (None for a young
+    file), and its pixels, the reason why there are none, or None when they were in the store already."""
+
+    digest: str
+    entry: dict | None
+    pixels: np.ndarray | str | None
 
 
 class ContentHashes:
@@ -90,26 +104,84 @@ class ContentHashes:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "content_hashes.jsonl"
+        self._lock = FileLock(folder / "content_hashes.lock")
         self._known: dict[str, list] = {}
         for entry in _read_lines(self._file):
             self._known[entry["file"]] = entry["hash"]
 
-    def hash_of(self, path: Path) -> tuple[str, dict | None]:
-        """The hash, and the entry to remember when it had to be computed; raises OSError."""
-        stat = path.stat()
-        name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
-        # The time of the last change of the inode cannot be set by a program, unlike the modification time.
-        signature = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        known = self._known.get(name)
-        if known is not None and known[:4] == signature:
-            return known[4], None
-        digest = file_sha256(path)
-        is_young = time.time() - max(stat.st_mtime, stat.st_ctime) < YOUNG_FILE_SECONDS
-        return digest, None if is_young else {"file": name, "hash": [*signature, digest]}
+    def known_hash(self, path: Path) -> str | None:
+        """The remembered hash of a file that has not changed since; None for others and unreadable ones."""
+        known = self._known.get(_name_hash(path))
+        try:
+            return known[4] if known is not None and known[:4] == _signature(path.stat()) else None
+        except OSError:
+            return None
 
     def remember(self, entries: Sequence[dict]) -> None:
-        """Append entries of `hash_of` to the file."""
-        _append_lines(self._file, entries)
+        """Append entries of `read_content` to the file."""
+        with self._lock:
+            _append_lines(self._file, entries)
+
+
+def read_content(path: Path) -> tuple[bytes, str, dict | None]:
+    """Content and SHA-256 of a file, and the entry for `ContentHashes` unless it is young; raises OSError."""
+    stat = path.stat()
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    is_young = time.time() - max(stat.st_mtime, stat.st_ctime) < YOUNG_FILE_SECONDS
+    return content, digest, None if is_young else {"file": _name_hash(path), "hash": [*_signature(stat), digest]}
+
+
+def _name_hash(path: Path) -> str:
+    return hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+
+
+def _signature(stat: os.stat_result) -> list[int]:
+    # The time of the last change of the inode cannot be set by a program, unlike the modification time.
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+class _Reader:
+    """Reads, hashes and decodes files in a thread or in a process of its own, but not what is stored already."""
+
+    def __init__(self, folder: Path, settings: PixelSettings) -> None:
+        self.folder, self.settings = folder, settings
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return _Reader, (self.folder, self.settings)
+
+    def __call__(self, file: ImageFile) -> _Content | str:
+        """What the file holds, or the reason why it cannot be read."""
+        try:
+            content, digest, entry = read_content(file.path)
+        except OSError as error:
+            return f"the file cannot be read ({error.strerror or type(error).__name__})"
+        if self._is_stored(_key_of(digest, file, self.settings)):
+            return _Content(digest, entry, None)
+        try:
+            return _Content(digest, entry, pixels_of(content, file.laterality, self.settings))
+        except BadFile as error:
+            return _Content(digest, entry, error.reason)
+
+    @functools.cached_property
+    def _rows(self) -> KeyedRows:
+        return _open_rows(self.folder, self.settings)
+
+    def _is_stored(self, key: str) -> bool:
+        with self._lock:
+            if key not in self._rows:
+                self._rows.refresh()
+            return key in self._rows
+
+
+def _open_rows(folder: Path, settings: PixelSettings) -> KeyedRows:
+    return KeyedRows(folder, (settings.size_px, settings.size_px), "uint8")
+
+
+def _key_of(digest: str, file: ImageFile, settings: PixelSettings) -> str:
+    # The laterality decides which way an image is turned.
+    return f"{digest}{file.laterality}" if settings.orient else digest
 
 
 class ImageStore:
@@ -119,122 +191,103 @@ class ImageStore:
         self.settings = settings
         self.root = folder
         self.folder = folder / settings.key()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._pixels_file = self.folder / "pixels.u8"
-        self._index_file = self.folder / "index.jsonl"
-        self._lock = FileLock(self.folder / "lock")
+        self._rows = _open_rows(self.folder, settings)
 
-    def fill(self, files: Sequence[ImageFile], num_workers: int, progress: Progress | None = None) -> StoreResult:
-        """Put all files into the store that are not there yet; several processes may ask at once.
-
-        Files that cannot be used are returned as left out with their reason. The result does not
-        depend on the number of workers.
-        """
-        hashes = ContentHashes(self.root)
-        keys, new_hashes, unreadable = self._keys(files, hashes, num_workers)
-        with self._locked():
-            hashes.remember(new_hashes)
-            index = {entry["key"]: entry["row"] for entry in _read_lines(self._index_file)}
-            missing: dict[str, int] = {}
-            for i, key in enumerate(keys):
-                if key is not None and key not in index:
-                    missing.setdefault(key, i)
-            refused = self._add(files, missing, index, num_workers, progress)
-        kept = [i for i, key in enumerate(keys) if key in index]
-        left_out = [unreadable[i] for i in sorted(unreadable)] + [
-            LeftOut(files[i].image_id, "pixels", refused[key]) for i, key in enumerate(keys) if key in refused
-        ]
-        kept_keys = [key for key in (keys[i] for i in kept) if key is not None]
-        rows = np.array([index[key] for key in kept_keys], dtype=np.int64)
-        return StoreResult(StoredImages(self._memmap(), rows), kept, kept_keys, left_out)
-
-    def _keys(
-        self, files: Sequence[ImageFile], hashes: ContentHashes, num_workers: int
-    ) -> tuple[list[str | None], list[dict], dict[int, LeftOut]]:
-        keys: list[str | None] = []
-        new_hashes: list[dict] = []
-        unreadable: dict[int, LeftOut] = {}
-
-        def hash_one(file: ImageFile) -> tuple[str, dict | None] | str:
-            try:
-                return hashes.hash_of(file.path)
-            except OSError as error:
-                return f"the file cannot be read ({error.strerror or type(error).__name__})"
-
-        for i, result in enumerate(in_order(hash_one, files, num_workers)):
-            if isinstance(result, str):
-                keys.append(None)
-                unreadable[i] = LeftOut(files[i].image_id, "file", result)
-                continue
-            digest, entry = result
-            # The laterality decides which way an image is turned.
-            keys.append(f"{digest}{files[i].laterality}" if self.settings.orient else digest)
-            if entry is not None:
-                new_hashes.append(entry)
-        return keys, new_hashes, unreadable
-
-    def _add(
+    def fill(
         self,
         files: Sequence[ImageFile],
-        missing: dict[str, int],
-        index: dict[str, int],
         num_workers: int,
+        progress: Progress | None = None,
+        *,
+        shard: Shard | None = None,
+        use_processes: bool | None = None,
+    ) -> StoreResult:
+        """Put all files, or those of a shard, into the store that are not there yet.
+
+        Files that cannot be used are returned as left out with their reason. The result does not depend
+        on the number of workers, nor on whether they are threads or processes (None: what pays). Several
+        processes may fill a store at once: one that wants the same files waits, shards work side by side.
+        """
+        wanted = range(len(files)) if shard is None else range(shard.number, len(files), shard.num_shards)
+        with self._one_at_a_time("fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"):
+            hashes = ContentHashes(self.root)
+            self._rows.refresh()
+            keys = self._known_keys(files, wanted, hashes, num_workers)
+            to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
+            if use_processes is None:
+                use_processes = num_workers > 1 and len(to_read) >= MIN_FILES_FOR_PROCESSES
+            reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
+            contents = in_order(reader, wanted_files, num_workers, use_processes=use_processes)
+            left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
+        kept = [i for i in wanted if keys.get(i, "") in self._rows]
+        kept_keys = [keys[i] for i in kept]
+        rows = np.array([self._rows.row_of(key) for key in kept_keys], dtype=np.int64)
+        return StoreResult(StoredImages(self._rows, rows), kept, kept_keys, left_out, num_decoded)
+
+    def _known_keys(
+        self, files: Sequence[ImageFile], wanted: range, hashes: ContentHashes, num_workers: int
+    ) -> dict[int, str]:
+        """Keys of the files that need not be read for it."""
+        known = in_order(lambda i: hashes.known_hash(files[i].path), wanted, num_workers)
+        digests = zip(wanted, known, strict=True)
+        return {i: _key_of(digest, files[i], self.settings) for i, digest in digests if digest is not None}
+
+    def _take_in(
+        self,
+        files: Sequence[ImageFile],
+        to_read: list[int],
+        contents: Iterator[_Content | str],
+        keys: dict[int, str],
+        hashes: ContentHashes,
         progress: Progress | None,
-    ) -> dict[str, str]:
-        """Decode and append; fills `index` and returns the reasons of what was refused."""
-        refused: dict[str, str] = {}
-        if not missing:
-            return refused
-        pending: list[dict] = []
-        next_row = max(index.values(), default=-1) + 1
-        self._pixels_file.touch()
-        with self._pixels_file.open("r+b") as pixels_file:
-            decoded = in_order(self._decode, [files[i] for i in missing.values()], num_workers)
-            for done, (key, result) in enumerate(zip(missing, decoded, strict=True), start=1):
-                if isinstance(result, str):
-                    refused[key] = result
-                else:
-                    pixels_file.seek(next_row * self.settings.size_px**2)
-                    pixels_file.write(result.tobytes())
-                    pending.append({"key": key, "row": next_row})
-                    index[key] = next_row
-                    next_row += 1
-                if len(pending) >= IMAGES_PER_FLUSH or done == len(missing):
-                    pixels_file.flush()
-                    os.fsync(pixels_file.fileno())
-                    _append_lines(self._index_file, pending)
-                    pending = []
-                if progress is not None:
-                    progress(done, len(missing))
-        return refused
+    ) -> tuple[list[LeftOut], int]:
+        """Append the pixels of files that have been read; fills `keys`.
 
-    def _decode(self, file: ImageFile) -> np.ndarray | str:
-        """The prepared pixels, or the reason why there are none."""
-        settings = self.settings
+        Returns what cannot be used and the number of images that are new.
+        """
+        left_out: list[LeftOut] = []
+        num_decoded = 0
+        pixels: dict[str, np.ndarray] = {}
+        entries: list[dict] = []
+        for done, (i, content) in enumerate(zip(to_read, contents, strict=True), start=1):
+            if isinstance(content, str):
+                keys.pop(i, None)
+                left_out.append(LeftOut(files[i].image_id, "file", content))
+            else:
+                key = keys[i] = _key_of(content.digest, files[i], self.settings)
+                if isinstance(content.pixels, str):
+                    left_out.append(LeftOut(files[i].image_id, "pixels", content.pixels))
+                elif content.pixels is not None and key not in self._rows and key not in pixels:
+                    pixels[key] = content.pixels
+                    num_decoded += 1
+                if content.entry is not None:
+                    entries.append(content.entry)
+            if len(pixels) >= IMAGES_PER_FLUSH or done == len(to_read):
+                self._flush(pixels, hashes, entries)
+            if progress is not None:
+                progress(done, len(to_read))
+        return left_out, num_decoded
+
+    def _flush(self, pixels: dict[str, np.ndarray], hashes: ContentHashes, entries: list[dict]) -> None:
+        if pixels:
+            self._rows.append(list(pixels), np.stack(list(pixels.values())))
+        hashes.remember(entries)
+        pixels.clear()
+        entries.clear()
+
+    @contextmanager
+    def _one_at_a_time(self, name: str) -> Iterator[None]:
+        """Hold a lock, with a word in the log when another process holds it."""
+        lock = FileLock(self.folder / f"{name}.lock")
         try:
-            image, header = read_image(file.path, settings.accept)
-            laterality = file.laterality or (header.laterality if header is not None else "")
-            return prepare(image, laterality, settings.size_px, settings.crop, settings.orient)
-        except BadFile as error:
-            return error.reason
-        except OSError as error:
-            return f"the file cannot be read ({error.strerror or type(error).__name__})"
-
-    def _memmap(self) -> np.ndarray:
-        size_px = self.settings.size_px
-        count = self._pixels_file.stat().st_size // size_px**2 if self._pixels_file.exists() else 0
-        if count == 0:
-            return np.empty((0, size_px, size_px), dtype=np.uint8)
-        return np.memmap(self._pixels_file, dtype=np.uint8, mode="r", shape=(count, size_px, size_px))
-
-    def _locked(self) -> FileLock:
-        """The lock of the store, with a word in the log when another process holds it."""
-        try:
-            self._lock.acquire(timeout=0)
-            self._lock.release()
+            lock.acquire(timeout=0)
         except Timeout:
             log.info("another process is filling the image store; waiting for it")
-        return self._lock
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _read_lines(file: Path) -> Iterator[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammo.data import store as store_module
+from mammo.data import pixels, store
 from mammo.data.images import read_image
 from mammo.data.preprocess import prepare
-from mammo.data.store import ImageFile, ImageStore, PixelSettings
+from mammo.data.store import ImageFile, ImageStore, PixelSettings, Shard
 from tests.conftest import REPOSITORY
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
@@ -38,10 +37,9 @@ def files(tmp_path) -> list[ImageFile]:
     return [ImageFile(f"{i}.png", tmp_path / "images" / f"{i}.png", "L") for i in range(5)]
 
 
-def fill(tmp_path, files, settings=SETTINGS, num_workers=1):
-    decoded: list[int] = []
-    result = ImageStore(tmp_path / "stores", settings).fill(files, num_workers, lambda done, of: decoded.append(done))
-    return result, len(decoded)
+def fill(tmp_path, files, settings=SETTINGS, num_workers=1, **options):
+    result = ImageStore(tmp_path / "stores", settings).fill(files, num_workers, **options)
+    return result, result.num_decoded
 
 
 def expected(file: ImageFile, settings: PixelSettings = SETTINGS) -> np.ndarray:
@@ -49,9 +47,9 @@ def expected(file: ImageFile, settings: PixelSettings = SETTINGS) -> np.ndarray:
     return prepare(grey, file.laterality, settings.size_px, settings.crop, settings.orient)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_stored_pixels_are_the_prepared_ones_in_order(tmp_path, files, num_workers):
-    result, decoded = fill(tmp_path, files, num_workers=num_workers)
+@pytest.mark.parametrize(("num_workers", "use_processes"), [(0, False), (1, False), (3, False), (2, True)])
+def test_stored_pixels_are_the_prepared_ones_in_order(tmp_path, files, num_workers, use_processes):
+    result, decoded = fill(tmp_path, files, num_workers=num_workers, use_processes=use_processes)
     assert decoded == 5
     assert result.kept == [0, 1, 2, 3, 4]
     assert np.array_equal(result.images.read([3, 0]), np.stack([expected(files[3]), expected(files[0])]))
@@ -92,7 +90,12 @@ def test_a_renamed_file_is_found_again_and_equal_files_share_their_pixels(tmp_pa
 
 @pytest.mark.parametrize(
     "settings",
-    [PixelSettings(32, True, True), PixelSettings(48, False, True), PixelSettings(48, True, False)],
+    [
+        PixelSettings(32, True, True),
+        PixelSettings(48, False, True),
+        PixelSettings(48, True, False),
+        PixelSettings(48, True, True, decode="exact"),
+    ],
 )
 def test_another_setting_is_another_store(tmp_path, files, settings):
     fill(tmp_path, files)
@@ -103,7 +106,7 @@ def test_another_setting_is_another_store(tmp_path, files, settings):
 
 def test_another_version_of_the_preprocessing_is_another_store(tmp_path, files, monkeypatch):
     fill(tmp_path, files)
-    monkeypatch.setattr(store_module, "PREPROCESS_VERSION", 999)
+    monkeypatch.setattr(pixels, "PREPROCESS_VERSION", 999)
     assert fill(tmp_path, files)[1] == 5
 
 
@@ -127,12 +130,12 @@ def test_bad_files_are_left_out_with_their_reason_and_the_rest_is_kept(tmp_path,
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])
-def test_an_index_that_a_crash_has_cut_off_is_mended(tmp_path, files, cut):
+def test_keys_that_a_crash_has_cut_off_are_mended(tmp_path, files, cut):
     fill(tmp_path, files[:3])
-    index = tmp_path / "stores" / SETTINGS.key() / "index.jsonl"
-    index.write_bytes(index.read_bytes()[:-cut])
+    keys = tmp_path / "stores" / SETTINGS.key() / "keys.txt"
+    keys.write_bytes(keys.read_bytes()[:-cut])
     result, decoded = fill(tmp_path, files)
-    assert decoded >= 2
+    assert decoded == 3, "the image whose key was cut off and the two new ones"
     for i, file in enumerate(files):
         assert np.array_equal(result.images.read([i])[0], expected(file))
     again, decoded = fill(tmp_path, files)
@@ -140,12 +143,41 @@ def test_an_index_that_a_crash_has_cut_off_is_mended(tmp_path, files, cut):
     assert np.array_equal(again.images.read(range(5)), result.images.read(range(5)))
 
 
-def test_the_store_names_no_file(tmp_path, files):
+def test_files_that_have_not_changed_are_not_read_again(tmp_path, files, monkeypatch):
+    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
     fill(tmp_path, files)
-    written = b"".join(file.read_bytes() for file in (tmp_path / "stores").rglob("*.jsonl"))
+    progress: list[tuple[int, int]] = []
+    fill(tmp_path, files, progress=lambda done, of: progress.append((done, of)))
+    assert progress == []
+
+
+def test_shards_make_the_same_store_side_by_side(tmp_path, files):
+    whole, _ = fill(tmp_path / "whole", files)
+    for number in (1, 0):
+        shard, decoded = fill(tmp_path, files, shard=Shard(number, 2))
+        assert shard.kept == [[0, 2, 4], [1, 3]][number]
+        assert decoded == len(shard.kept)
+    together, decoded = fill(tmp_path, files)
+    assert decoded == 0
+    assert together.content_keys == whole.content_keys
+    assert np.array_equal(together.images.read(range(5)), whole.images.read(range(5)))
+
+
+def test_equal_files_are_stored_once(tmp_path, files):
+    files[3].path.write_bytes(files[0].path.read_bytes())
+    result, decoded = fill(tmp_path, files)
+    assert decoded == 4
+    assert result.images.rows[0] == result.images.rows[3]
+
+
+def test_the_store_names_no_file(tmp_path, files, monkeypatch):
+    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
+    fill(tmp_path, files)
+    hashes, keys = (tmp_path / "stores" / name for name in ("content_hashes.jsonl", f"{SETTINGS.key()}/keys.txt"))
+    assert len(keys.read_text().splitlines()) == len(hashes.read_text().splitlines()) == 5
+    written = hashes.read_bytes() + keys.read_bytes()
     assert b"images" not in written
     assert b".png" not in written
-    assert all(json.loads(line) for line in written.splitlines())
 
 
 def test_two_processes_fill_one_store(tmp_path, files):
@@ -160,5 +192,5 @@ def test_two_processes_fill_one_store(tmp_path, files):
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(2)]
     sums = {process.communicate()[0] for process in both}
     assert sums == {str(sum(int(expected(file).sum()) for file in files)).encode() + b"\n"}
-    index = (tmp_path / "stores" / SETTINGS.key() / "index.jsonl").read_text().splitlines()
-    assert len(index) == 5
+    keys = (tmp_path / "stores" / SETTINGS.key() / "keys.txt").read_text().splitlines()
+    assert len(keys) == 5
