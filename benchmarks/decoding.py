@@ -24,9 +24,8 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 
 from benchmarks.samples import Comparison, PartResult, Settings, number
-from mammo.data.images import read_image
 from mammo.data.phantom import render_view
-from mammo.data.preprocess import prepare
+from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.errors import BadFile
 
 ROWS_PX, COLUMNS_PX = 3328, 2560
@@ -63,8 +62,7 @@ ENCODERS: dict[uid.UID, Encoder] = {
 
 def project_way(path: Path) -> np.ndarray:
     """uint8 [512, 512] as the image store keeps it."""
-    image, header = read_image(path)
-    return prepare(image, header.laterality if header is not None else "", TARGET_SIZE_PX, crop=True, orient=True)
+    return pixels_of(path.read_bytes(), "", PixelSettings(TARGET_SIZE_PX, crop=True, orient=True))
 
 
 def plain_way(path: Path) -> np.ndarray:
