@@ -162,18 +162,15 @@ class Preparation:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         self.mean, self.std, self.device = mean, std, device
-        # Made once: sending constants to an accelerator at every step would make the host wait for it.
-        self._scale = 1 / torch.tensor(std, device=device)
-        self._shift = -torch.tensor(mean, device=device) * self._scale
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised images and class indices on the device."""
         grey = self.on_device(batch.images).unsqueeze(1).float().div_(255)
         if batch.changes is not None:
             grey = change(grey, self.on_device(batch.changes))
+        channels = [(grey[:, 0] - mean).mul_(1 / std) for mean, std in zip(self.mean, self.std, strict=True)]
         # Written with the channels last, which is how convolutions read them.
-        images = torch.addcmul(self._shift, grey.movedim(1, -1), self._scale).movedim(-1, 1)
-        return images, self.on_device(batch.targets)
+        return torch.stack(channels, dim=-1).movedim(-1, 1), self.on_device(batch.targets)
 
     def on_device(self, tensor: Tensor) -> Tensor:
         """A copy on the device that the host does not wait for."""
