@@ -21,6 +21,8 @@ from mammo.data.preprocess import Breast, locate, prepare
 from mammo.errors import BadFile
 from tests.data.test_dicom import DICOM, EVERYTHING, INDEX, build, needs_shared_data
 
+# pytest undoes the filter that mammo.data.dicom sets; damaged files make pydicom warn.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 FAST = PixelSettings(size_px=256, crop=True, orient=True)
 EXACT = dataclasses.replace(FAST, decode="exact")
 STREAMS = {
