@@ -7,6 +7,7 @@ valid names, and the directory is named after what the run computes.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -35,14 +36,44 @@ HYDRA_FLAGS = (
     "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
     "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What tells one command of the project from another.
+
+    `options` is the dataclass that a composed tree must fit and `check` turns the tree into it, as
+    `mammo.config.check` does. `groups` are the folders of conf/ to choose from, None for all; `about` says in
+    a sentence what the command does, and `examples` are lines at the end of its help. `run_name` names the
+    folder of a run, for commands that have one.
+    """
+
+    program: str
+    options: type
+    check: Callable[[Mapping[str, Any], Callable[[str], str] | None], Any]
+    about: str
+    groups: tuple[str, ...] | None = None
+    examples: tuple[tuple[str, str], ...] = ()
+    run_name: Callable[[Any], str] | None = None
+
+
+TRAIN = Command(
+    program="mammo.train",
+    options=Config,
+    check=check,
+    about="Composes a configuration, trains, and leaves a run directory in outputs/.",
+    examples=(("Several values make a sweep:", "-m seed=42,43,44"),),
+    run_name=run_name,
+)
+
 # Mappings whose keys are the user's: Hydra must not refuse new ones.
 FREE_MAPPINGS = ("data.table.columns", "data.table.label_map", "data.table.split_map")
 
 
-def prepare_hydra() -> None:
+def prepare_hydra(command: Command = TRAIN) -> None:
     """Tell Hydra the default of every option, every registered choice, and how a run is named."""
     store = ConfigStore.instance()
-    defaults = OmegaConf.create(defaults_of(Config))
+    defaults = OmegaConf.create(defaults_of(command.options))
     for key in FREE_MAPPINGS:
         OmegaConf.set_struct(OmegaConf.select(defaults, key), False)
     store.store(name="options", node=defaults)
@@ -51,12 +82,14 @@ def prepare_hydra() -> None:
             store.store(group=f"options/{group}", name=name, node=defaults_of(options))
             if not Path(CONFIG_FOLDER, group, f"{name}.yaml").exists():
                 store.store(group=group, name=name, node={"name": name})
-    OmegaConf.register_new_resolver(
-        "run_name", lambda *, _root_: run_name(checked_config(_root_)), replace=True, use_cache=False
-    )
+    if command.run_name is not None:
+        name_of = command.run_name
+        OmegaConf.register_new_resolver(
+            "run_name", lambda *, _root_: name_of(checked_config(_root_, command)), replace=True, use_cache=False
+        )
 
 
-def checked_config(tree: DictConfig) -> Config:
+def checked_config(tree: DictConfig, command: Command = TRAIN) -> Any:
     """The checked configuration of what Hydra composed; raises ConfigError."""
     # Without Hydra's own part: resolving it would ask for the run name, which asks for this.
     own = OmegaConf.masked_copy(tree, [str(key) for key in tree if key != "hydra"])
@@ -64,7 +97,7 @@ def checked_config(tree: DictConfig) -> Config:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(str(error))) from error
-    return check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
+    return command.check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
 
 
 def _where(tree: DictConfig, key: str) -> str:
@@ -103,35 +136,36 @@ def _states(file: Path, key: str) -> bool:
     return True
 
 
-def run_command(entry: Callable[[], object], program: str) -> None:
+def run_command(entry: Callable[[], object], command: Command) -> None:
     """Run a Hydra entry point; mistakes of the user end with status 2 and without a traceback."""
     if any(argument in ("--help", "-h") for argument in sys.argv[1:]):
-        print(help_text(program, Path(CONFIG_FOLDER)))
+        print(help_text(command, Path(CONFIG_FOLDER)))
         return
     for argument in sys.argv[1:]:
         flag = argument.split("=")[0]
         if flag.startswith("--") and flag not in HYDRA_FLAGS:
-            print(f"error: {_unknown_flag(flag)}", file=sys.stderr)
+            print(f"error: {_unknown_flag(flag, command)}", file=sys.stderr)
             sys.exit(USER_ERROR_STATUS)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
-    prepare_hydra()
+    prepare_hydra(command)
     try:
         entry()
     except Exception as error:
-        end_with(error)
+        end_with(error, command)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
 
 
-def _unknown_flag(flag: str) -> str:
-    near = nearest_key(flag.strip("-").replace("-", "_"), [], flatten(key_tree(Config)))
-    return f"{flag}: options are written KEY=VALUE, without dashes\n  {near}\n  docs/migration.md has a table of flags"
+def _unknown_flag(flag: str, command: Command) -> str:
+    near = nearest_key(flag.strip("-").replace("-", "_"), [], flatten(key_tree(command.options)))
+    lines = ("options are written KEY=VALUE, without dashes", near, "docs/migration.md has a table of flags")
+    return f"{flag}: " + "\n  ".join(line for line in lines if line)
 
 
-def end_with(error: Exception) -> NoReturn:
+def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
     """End the command: status 2 and a message for a mistake of the user, status 1 for a failure."""
-    readable = _readable(error)
+    readable = _readable(error, command)
     if readable is not None:
         print(f"error: {readable}", file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
@@ -141,7 +175,7 @@ def end_with(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
-def _readable(error: BaseException) -> str | None:
+def _readable(error: BaseException, command: Command) -> str | None:
     """The message for a mistake of the user, or None when the error is not one."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
@@ -151,7 +185,7 @@ def _readable(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     if isinstance(error, ConfigCompositionException):
-        return _unknown_override(error)
+        return _unknown_override(error, command)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _first_lines(str(error))
     return None
@@ -180,21 +214,22 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={name}: there is no such option in the group {group}\n  {nearest(name, options)}"
 
 
-def _unknown_override(error: ConfigCompositionException) -> str:
+def _unknown_override(error: ConfigCompositionException, command: Command) -> str:
     """Hydra's complaint about an override, with the nearest valid key."""
     text = _first_lines(str(error))
     found = re.search(r"Could not override '([^']+)'", text)
     if found is None:
         return text
     key = found.group(1)
-    tree: Any = key_tree(Config) | {"experiment": None, "debug": None}
+    keys = key_tree(command.options)
+    tree: Any = keys | ({"experiment": None, "debug": None} if command.groups is None else {})
     path: list[str] = []
     for part in key.split("."):
         if not isinstance(tree, Mapping):
             return f"{key}: {'.'.join(path)} has no keys below it   [command line]"
         if part not in tree:
             place = f" in {'.'.join(path)}" if path else ""
-            near = nearest_key(".".join([*path, part]), tree, flatten(key_tree(Config)))
+            near = nearest_key(".".join([*path, part]), tree, flatten(keys))
             return f"{key}: there is no key {part!r}{place}   [command line]\n  {near}"
         path.append(part)
         tree = tree[part]

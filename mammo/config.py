@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mammo import losses, optimizers, schedulers, tracker
 from mammo.config_rules import fixed_size_px, impossible_combinations
@@ -25,6 +25,8 @@ from mammo.models.options import ModelOptions
 from mammo.options import choice, option, section
 from mammo.schema import Problem, build, to_tree
 from mammo.selection import MONITORS
+
+T = TypeVar("T")
 
 # Generated exams have no finer detail, and a first run should end soon.
 PHANTOM_IMAGE_SIZE_PX = 256
@@ -95,13 +97,23 @@ def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) ->
     ConfigError that lists every unknown key, wrong type, value out of range and impossible
     combination, with the nearest valid names.
     """
+    return with_presets(build_checked(Config, tree, impossible_combinations, where))
+
+
+def build_checked(
+    options_class: type[T],
+    tree: Mapping[str, Any],
+    rules: Callable[[T], list[Problem]],
+    where: Callable[[str], str] | None,
+) -> T:
+    """The options of a composed tree; raises ConfigError with every problem, see `check`."""
     problems: list[Problem] = []
-    config = build(Config, tree, problems)
+    options = build(options_class, tree, problems)
     if not problems:
-        problems = impossible_combinations(config)
+        problems = rules(options)
     if problems:
         raise ConfigError("\n".join(_describe(problem, where) for problem in problems))
-    return with_presets(config)
+    return options
 
 
 def _describe(problem: Problem, where: Callable[[str], str] | None) -> str:
@@ -113,9 +125,7 @@ def _describe(problem: Problem, where: Callable[[str], str] | None) -> str:
 def with_presets(config: Config) -> Config:
     """The configuration with every null that a preset stands for replaced by its value."""
     data, model, optimizer = config.data, config.model, config.optimizer
-    if data.image_size is None:
-        usual_size_px = PHANTOM_IMAGE_SIZE_PX if data.format == "phantom" else DEFAULT_IMAGE_SIZE_PX
-        data = dataclasses.replace(data, image_size=fixed_size_px(model.name or "") or usual_size_px)
+    data = with_image_size(data, model)
     if config.strategy.name == "full_finetune" and model.full_finetune_lr is None:
         model = dataclasses.replace(model, full_finetune_lr=_family_rate(model.name or ""))
     rate = optimizer.lr
@@ -127,6 +137,14 @@ def with_presets(config: Config) -> Config:
         backbone_rate = rate / 10
     optimizer = dataclasses.replace(optimizer, lr=rate, backbone_lr=backbone_rate)  # type: ignore[type-var]
     return dataclasses.replace(config, data=data, model=model, optimizer=optimizer)
+
+
+def with_image_size(data: DataOptions, model: ModelOptions) -> DataOptions:
+    """The data options with the size of the images filled in, which may depend on the network."""
+    if data.image_size is not None:
+        return data
+    usual_size_px = PHANTOM_IMAGE_SIZE_PX if data.format == "phantom" else DEFAULT_IMAGE_SIZE_PX
+    return dataclasses.replace(data, image_size=fixed_size_px(model.name or "") or usual_size_px)
 
 
 def _family_rate(model_name: str) -> float:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mammo.data.options import PhantomOptions
+from mammo.data.options import DataOptions, PhantomOptions
+from mammo.models.options import ModelOptions
 from mammo.schema import Problem
 
 if TYPE_CHECKING:
@@ -21,15 +22,27 @@ Rule = tuple[bool, str, str, str]
 
 def impossible_combinations(config: Config) -> list[Problem]:
     """The problems of a configuration whose single values are all valid."""
-    rules = (*_data_rules(config), *_balance_rules(config), *_training_rules(config))
+    data, model = config.data, config.model
+    return _problems_of(
+        *_data_rules(data, model), *_balance_rules(config), *_model_rules(model), *_training_rules(config)
+    )
+
+
+def impossible_data(data: DataOptions, model: ModelOptions) -> list[Problem]:
+    """The problems of options for data and network alone, whose single values are all valid."""
+    return _problems_of(*_data_rules(data, model), *_model_rules(model))
+
+
+def _problems_of(*rules: Rule) -> list[Problem]:
+    """The problems of the rules that apply."""
     return [Problem(key, found, expected) for applies, key, found, expected in rules if applies]
 
 
-def _data_rules(config: Config) -> Iterator[Rule]:
-    data, form = config.data, f"data.format={config.data.format}"
+def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
+    form = f"data.format={data.format}"
     whole = f"{data.val_fraction} with data.test_fraction={data.test_fraction}"
     no_effect = f"has no effect with {form}"
-    only_px = fixed_size_px(config.model.name or "")
+    only_px = fixed_size_px(model.name or "")
     is_archive = data.format in ("archive", "auto", "phantom")
     yield data.root == "", "data.root", "is empty", "the folder of the dataset"
     yield data.classes == [], "data.classes", "is empty", "null, or the classes in order"
@@ -67,7 +80,7 @@ def _data_rules(config: Config) -> Iterator[Rule]:
     yield (
         data.image_size is not None and only_px not in (None, data.image_size),
         "data.image_size",
-        f"{data.image_size}, but {config.model.name} takes only {only_px} px",
+        f"{data.image_size}, but {model.name} takes only {only_px} px",
         f"set data.image_size={only_px}",
     )
 
@@ -91,8 +104,19 @@ def _balance_rules(config: Config) -> Iterator[Rule]:
     )
 
 
+def _model_rules(model: ModelOptions) -> Iterator[Rule]:
+    yield model.name is None, "model.name", "is not set", "model=timm needs a network: model.name=convnext_tiny"
+    yield (
+        model.family == "efficientnet_lite0" and model.name != "efficientnet_lite0",
+        "model.name",
+        f"{model.name}, but model=efficientnet_lite0 is that one network",
+        f"for another network: model=timm model.name={model.name}",
+    )
+    yield model.weights == "", "model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"
+
+
 def _training_rules(config: Config) -> Iterator[Rule]:
-    model, strategy = config.model, config.strategy
+    strategy = config.strategy
     betas = getattr(config.optimizer, "betas", [0.9, 0.999])
     yield (
         not strategy.trains_backbone and config.optimizer.backbone_lr is not None,
@@ -107,14 +131,6 @@ def _training_rules(config: Config) -> Iterator[Rule]:
         "fewer than train.epochs, or strategy=head_only",
     )
     yield len(betas) != 2, "optimizer.betas", f"{len(betas)} numbers", "two numbers"
-    yield model.name is None, "model.name", "is not set", "model=timm needs a network: model.name=convnext_tiny"
-    yield (
-        model.family == "efficientnet_lite0" and model.name != "efficientnet_lite0",
-        "model.name",
-        f"{model.name}, but model=efficientnet_lite0 is that one network",
-        f"for another network: model=timm model.name={model.name}",
-    )
-    yield model.weights == "", "model.weights", "is empty", "auto, imagenet, none, or the path of a state dict"
 
 
 def fixed_size_px(model_name: str) -> int | None:

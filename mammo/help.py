@@ -5,34 +5,33 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mammo.config import Config
 from mammo.options import defaults_of, registered
 from mammo.schema import describe, types_of
+
+if TYPE_CHECKING:
+    from mammo.compose import Command
 
 WIDTH = 80
 
 
-def help_text(program: str, config_folder: Path) -> str:
+def help_text(command: Command, config_folder: Path) -> str:
     """Help of a command, 80 columns wide."""
     lines = [
-        f"usage: python -m {program} [GROUP=CHOICE ...] [KEY=VALUE ...]",
+        f"usage: python -m {command.program} [GROUP=CHOICE ...] [KEY=VALUE ...]",
         "",
-        "Composes a configuration, trains, and leaves a run directory in outputs/.",
+        *textwrap.wrap(command.about, WIDTH),
         "",
         "Groups and their choices",
     ]
     for group, choices in _choices(config_folder).items():
-        lines += _wrapped(f"  {group:<12}", ", ".join(choices))
+        if command.groups is None or group in command.groups:
+            lines += _wrapped(f"  {group:<12}", ", ".join(choices))
     lines += ["", "Options (key=default: meaning)"]
-    lines += _options(Config, "")
-    lines += [
-        "",
-        "Several values make a sweep:  -m seed=42,43,44",
-        "Show what would run:          --cfg job",
-        "Hydra's own help:             --hydra-help",
-    ]
+    lines += _options(command.options, "")
+    examples = (*command.examples, ("Show what would run:", "--cfg job"), ("Hydra's own help:", "--hydra-help"))
+    lines += ["", *(f"{what:<29} {how}" for what, how in examples)]
     return "\n".join(lines)
 
 

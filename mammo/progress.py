@@ -1,11 +1,12 @@
 """What a person sees while a command works: log lines and progress bars, on a terminal and in a file.
 
 On a terminal a bar moves and vanishes when it is done. Elsewhere (a file, a SLURM log) long work says
-how far it is once a minute, in whole lines.
+how far it is once a minute, in whole lines. Both tell how fast it goes and how long it will take.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -57,11 +67,20 @@ def stop_logging() -> None:
         logger.removeHandler(handler)
 
 
+class _RateColumn(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _RateColumn(),
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
@@ -84,12 +103,15 @@ def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Cal
             task = bar.add_task(label, total=total() if total else None)
             yield lambda done, of: bar.update(task, completed=done, total=of)
         return
-    last_line = time.monotonic()
+    start = last_line = time.monotonic()
 
     def count(done: int, of: int) -> None:
         nonlocal last_line
-        if time.monotonic() - last_line >= SECONDS_BETWEEN_LINES:
-            last_line = time.monotonic()
-            log.info("%s: %d/%d", label, done, of)
+        now = time.monotonic()
+        if now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = now
+            rate = done / (now - start)
+            left = datetime.timedelta(seconds=round((of - done) / rate)) if rate > 0 else "unknown time"
+            log.info("%s: %d/%d, %.1f/s, %s left", label, done, of, rate, left)
 
     yield count

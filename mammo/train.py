@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mammo.compose import CONFIG_FOLDER, checked_config, end_with, run_command
+from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
 from mammo.runs.directory import HydraFiles
 
 
@@ -38,4 +38,4 @@ def job(tree: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    run_command(job, "mammo.train")
+    run_command(job, TRAIN)

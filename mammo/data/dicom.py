@@ -176,10 +176,12 @@ class OpenedDicom:
                 image = GreyImage(_luminance(values, dataset, header))
             else:
                 for_presentation = header.presentation_intent == "FOR PRESENTATION"
-                image = shown_image(values, dataset, is_negative, for_presentation, reduction)
+                image = shown_image(values, dataset, is_negative, for_presentation)
         if image.is_constant():
             raise BadFile("constant image")
-        return image
+        if reduction == 0:
+            return image
+        return dataclasses.replace(image, reduction=reduction, reduced_from=(header.rows, header.columns))
 
 
 def open_dicom(source: Source, accept: Collection[str] = ()) -> OpenedDicom:

@@ -17,15 +17,15 @@ class GreyImage:
     """Values [rows, columns] and the grey level of each value, float32.
 
     `table[i]` is the grey level of the value `lowest + i`; without a table the values are grey levels
-    themselves, float32. `reduction` is r for an image that was decoded at 1 / 2**r of its size: pixel
-    (i, j) then shows what is around the pixel (i * 2**r, j * 2**r) of the whole image, and not the mean of
-    the block that begins there.
+    themselves, float32. `reduction` is r for an image that was decoded at 1 / 2**r of its size, which was
+    `reduced_from`, rows and columns, before.
     """
 
     values: np.ndarray
     table: np.ndarray | None = None
     lowest: int = 0
     reduction: int = 0
+    reduced_from: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, image: np.ndarray | GreyImage) -> GreyImage:
@@ -37,6 +37,19 @@ class GreyImage:
         """Rows and columns."""
         rows, columns = self.values.shape
         return rows, columns
+
+    @property
+    def whole_shape(self) -> tuple[int, int]:
+        """Rows and columns of the whole image that this one is decoded from."""
+        return self.reduced_from or self.shape
+
+    def position(self, edge: float) -> float:
+        """Where an edge between pixels of the whole image, counted from 0, is in this one.
+
+        A pixel of a reduced image shows what is around the first of the pixels that it stands for, not around
+        their centre. To ignore that shift costs more grey levels than the lost detail does.
+        """
+        return edge / 2**self.reduction + (0.5 - 0.5 / 2**self.reduction)
 
     def levels(self, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
         """Grey levels of a part of the image, float32 [rows, columns]."""

@@ -88,3 +88,16 @@ class DataOptions:
         at_least=0,
         in_run_id=False,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareOptions:
+    """How `python -m mammo.prepare` fills the image store; nothing here changes what is in it."""
+
+    workers: int | None = option(
+        None, "files decoded at once; null: one on each core that may be used", at_least=1, at_most=1024
+    )
+    shard: int | None = option(
+        None, "only this part of the files, numbered from 0; several as jobs: -m prepare.shard=0,1,2,3", at_least=0
+    )
+    num_shards: int | None = option(None, "number of parts; with -m and all of them it need not be given", at_least=1)

@@ -50,9 +50,8 @@ def pixels_of(content: bytes, laterality: str, settings: PixelSettings) -> np.nd
     grey = opened.grey(enough_px if settings.decode == "fast" else None)
     breast = locate(grey)
     if grey.reduction > 0 and settings.crop:
-        top, bottom, left, right = breast.box(grey.shape)
+        top, bottom, left, right = breast.box(grey.whole_shape)
         breast_px = max(bottom - top, right - left)
-        if breast_px < settings.size_px:
-            grey = opened.grey(math.ceil(enough_px * max(grey.shape) / breast_px))
-            breast = locate(grey)
+        if breast_px < settings.size_px * 2**grey.reduction:
+            grey = opened.grey(math.ceil(enough_px * max(grey.whole_shape) / breast_px))
     return prepare(grey, laterality, settings.size_px, settings.crop, settings.orient, breast)

@@ -8,6 +8,7 @@ pixels are turned into grey levels and resized. Everything here is a pure functi
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,16 +28,18 @@ _MIN_AREA_FRACTION = 0.01  # a smaller bright spot is no breast; then the whole 
 _CLEAR_SIDE = 0.12  # a stronger asymmetry than this names the chest wall whatever the header says
 
 
-def _small_copy(image: GreyImage) -> tuple[np.ndarray, int]:
-    """Block means of the image and the side of a block in pixels; incomplete blocks at the end use what is there.
+def _small_copy(image: GreyImage) -> np.ndarray:
+    """Means of blocks of the image, with a long side of at most `_SEARCH_SIDE_PX`.
 
-    The means are those of a grid of pixels, with a few of them along each side of a block.
+    The means are those of a grid of pixels, with a few of them along each side of a block. The blocks are those
+    of the whole image, so that the breast is found in the same place at any reduction.
     """
-    step = max(1, max(image.shape) // (_SAMPLES_PER_BLOCK * _SEARCH_SIDE_PX))
-    sample = image.sample(step)
-    block = -(-max(sample.shape) // _SEARCH_SIDE_PX)
-    small = sample if block == 1 else np.asarray(Image.fromarray(sample).reduce(block))
-    return small, step * block
+    sample = image.sample(max(1, max(image.shape) // (_SAMPLES_PER_BLOCK * _SEARCH_SIDE_PX)))
+    block_px = max(image.whole_shape) / _SEARCH_SIDE_PX
+    if block_px <= 1:
+        return sample
+    rows, columns = (max(1, round(length_px / block_px)) for length_px in image.whole_shape)
+    return np.asarray(Image.fromarray(sample).resize((columns, rows), Image.Resampling.BOX))
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -83,14 +86,22 @@ def _small_mask(small: np.ndarray) -> np.ndarray:
     return breast if breast.mean() >= _MIN_AREA_FRACTION else everything
 
 
+def block_edges(shape: tuple[int, int], num_blocks: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """Edges between the rows and between the columns of blocks into which an image is divided, in pixels."""
+    rows, columns = (
+        np.rint(np.arange(count + 1) * (length_px / count)).astype(int).tolist()
+        for length_px, count in zip(shape, num_blocks, strict=True)
+    )
+    return rows, columns
+
+
 class Breast(NamedTuple):
-    """Where the breast is in a small copy of an image, without and with its margin; `factor` pixels a small pixel."""
+    """Where the breast is in a small copy of an image, without and with its margin."""
 
     inside: np.ndarray
     with_margin: np.ndarray
-    factor: int
 
-    def box(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    def box(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
         """(top, bottom, left, right) in pixels of the image of this shape, with the margin but at the chest wall."""
         rows, columns = np.flatnonzero(self.with_margin.any(axis=1)), np.flatnonzero(self.with_margin.any(axis=0))
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
@@ -100,13 +111,8 @@ class Breast(NamedTuple):
             left = tight[0]
         if self.asymmetry() >= _CLEAR_SIDE:
             right = tight[-1] + 1
-        factor = self.factor
-        return (
-            int(top) * factor,
-            min(int(bottom) * factor, shape[0]),
-            int(left) * factor,
-            min(int(right) * factor, shape[1]),
-        )
+        row_edges, column_edges = block_edges(shape, self.inside.shape)
+        return row_edges[top], row_edges[bottom], column_edges[left], column_edges[right]
 
     def asymmetry(self) -> float:
         """See `chest_wall_asymmetry`."""
@@ -119,10 +125,8 @@ class Breast(NamedTuple):
 
 def locate(image: GreyImage) -> Breast:
     """Where the breast is in an image."""
-    small, factor = _small_copy(image)
-    inside = _small_mask(small)
-    margin_px = max(1, round(_MARGIN_FRACTION * max(small.shape)))
-    return Breast(inside, _grown(inside, margin_px), factor)
+    inside = _small_mask(_small_copy(image))
+    return Breast(inside, _grown(inside, max(1, round(_MARGIN_FRACTION * max(inside.shape)))))
 
 
 def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
@@ -143,11 +147,10 @@ def breast_percentiles(
     Large images are sampled on a grid: about a million pixels are plenty for half a percent.
     """
     grey = GreyImage.of(image)
-    small, factor = _small_copy(grey)
-    step = max(1, factor // 4)
-    sample = grey.sample(step)
-    rows, columns = (np.arange(length) * step // factor for length in sample.shape)
-    breast = _small_mask(small)
+    breast = _small_mask(_small_copy(grey))
+    sample = grey.sample(max(1, max(grey.shape) // (_SAMPLES_PER_BLOCK * _SEARCH_SIDE_PX)))
+    # The block of each pixel of the sample.
+    rows, columns = (np.arange(n) * count // n for n, count in zip(sample.shape, breast.shape, strict=True))
     # The outermost blocks are partly background, which would be the whole of the lowest half percent.
     core = ndimage.binary_erosion(breast, border_value=1)
     inside = (core if core.any() else breast)[np.ix_(rows, columns)]
@@ -200,26 +203,70 @@ def prepare(
     if breast is None and (crop or orient):
         breast = locate(grey)
     flip = orient and breast is not None and _must_flip(breast.asymmetry(), laterality)
-    picture = _cut_out(grey, breast if crop else None, flip)
-    return _in_square(picture, grey.reduction, flip, size_px)
+    rows, columns = grey.whole_shape
+    if not crop or breast is None:
+        return _square_of(grey, np.ones((1, 1), dtype=bool), (0, rows, 0, columns), flip, size_px)
+    return _square_of(grey, breast.with_margin, breast.box(grey.whole_shape), flip, size_px)
 
 
-def _cut_out(image: GreyImage, breast: Breast | None, flip: bool) -> np.ndarray:
-    """Grey levels of the box of the breast, black where it is not, or of the whole image; float32."""
-    if breast is None or breast.with_margin.all():
-        levels = image.levels()
-        return np.ascontiguousarray(levels[:, ::-1]) if flip else levels
-    top, bottom, left, right = breast.box(image.shape)
-    picture = np.zeros((bottom - top, right - left), dtype=np.float32)
+def _square_of(
+    image: GreyImage, mask: np.ndarray, box: tuple[int, int, int, int], flip: bool, size_px: int
+) -> np.ndarray:
+    """A box of an image, black outside of the blocks of a mask, as a square.
+
+    The long side of the box becomes that of the square; it lies at the left, centred from top to bottom. `box` is
+    (top, bottom, left, right) in pixels of the whole image.
+    """
+    top, bottom, left, right = box
+    scale = size_px / max(bottom - top, right - left)
+    new_height, new_width = max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale))
+    upper, lower, left_end, right_end = (image.position(edge) for edge in box)
+    rows = slice(int(upper), math.ceil(lower))
+    columns = slice(int(left_end), math.ceil(right_end))
+    picture = _cut_out(image, mask, rows, columns, flip)
+    start, stop = left_end - columns.start, right_end - columns.start
+    if flip:
+        start, stop = picture.shape[1] - stop, picture.shape[1] - start
+    # Pillow widens the filter when it shrinks: that is the antialiasing.
+    resized = Image.fromarray(picture).resize(
+        (new_width, new_height), Image.Resampling.BILINEAR, (start, upper - rows.start, stop, lower - rows.start)
+    )
+    square = np.zeros((size_px, size_px), dtype=np.uint8)
+    first = (size_px - new_height) // 2
+    levels = np.rint(np.clip(np.asarray(resized), 0, 1) * 255)
+    square[first : first + new_height, :new_width] = levels.astype(np.uint8)
+    return square
+
+
+def _cut_out(image: GreyImage, mask: np.ndarray, rows: slice, columns: slice, flip: bool) -> np.ndarray:
+    """Grey levels of a part of an image, black outside of the blocks of a mask; float32 [rows, columns].
+
+    The part may reach beyond the end of the image, where the last row and column are repeated. Only what is
+    not black is looked up.
+    """
+    picture = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
     target = picture[:, ::-1] if flip else picture
-    factor = breast.factor
-    for small_row in range(top // factor, -(-bottom // factor)):
-        rows = slice(small_row * factor, min((small_row + 1) * factor, bottom))
-        for start, stop in _runs(breast.with_margin[small_row]):
-            columns = slice(max(start * factor, left), min(stop * factor, right))
-            if columns.start < columns.stop:
-                inside = image.levels(rows, columns)
-                target[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inside
+    row_edges, column_edges = (
+        [round(image.position(edge)) for edge in edges] for edges in block_edges(image.whole_shape, mask.shape)
+    )
+    for blocks, first, last in zip(mask, row_edges, row_edges[1:], strict=False):
+        across = slice(max(first, rows.start), min(last, rows.stop, image.shape[0]))
+        for run_start, run_stop in _runs(blocks):
+            along = slice(
+                max(column_edges[run_start], columns.start),
+                min(column_edges[run_stop], columns.stop, image.shape[1]),
+            )
+            if across.start < across.stop and along.start < along.stop:
+                place = (
+                    slice(across.start - rows.start, across.stop - rows.start),
+                    slice(along.start - columns.start, along.stop - columns.start),
+                )
+                target[place] = image.levels(across, along)
+    if rows.stop > image.shape[0]:
+        target[image.shape[0] - rows.start :] = target[image.shape[0] - rows.start - 1]
+    if columns.stop > image.shape[1]:
+        last_column = image.shape[1] - columns.start
+        target[:, last_column:] = target[:, last_column - 1 : last_column]
     return picture
 
 
@@ -227,25 +274,3 @@ def _runs(row: np.ndarray) -> list[list[int]]:
     """Start and end of each run of True in a row of booleans."""
     changes = np.flatnonzero(np.diff(row, prepend=False, append=False))
     return changes.reshape(-1, 2).tolist()
-
-
-def _in_square(picture: np.ndarray, reduction: int, flip: bool, size_px: int) -> np.ndarray:
-    """A picture with its long side resized to the side of a square, at the left and centred from top to bottom."""
-    height, width = picture.shape
-    scale = size_px / max(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    box = None
-    if reduction > 0:
-        # A pixel of a reduced image shows what is around the first of the pixels that it stands for, not around
-        # their centre: by so much is the picture shifted, which costs more grey levels than the lost detail.
-        shift_px = 0.5 - 0.5 / 2**reduction
-        picture = np.pad(picture, ((0, 1), (1, 0) if flip else (0, 1)), mode="edge")
-        left = 1 - shift_px if flip else shift_px
-        box = (left, shift_px, left + width, shift_px + height)
-    # Pillow widens the filter when it shrinks: that is the antialiasing.
-    resized = Image.fromarray(picture).resize((new_width, new_height), Image.Resampling.BILINEAR, box)
-    square = np.zeros((size_px, size_px), dtype=np.uint8)
-    top = (size_px - new_height) // 2
-    levels = np.rint(np.clip(np.asarray(resized), 0, 1) * 255)
-    square[top : top + new_height, :new_width] = levels.astype(np.uint8)
-    return square

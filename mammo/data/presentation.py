@@ -28,9 +28,7 @@ def may_be_reduced(dataset: pydicom.Dataset, is_negative: bool) -> bool:
     return padding is None or (padding[1] >= highest if is_negative else padding[0] <= lowest)
 
 
-def shown_image(
-    values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool, for_presentation: bool, reduction: int = 0
-) -> GreyImage:
+def shown_image(values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool, for_presentation: bool) -> GreyImage:
     """The image that is meant to be shown, in 0..1.
 
     Arguments:
@@ -39,7 +37,6 @@ def shown_image(
         is_negative: low values are bright (MONOCHROME1).
         for_presentation: without a window, the range of the stored bits is what is meant to be seen; other
             images are shown between the percentiles 0.5 and 99.5 of the breast.
-        reduction: see `GreyImage`.
 
     Raises `BadFile`.
     """
@@ -63,7 +60,7 @@ def shown_image(
         shown = 1 - shown
     if padding is not None:
         shown[(stored >= padding[0]) & (stored <= padding[1])] = 0
-    return GreyImage(values, shown.astype(np.float32), lowest, reduction)
+    return GreyImage(values, shown.astype(np.float32), lowest)
 
 
 def _between_percentiles(values: np.ndarray, bright: np.ndarray, seen: slice, lowest: int) -> np.ndarray:

@@ -17,10 +17,12 @@ from mammo.data.grey import GreyImage
 from mammo.data.images import open_image, read_image
 from mammo.data.phantom import render_view
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.data.preprocess import Breast, locate, prepare
+from mammo.data.preprocess import Breast, block_edges, locate, prepare
 from mammo.errors import BadFile
 from tests.data.test_dicom import DICOM, EVERYTHING, INDEX, build, needs_shared_data
 
+# pytest undoes the filter that mammo.data.dicom sets; damaged files make pydicom warn.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 FAST = PixelSettings(size_px=256, crop=True, orient=True)
 EXACT = dataclasses.replace(FAST, decode="exact")
 STREAMS = {
@@ -55,7 +57,8 @@ def plain_square(content: bytes, laterality: str, size_px: int) -> np.ndarray:
     """The definition: the whole image as floats, blackened beside the breast, cropped, flipped, resized."""
     image, header = read_image(content, EVERYTHING)
     breast: Breast = locate(GreyImage.of(image))
-    mask = np.kron(breast.with_margin, np.ones((breast.factor, breast.factor)))[: image.shape[0], : image.shape[1]]
+    row_edges, column_edges = block_edges(image.shape, breast.with_margin.shape)
+    mask = np.repeat(np.repeat(breast.with_margin, np.diff(row_edges), axis=0), np.diff(column_edges), axis=1)
     top, bottom, left, right = breast.box(image.shape)
     picture = (image * mask)[top:bottom, left:right].astype(np.float32)
     side = laterality or (header.laterality if header is not None else "")
@@ -64,7 +67,7 @@ def plain_square(content: bytes, laterality: str, size_px: int) -> np.ndarray:
     scale = size_px / max(picture.shape)
     height, width = (max(1, round(length * scale)) for length in picture.shape)
     small = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
-    square = np.zeros((size_px, size_px))
+    square = np.zeros((size_px, size_px), np.float32)
     square[(size_px - height) // 2 :][:height, :width] = small
     return np.rint(255 * square).astype(np.uint8)
 
@@ -97,7 +100,7 @@ def test_large_images_windows_and_polarity_too(mammogram: np.ndarray) -> None:
 @pytest.mark.parametrize("name", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("side", ["L", "R"])
 def test_fast_jpeg_2000_moves_few_grey_levels(mammogram: np.ndarray, name: str, side: str) -> None:
-    """The rest is the box of the breast, which is found in steps of a block."""
+    """And no edge: a shift by the half pixel of a reduced image alone would move more."""
     values = mammogram if side == "R" else np.ascontiguousarray(mammogram[:, ::-1])
     values = np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
     values = 4095 - values if name == "MONOCHROME1" else values
@@ -105,8 +108,8 @@ def test_fast_jpeg_2000_moves_few_grey_levels(mammogram: np.ndarray, name: str, 
     assert open_image(content).grey(384).reduction == 2
     fast, exact = (pixels_of(content, "", settings).astype(int) for settings in (FAST, EXACT))
     difference = np.abs(fast - exact)
-    assert 0 < difference.mean() < 0.3
-    assert np.percentile(difference, 99.9) <= 16
+    assert 0 < difference.mean() < 0.15
+    assert np.percentile(difference, 99.9) <= 8
 
 
 def test_a_small_breast_is_decoded_again_and_never_enlarged(mammogram: np.ndarray) -> None:
@@ -116,8 +119,8 @@ def test_a_small_breast_is_decoded_again_and_never_enlarged(mammogram: np.ndarra
     content = dicom_file(film, JPEG2000Lossless)
     settings = dataclasses.replace(FAST, size_px=320)
     coarse = open_image(content).grey(480)
-    top, bottom, *_ = locate(coarse).box(coarse.shape)
-    assert bottom - top < settings.size_px
+    top, bottom, *_ = locate(coarse).box(coarse.whole_shape)
+    assert bottom - top < settings.size_px * 2**coarse.reduction
     enlarged = prepare(coarse, "", 320, True, True)
     exact = pixels_of(content, "", dataclasses.replace(settings, decode="exact"))
     assert detail(pixels_of(content, "", settings)) == pytest.approx(detail(exact), rel=0.05)
@@ -173,7 +176,7 @@ def test_a_film_at_512_px() -> None:
     content = (DICOM / "mammo_film_j2k_lossy_12bit_LMLO.dcm").read_bytes()
     fast, exact = (pixels_of(content, "", PixelSettings(512, True, True, decode=how)) for how in ("fast", "exact"))
     difference = np.abs(fast.astype(int) - exact)
-    assert difference.mean() < 0.3
-    assert np.percentile(difference, 99.9) <= 12
+    assert difference.mean() < 0.1
+    assert np.percentile(difference, 99.9) <= 5
     image = open_image(content).grey(768)
     assert image.shape == (1166, 766)

@@ -18,9 +18,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
+from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, prepare_hydra
 from mammo.config import Config
 from mammo.options import registered
+from mammo.prepare import PREPARE, with_num_shards
 from mammo.schema import key_tree
 from mammo.trees import flatten
 from tests.conftest import REPOSITORY
@@ -35,7 +36,7 @@ RECIPE = re.compile(
     r"```\w+\n(?P<code>.*?)```\n\n```sh\n(?P<command>python -m mammo\.train [^\n]*)\n```",
     re.DOTALL,
 )
-COMMAND = re.compile(r"python -m mammo\.train[^`\n]*")
+COMMAND = re.compile(r"python -m mammo\.(?:train|prepare)[^`\n]*")
 
 SMALL = ("data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4", "train.epochs=2", "train.threads=1")
 BUNDLED_WEIGHTS = "model=efficientnet_lite0"
@@ -185,13 +186,15 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_documents_composes(command):
-    prepare_hydra()
-    arguments = shlex.split(command)[3:]
+    _, _, program, *arguments = shlex.split(command)
+    options = {TRAIN.program: TRAIN, PREPARE.program: PREPARE}[program]
+    prepare_hydra(options)
+    arguments = with_num_shards(arguments)
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     if "-m" in arguments:  # the first run of the sweep
         overrides = [override.split(",")[0] for override in overrides]
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
-        checked_config(compose("train", overrides, return_hydra_config=True))
+        checked_config(compose(program.removeprefix("mammo."), overrides, return_hydra_config=True), options)
 
 
 def table_after(heading: str, text: str = README) -> list[list[str]]:

@@ -1,0 +1,78 @@
+"""Filling the image store ahead of training: all files of a dataset, or one shard of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary
+from mammo.data.manifest import LeftOut
+from mammo.data.options import DataOptions, PrepareOptions
+from mammo.data.store import ImageStore, Shard
+
+MEGABYTE = 10**6
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What filling the store came to; with a shard, all numbers are those of its files."""
+
+    num_stored: int
+    num_decoded: int
+    num_bytes: int
+    seconds: float
+    left_out: list[LeftOut]
+    num_not_looked_at: int
+    shard: Shard | None
+
+    def lines(self) -> list[str]:
+        """A short summary for people."""
+        megabytes, rate = self.num_bytes / MEGABYTE, self.num_decoded / max(self.seconds, 1e-9)
+        part = f"shard {self.shard.number} of {self.shard.num_shards}: " if self.shard is not None else ""
+        lines = [f"{part}{self.num_stored} images in the store, {megabytes:.1f} MB"]
+        if self.num_decoded:
+            lines.append(f"newly decoded: {self.num_decoded} in {self.seconds:.1f} s, {rate:.1f} images/s")
+        else:
+            lines.append(f"newly decoded: none, checked in {self.seconds:.1f} s")
+        if self.left_out:
+            lines.append(f"left out:\n{reasons_summary(self.left_out)}")
+        return lines
+
+
+def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Path, counting: Counting) -> Preparation:
+    """Put the images of a dataset into the store where training looks for them; raises DataError.
+
+    What is stored already is not decoded again, so an interrupted call is continued by the same call.
+    """
+    wanted = list_images(data, cache_folder, counting)
+    shard = None
+    if options.shard is not None and options.num_shards is not None:
+        shard = Shard(options.shard, options.num_shards)
+    store = ImageStore(cache_folder / STORES, wanted.settings)
+    start = time.perf_counter()
+    with counting("Preparing images") as count:
+        result = store.fill(wanted.files, options.workers or usable_cores(), count, shard=shard)
+    # What the labels and headers leave out is the same for all shards: the first one tells it.
+    is_first = shard is None or shard.number == 0
+    return Preparation(
+        num_stored=len(result.kept),
+        num_decoded=result.num_decoded,
+        num_bytes=len(set(result.content_keys)) * wanted.settings.size_px**2,
+        seconds=time.perf_counter() - start,
+        left_out=[*(wanted.manifest.left_out if is_first else []), *result.left_out],
+        num_not_looked_at=wanted.num_not_looked_at,
+        shard=shard,
+    )
+
+
+def check_preparation(done: Preparation, max_bad_fraction: float) -> None:
+    """Raise the DataError that training would; not for a shard, as only the whole dataset decides."""
+    if done.shard is None:
+        check_defects(done.left_out, done.num_stored, done.num_not_looked_at, max_bad_fraction)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

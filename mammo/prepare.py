@@ -1,0 +1,118 @@
+"""Decode the images of a dataset ahead of training.
+
+    python -m mammo.prepare data=mias data.root=DIR
+    python -m mammo.prepare data=archive data.root=DIR prepare.workers=8
+    python -m mammo.prepare -m data=archive data.root=DIR prepare.shard=0,1,2,3
+    python -m mammo.prepare --help
+
+It takes the data options of `mammo.train` and the model, on which the size of the images may depend. The
+same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from mammo.compose import CONFIG_FOLDER, Command, checked_config, end_with, run_command
+from mammo.config import build_checked, with_image_size
+from mammo.config_rules import impossible_data
+from mammo.data.options import DataOptions, PrepareOptions
+from mammo.models.options import ModelOptions
+from mammo.options import option, section
+from mammo.schema import Problem
+
+# Not __name__, which is __main__ here.
+log = logging.getLogger("mammo.prepare")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """One call of the command, completely described."""
+
+    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder")
+    data: DataOptions = section(DataOptions)
+    model: ModelOptions = section(ModelOptions)
+    prepare: PrepareOptions = section(PrepareOptions)
+
+
+def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) -> PrepareConfig:
+    """The configuration of a composed tree, see `mammo.config.check`."""
+    config = build_checked(PrepareConfig, tree, _problems, where)
+    return dataclasses.replace(config, data=with_image_size(config.data, config.model))
+
+
+def _problems(config: PrepareConfig) -> list[Problem]:
+    problems = impossible_data(config.data, config.model)
+    shard, num_shards = config.prepare.shard, config.prepare.num_shards
+    if shard is not None and num_shards is None:
+        to_do = "set prepare.num_shards, or start all of them at once: -m prepare.shard=0,1,2,3"
+        problems.append(Problem("prepare.shard", f"{shard}, but of how many is not known", to_do))
+    elif shard is not None and num_shards is not None and shard >= num_shards:
+        problems.append(Problem("prepare.shard", f"{shard} of {num_shards}", f"0 to {num_shards - 1}"))
+    elif shard is None and num_shards is not None:
+        problems.append(Problem("prepare.num_shards", "has no effect without prepare.shard", "set both or neither"))
+    return problems
+
+
+PREPARE = Command(
+    program="mammo.prepare",
+    options=PrepareConfig,
+    check=check,
+    about="Decodes the images of a dataset once, so that training with the same data options starts at once.",
+    groups=("data", "model"),
+    examples=(("Spread over several jobs:", "-m prepare.shard=0,1,2,3"),),
+)
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="prepare")
+def job(tree: DictConfig) -> None:
+    """One job of Hydra: check, then fill the store."""
+    try:
+        config = checked_config(tree, PREPARE)
+        # A mistake in the configuration has been answered before pandas and the decoders are imported.
+        from mammo.data.image_list import user_cache_folder
+        from mammo.data.preparation import check_preparation, prepare_dataset
+        from mammo.progress import counting, start_logging
+
+        start_logging("info")
+        done = prepare_dataset(config.data, config.prepare, user_cache_folder(config.cache_dir), counting)
+        for line in done.lines():
+            log.info("%s", line)
+        check_preparation(done, config.data.max_bad_fraction)
+    except Exception as error:
+        # Ended here and not by Hydra, which would put its own message before ours.
+        end_with(error, PREPARE)
+    log.info("python -m mammo.train finds them, with the same options for data and model")
+
+
+def with_num_shards(arguments: list[str]) -> list[str]:
+    """The arguments, with prepare.num_shards added where `-m` starts all shards and it is not given.
+
+    A job sees only its own shard: only here is it known how many there are.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    with suppress(HydraException):  # what cannot be parsed is Hydra's to report
+        overrides = OverridesParser.create().parse_overrides([word for word in arguments if "=" in word])
+        keys = [override.key_or_group for override in overrides]
+        for override in overrides:
+            if override.key_or_group == "prepare.shard" and override.is_sweep_override():
+                shards = sorted(override.sweep_string_iterator())
+                if "prepare.num_shards" not in keys and shards == sorted(map(str, range(len(shards)))):
+                    return [*arguments, f"prepare.num_shards={len(shards)}"]
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = with_num_shards(sys.argv[1:])
+    run_command(job, PREPARE)

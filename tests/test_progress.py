@@ -1,0 +1,47 @@
+"""What long work says where there is no terminal."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+import pytest
+
+from mammo import progress
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    """The project's log, as it comes."""
+    written: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            written.append(record.getMessage())
+
+    logger, handler = logging.getLogger("mammo"), Keep()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield written
+    logger.removeHandler(handler)
+
+
+def test_a_line_says_how_far_how_fast_and_how_long(lines, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.02)
+    with progress.counting("Preparing images") as count:
+        count(1, 1000)
+        time.sleep(0.05)
+        count(10, 1000)
+    (line,) = lines
+    found = re.fullmatch(r"Preparing images: 10/1000, ([\d.]+)/s, (\d+):(\d\d):(\d\d) left", line)
+    assert found is not None, line
+    rate, hours, minutes, seconds = (float(part) for part in found.groups())
+    assert 3600 * hours + 60 * minutes + seconds == pytest.approx(990 / rate, abs=1)
+
+
+def test_short_work_says_nothing(lines):
+    with progress.counting("Preparing images") as count:
+        for done in range(1000):
+            count(done + 1, 1000)
+    assert lines == []
