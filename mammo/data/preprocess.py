@@ -9,6 +9,7 @@ pixels are turned into grey levels and resized. Everything here is a pure functi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -249,9 +250,9 @@ def _cut_out(image: GreyImage, mask: np.ndarray, rows: slice, columns: slice, fl
     row_edges, column_edges = (
         [round(image.position(edge)) for edge in edges] for edges in block_edges(image.whole_shape, mask.shape)
     )
-    for blocks, first, last in zip(mask, row_edges, row_edges[1:], strict=False):
+    for runs, first, last in zip(_runs(mask), row_edges, row_edges[1:], strict=False):
         across = slice(max(first, rows.start), min(last, rows.stop, image.shape[0]))
-        for run_start, run_stop in _runs(blocks):
+        for run_start, run_stop in runs:
             along = slice(
                 max(column_edges[run_start], columns.start),
                 min(column_edges[run_stop], columns.stop, image.shape[1]),
@@ -270,7 +271,7 @@ def _cut_out(image: GreyImage, mask: np.ndarray, rows: slice, columns: slice, fl
     return picture
 
 
-def _runs(row: np.ndarray) -> list[list[int]]:
-    """Start and end of each run of True in a row of booleans."""
-    changes = np.flatnonzero(np.diff(row, prepend=False, append=False))
-    return changes.reshape(-1, 2).tolist()
+def _runs(mask: np.ndarray) -> Iterator[list[list[int]]]:
+    """For each row of a mask, start and end of each run of True in it."""
+    for changes in np.diff(mask, axis=1, prepend=False, append=False):
+        yield np.flatnonzero(changes).reshape(-1, 2).tolist()
