@@ -24,6 +24,8 @@ from mammo.data.store import StoredImages
 PREPARATION_VERSION = 1
 # What is darker is background. Resampling leaves traces there that contrast would otherwise lift.
 BACKGROUND_GREY = 1 / 255
+# Pixels of a batch that a CPU prepares at once: what is made of them on the way should stay in the caches.
+CPU_PIXELS_AT_ONCE = 2**19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +167,19 @@ class Preparation:
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised images and class indices on the device."""
-        grey = self.on_device(batch.images).unsqueeze(1).float().div_(255)
-        if batch.changes is not None:
-            grey = change(grey, self.on_device(batch.changes))
-        channels = [(grey[:, 0] - mean).mul_(1 / std) for mean, std in zip(self.mean, self.std, strict=True)]
+        stored = self.on_device(batch.images)
+        changes = None if batch.changes is None else self.on_device(batch.changes)
         # Written with the channels last, which is how convolutions read them.
-        return torch.stack(channels, dim=-1).movedim(-1, 1), self.on_device(batch.targets)
+        normalised = torch.empty(*stored.shape, len(self.mean), device=self.device)
+        at_once = max(1, CPU_PIXELS_AT_ONCE // stored[0].numel()) if self.device.type == "cpu" else len(stored)
+        for first in range(0, len(stored), at_once):
+            part = slice(first, first + at_once)
+            grey = stored[part].float().div_(255)
+            if changes is not None:
+                grey = change(grey, changes[part])
+            channels = [(grey - mean).mul_(1 / std) for mean, std in zip(self.mean, self.std, strict=True)]
+            torch.stack(channels, dim=-1, out=normalised[part])
+        return normalised.movedim(-1, 1), self.on_device(batch.targets)
 
     def on_device(self, tensor: Tensor) -> Tensor:
         """A copy on the device that the host does not wait for."""
@@ -180,7 +189,7 @@ class Preparation:
 
 
 def change(grey: Tensor, changes: Tensor) -> Tensor:
-    """Apply drawn changes [N, 7] (columns: `VIEW_COLUMNS`) to grey images [N, 1, S, S] in 0..1.
+    """Apply drawn changes [N, 7] (columns: `VIEW_COLUMNS`) to grey images [N, S, S] in 0..1.
 
     One resampling does flip, rotation, zoom and shift; what comes in from outside is background.
     Contrast turns about the mean of the breast, and the background stays black.
@@ -196,12 +205,14 @@ def change(grey: Tensor, changes: Tensor) -> Tensor:
     y, x = _pixel_centres(height, grey).view(1, -1, 1), _pixel_centres(width, grey).view(1, 1, -1)
     from_x = (mirror * cosine) * x + ((mirror * sine) * y + 2 * shift_x)
     from_y = cosine * y - (sine * x - 2 * shift_y)
-    moved = grid_sample(grey, torch.stack([from_x, from_y], dim=3), align_corners=False).squeeze(1)
-    is_breast = (moved > BACKGROUND_GREY).to(grey.dtype)
-    mean = (moved.sum(dim=(1, 2)) / is_breast.sum(dim=(1, 2)).clamp(min=1)).view(column)
-    # ((grey - mean) * contrast + mean) * brightness, in one pass
-    turned = torch.addcmul(mean * (1 - contrast) * brightness, moved, contrast * brightness)
-    return turned.clamp_(0, 1).mul_(is_breast).unsqueeze(1)
+    grid = torch.stack([from_x, from_y], dim=3)
+    moved = grid_sample(grey.unsqueeze(1), grid, align_corners=False).squeeze(1)
+    is_breast = (moved - BACKGROUND_GREY).sign_().clamp_(min=0)
+    # Row by row: the sum of a single large image would be split over the threads, and rounded otherwise.
+    mean = (moved.sum(2).sum(1) / is_breast.sum(2).sum(1).clamp(min=1)).view(column)
+    # ((grey - mean) * contrast + mean) * brightness
+    moved.mul_(contrast * brightness).add_(mean * (1 - contrast) * brightness)
+    return moved.clamp_(0, 1).mul_(is_breast)
 
 
 def _pixel_centres(count: int, like: Tensor) -> Tensor:

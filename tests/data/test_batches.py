@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from mammo.data.augment import VIEW_COLUMNS, AugmentOptions, draw_view, view_of
-from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, TrainingBatches, change, plan_batches
+from mammo.data.batches import (
+    EvaluationBatches,
+    LabelledImages,
+    Preparation,
+    TrainingBatches,
+    change,
+    make_batch,
+    plan_batches,
+)
 from mammo.data.sampler import Uniform, Weighted
 from mammo.data.store import StoredImages
 
@@ -97,11 +105,11 @@ def drawn(**changes: float) -> torch.Tensor:
 
 
 def test_changes_by_hand():
-    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
     assert torch.allclose(change(image, drawn()), image, atol=1e-6)
-    assert torch.allclose(change(image, drawn(flip=1.0)), image.flip(3), atol=1e-5)
-    assert torch.allclose(change(image, drawn(rotation_degrees=90.0)), image.rot90(-1, (2, 3)), atol=1e-5) or (
-        torch.allclose(change(image, drawn(rotation_degrees=90.0)), image.rot90(1, (2, 3)), atol=1e-5)
+    assert torch.allclose(change(image, drawn(flip=1.0)), image.flip(2), atol=1e-5)
+    assert torch.allclose(change(image, drawn(rotation_degrees=90.0)), image.rot90(-1, (1, 2)), atol=1e-5) or (
+        torch.allclose(change(image, drawn(rotation_degrees=90.0)), image.rot90(1, (1, 2)), atol=1e-5)
     )
     assert torch.allclose(change(image, drawn(brightness=0.5)), image * 0.5, atol=1e-6)
     by_hand = ((image - image.mean()) * 0.5 + image.mean()).clamp(0, 1)
@@ -110,7 +118,7 @@ def test_changes_by_hand():
 
 
 def test_the_background_stays_black():
-    image = torch.zeros(1, 1, 16, 16)
+    image = torch.zeros(1, 16, 16)
     image[..., 4:12, :8] = 0.5
     changed = change(image, drawn(contrast=0.7, brightness=1.1))
     assert changed[image == 0].max() == 0
@@ -127,6 +135,28 @@ def test_three_normalised_channels():
     expected = (data.images.pixels[2, 5, 7] / 255 - 0.3) / 0.5
     assert images[2, 2, 5, 7].item() == pytest.approx(expected, abs=1e-5)
     assert targets.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("size_px", [32, 200, 520])
+def test_a_prepared_image_does_not_depend_on_the_others(size_px):
+    """To the last bit, for any company and number of threads: what is kept of it serves every batch."""
+    data = labelled(5, size_px)
+    drawn_changes = torch.from_numpy(np.stack([draw_view(STANDARD, image_id, 3) for image_id in data.image_ids]))
+    prepare = Preparation((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), torch.device("cpu"))
+
+    def prepared(*positions: int) -> torch.Tensor:
+        return prepare(make_batch(data, np.array(positions), drawn_changes[list(positions)].numpy()))[0]
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = prepared(0, 1, 2, 3, 4)
+        assert torch.equal(prepared(4), together[4:])
+        assert torch.equal(prepared(3, 1), together[[3, 1]])
+        torch.set_num_threads(1)
+        assert torch.equal(prepared(4, 0, 2), together[[4, 0, 2]])
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_uniform_training_without_augmentation_has_no_changes():
