@@ -16,6 +16,8 @@ from benchmarks.samples import Comparison, PartResult, Table, median_and_spread,
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 CHART = Path("images") / "performance.png"
 CHARTED_PARTS = ("training", "decoding")
+# As they follow one another in the document, whatever was measured first.
+ORDER = ("training", "ceiling", "decoding", "startup", "growth")
 SCHEMA_VERSION = 1
 
 
@@ -62,8 +64,8 @@ def machine_section(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in machine["versions"].items())
     precision = "bf16" if machine["fast_bf16"] else "no fast bf16"
     lines = [f"## {machine_name(machine)}", "", f"{machine['threads']} threads, {precision}; {versions}."]
-    for part in content["parts"].values():
-        lines += ["", *_part_lines(part)]
+    for name in sorted(content["parts"], key=ORDER.index):
+        lines += ["", *_part_lines(content["parts"][name])]
     return "\n".join(lines)
 
 
