@@ -18,12 +18,11 @@ from pathlib import Path
 
 from benchmarks.machine import describe, slug
 from benchmarks.processes import REPOSITORY
-from benchmarks.report import store_part, write_report
+from benchmarks.report import PARTS, store_part, write_report
 from benchmarks.samples import BenchmarkError, Settings
 from mammo.hardware import physical_cores
 from mammo.runs.provenance import git_state, utc_now
 
-PARTS = ("training", "ceiling", "decoding", "growth", "startup")
 BUSY_LOAD = 0.5
 DOCUMENT = Path("docs") / "performance.md"
 

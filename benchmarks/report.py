@@ -17,7 +17,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 CHART = Path("images") / "performance.png"
 CHARTED_PARTS = ("training", "decoding")
 # As they follow one another in the document, whatever was measured first.
-ORDER = ("training", "ceiling", "decoding", "startup", "growth")
+PARTS = ("training", "ceiling", "decoding", "growth", "startup")
 SCHEMA_VERSION = 1
 
 
@@ -64,7 +64,7 @@ def machine_section(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in machine["versions"].items())
     precision = "bf16" if machine["fast_bf16"] else "no fast bf16"
     lines = [f"## {machine_name(machine)}", "", f"{machine['threads']} threads, {precision}; {versions}."]
-    for name in sorted(content["parts"], key=ORDER.index):
+    for name in sorted(content["parts"], key=PARTS.index):
         lines += ["", *_part_lines(content["parts"][name])]
     return "\n".join(lines)
 
