@@ -121,9 +121,11 @@ def _folded(plain: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     if not any(isinstance(module, _NormBase) for module in plain.modules()):
         return None
     _fold_into_convolutions(folded)
+    device = next(plain.parameters()).device
+    if device.type == "cpu":
+        _replace_means(folded)
     if any(_is_norm(module) for module in folded.modules()):
         return None
-    device = next(plain.parameters()).device
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = torch.rand(2, 3, _CHECK_SIZE_PX, _CHECK_SIZE_PX).to(device)
@@ -150,3 +152,24 @@ def _fold_into_convolutions(module: nn.Module) -> None:
         else:
             _fold_into_convolutions(child)
         convolution_name, convolution = (name, child) if isinstance(child, nn.Conv2d) else ("", None)
+
+
+class _MapMean(nn.Module):
+    """The mean [N, C, 1, 1] of maps [N, C, H, W] as a matrix product.
+
+    Torch's own pooling of maps whose channels come last took a tenth of the time of an EfficientNet on a CPU.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        count, channels, height, width = maps.shape
+        weights = torch.full((count, 1, height * width), 1 / (height * width), dtype=maps.dtype)
+        pixels = maps.permute(0, 2, 3, 1).reshape(count, height * width, channels)
+        return torch.bmm(weights, pixels).view(count, channels, 1, 1)
+
+
+def _replace_means(module: nn.Module) -> None:
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
+            setattr(module, name, _MapMean())
+        else:
+            _replace_means(child)
