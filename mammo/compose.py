@@ -8,6 +8,7 @@ valid names, and the directory is named after what the run computes.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import sys
@@ -32,6 +33,8 @@ from mammo.trees import flatten
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_REMEDY = "free some space or choose other folders: cache_dir=DIR, hydra.run.dir=DIR; the same command then goes on"
 HYDRA_FLAGS = (
     "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
     "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
@@ -169,6 +172,9 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
     if readable is not None:
         print(f"error: {readable}", file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        print(f"failed: {error.strerror}\n  {DISK_REMEDY}", file=sys.stderr)
+        sys.exit(1)
     if not isinstance(error, TrainingError):
         traceback.print_exc()
     print(f"failed: {error}", file=sys.stderr)

@@ -11,15 +11,16 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
+from mammo.data.augment import AugmentOptions
 from mammo.data.batches import (
     PREPARATION_VERSION,
     EvaluationBatches,
@@ -28,18 +29,17 @@ from mammo.data.batches import (
     TrainingBatches,
     make_batch,
 )
+from mammo.data.image_list import Counting
 from mammo.data.parallel import in_order
 from mammo.engine import Inputs, Prepare
-from mammo.models.feature_bank import BankPlan, FeatureBank, decide, make_room
+from mammo.errors import ConfigError
+from mammo.models.feature_bank import GB, BankPlan, FeatureBank, bytes_in_use, decide, make_room
 from mammo.models.trunk import FrozenTrunk
 
 log = logging.getLogger(__name__)
 
-# Of a bank on an accelerator; on a CPU the trunk itself says how many images it takes at once.
-GPU_IMAGES_AT_ONCE = 128
-_GB = 10**9
-
-Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+# Pixels of the images that fill a bank at once on an accelerator; on a CPU the trunk itself says how many.
+GPU_PIXELS_AT_ONCE = 128 * 224**2
 
 
 class Source:
@@ -80,7 +80,7 @@ class Source:
             choice: auto, on or off.
             budget_gb: disk space of all banks.
             folder: of all banks.
-            pixels: what decides how a file becomes stored pixels, `size_px` with it.
+            pixels: the dataset and what decides how a file becomes stored pixels, `size_px` with it.
             epochs: those that will be trained.
 
         Raises ConfigError when `on` is impossible.
@@ -88,24 +88,43 @@ class Source:
         if choice == "off":
             log.info("feature bank: off (strategy.feature_bank=off)")
             return self.streamed()
+        try:
+            return self._banked(choice, budget_gb, folder, pixels, epochs, counting)
+        except OSError as error:
+            reason = f"the bank in the cache folder cannot be written or read: {error.strerror or error}"
+            if choice == "on":
+                raise ConfigError(
+                    f"strategy.feature_bank=on: {reason}", to_do="mend it, choose another cache_dir=DIR, or off"
+                ) from error
+            log.warning("feature bank: off (%s)", reason)
+            return self.streamed()
+
+    def _banked(
+        self, choice: str, budget_gb: float, folder: Path, pixels: Mapping[str, Any], epochs: range, counting: Counting
+    ) -> Inputs:
         drawn = _Drawn(self.train, epochs)
         shown = _TrunkInputs(self.validation.data, np.arange(self.validation.num_images), None)
-        bank, exact_bank = (self._bank(folder, trunk, pixels) for trunk in (self.trunk, self.exact_trunk))
+        policy = self.train.augment
+        bank = self._bank(folder, self.trunk, pixels, None if policy.changes_nothing else policy)
+        exact_bank = self._bank(folder, self.exact_trunk, pixels, None)
         parts = [(bank, self.trunk, drawn.inputs), (exact_bank, self.exact_trunk, shown)]
         num_missing = [len(part_bank.missing(inputs.keys())) for part_bank, _, inputs in parts]
         new_bytes = num_missing[0] * bank.feature_bytes + num_missing[1] * exact_bank.feature_bytes
-        plan = BankPlan(
-            passes_without=len(epochs) * (sum(self.train.sizes) + len(shown.positions)),
-            passes_with=sum(num_missing),
-            new_bytes=new_bytes,
-            bank_bytes=new_bytes + sum({b.path: len(b) * b.feature_bytes for b in (bank, exact_bank)}.values()),
-        )
         folder.mkdir(parents=True, exist_ok=True)
-        is_used, reason = decide(choice, plan, budget_gb * _GB, shutil.disk_usage(folder).free)
-        log.info("feature bank: %s (%s)", "on" if is_used else "off", reason)
-        if not is_used:
-            return self.streamed()
-        make_room(folder, [bank, exact_bank], new_bytes, budget_gb * _GB)
+        # One run at a time decides what goes.
+        with FileLock(folder / "budget.lock"):
+            plan = BankPlan(
+                passes_without=len(epochs) * (sum(self.train.sizes) + len(shown.positions)),
+                passes_with=sum(num_missing),
+                new_bytes=new_bytes,
+                bank_bytes=new_bytes + sum({b.path: len(b) * b.feature_bytes for b in (bank, exact_bank)}.values()),
+                others_bytes=bytes_in_use(folder, [bank, exact_bank]),
+            )
+            is_used, reason = decide(choice, plan, budget_gb * GB, shutil.disk_usage(folder).free)
+            log.info("feature bank: %s (%s)", "on" if is_used else "off", reason)
+            if not is_used:
+                return self.streamed()
+            make_room(folder, [bank, exact_bank], new_bytes, budget_gb * GB)
         started = time.perf_counter()
         for part_bank, trunk, inputs in parts:
             self._fill(part_bank, trunk, inputs, counting)
@@ -114,12 +133,16 @@ class Source:
         validation = BankedEvaluation(self.validation, exact_bank, shown)
         return Inputs(train, validation, self._to_device, self._to_device)
 
-    def _bank(self, folder: Path, trunk: FrozenTrunk, pixels: Mapping[str, Any]) -> FeatureBank:
+    def _bank(
+        self, folder: Path, trunk: FrozenTrunk, pixels: Mapping[str, Any], policy: AugmentOptions | None
+    ) -> FeatureBank:
+        # A key names its input completely. Dataset and policy are here so that what is no longer used can go.
         identity = {
             **trunk.identity(),
             "pixels": dict(pixels),
             "mean": list(self.preparation.mean),
             "std": list(self.preparation.std),
+            "augment": None if policy is None else dataclasses.asdict(policy) | {"num_views": None},
             "preparation_version": PREPARATION_VERSION,
         }
         return FeatureBank(folder, identity, trunk.example(int(pixels["size_px"])))
@@ -129,8 +152,10 @@ class Source:
             batch = make_batch(inputs.data, inputs.positions[places], inputs.changes_of(places))
             return trunk(self.preparation(batch)[0])
 
+        image_pixels = inputs.data.images.read([0]).size
+        on_gpu = max(self.train.sizes[0], GPU_PIXELS_AT_ONCE // image_pixels)
         with counting("Filling the feature bank") as count:
-            bank.fill(inputs.keys(), compute, trunk.images_at_once or GPU_IMAGES_AT_ONCE, count)
+            bank.fill(inputs.keys(), compute, trunk.images_at_once or on_gpu, count)
 
     def _to_device(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
         return self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
@@ -196,6 +221,7 @@ class BankedTraining:
 
     def epoch(self, epoch: int) -> Iterator[FeatureBatch]:
         """The batches of epoch `epoch` (0-based)."""
+        self._bank.mark_as_used()
         order, views = self._batches.drawn(epoch)
         rows = self._rows[self._drawn.places(order, views)]
         targets = torch.from_numpy(self._batches.data.targets[order])
@@ -217,6 +243,7 @@ class BankedEvaluation:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
+        self._bank.mark_as_used()
         targets = torch.from_numpy(self._batches.data.targets)
 
         def load(part: slice) -> FeatureBatch:

@@ -35,6 +35,7 @@ class KeyedRows:
         self._rows_file, self._keys_file = folder / "rows.bin", folder / "keys.txt"
         self._lock = FileLock(folder / "write.lock", timeout=LOCK_TIMEOUT_SECONDS)
         self._row_of: dict[str, int] = {}
+        self._num_rows = 0
         self._keys_bytes = 0
         self.refresh()
 
@@ -57,12 +58,16 @@ class KeyedRows:
             added = file.read()
         # What follows the last line break was cut off by a crash; `append` removes it.
         complete = added[: added.rfind(b"\n") + 1]
-        for key in complete.decode("ascii").splitlines():
-            self._row_of[key] = len(self._row_of)
+        for row, key in enumerate(complete.decode("ascii").splitlines(), start=self._num_rows):
+            self._row_of.setdefault(key, row)
+            self._num_rows = row + 1
         self._keys_bytes += len(complete)
 
     def append(self, keys: Sequence[str], rows: np.ndarray) -> None:
-        """Add rows [N, *shape] under their keys and force them to disk; keys that are there keep their rows."""
+        """Add rows [N, *shape] under their keys and force them to disk; keys that are there keep their rows.
+
+        Raises OSError for a damaged file.
+        """
         if rows.shape != (len(keys), *self.shape) or rows.dtype != self.dtype:
             raise ValueError(f"rows of {rows.dtype} {rows.shape}, expected {self.dtype} {(len(keys), *self.shape)}")
         with self._lock:
@@ -72,7 +77,10 @@ class KeyedRows:
                 return
             self._rows_file.touch()
             with self._rows_file.open("r+b") as file:
-                file.seek(len(self._row_of) * self.row_bytes)
+                # Beyond the end a file would be filled with zeros, which the keys there are would then name.
+                if file.seek(0, os.SEEK_END) < self._num_rows * self.row_bytes:
+                    raise self._damaged()
+                file.seek(self._num_rows * self.row_bytes)
                 for i in new.values():
                     file.write(np.ascontiguousarray(rows[i]).data)
                 file.flush()
@@ -92,8 +100,12 @@ class KeyedRows:
         as_bytes = result.reshape(len(rows), math.prod(self.shape)).view(np.uint8)
         for target, row in zip(as_bytes, rows.tolist(), strict=True):
             if self._read_at(row * self.row_bytes, target) != self.row_bytes:
-                raise OSError(f"{self._rows_file} ends within row {row}: the file is damaged; delete {self.folder}")
+                raise self._damaged()
         return result
+
+    def _damaged(self) -> OSError:
+        name = f"{self.folder.parent.name}/{self.folder.name}"
+        return OSError(f"{name} in the cache folder is damaged (fewer rows than keys); delete it")
 
     def _read_at(self, offset: int, target: np.ndarray) -> int:
         """Fill `target` from a position of the file; returns the number of bytes read."""

@@ -13,6 +13,7 @@ from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, T
 from mammo.data.sampler import Uniform, Weighted
 from mammo.data.store import StoredImages
 from mammo.engine import Inputs
+from mammo.errors import ConfigError
 from mammo.features import Source
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
@@ -107,15 +108,47 @@ def test_runs_share_what_they_have_in_common(tmp_path):
     assert before < after <= 11 * 3 + 5, "another seed adds only the views that it alone draws"
 
 
-@pytest.mark.parametrize("changes", [{"mean": 0.4}, {"strategy": HeadOnly()}, {"dtype": torch.bfloat16}], ids=str)
-def test_what_changes_the_features_changes_the_bank(tmp_path, changes):
+@pytest.mark.parametrize(
+    ("changes", "num_new_banks"),
+    [
+        ({"mean": 0.4}, 2),
+        ({"strategy": HeadOnly()}, 2),
+        ({"dtype": torch.bfloat16}, 1),
+        ({"augment": AugmentOptions(rotation_degrees=3.0)}, 1),
+        ({"num_views": 5}, 0),
+    ],
+    ids=str,
+)
+def test_what_changes_the_features_changes_the_bank(tmp_path, changes, num_new_banks):
+    """The bank of the validation images knows neither augmentation nor the precision of training."""
     banked(make_source(), tmp_path)
-    before = len(list(tmp_path.glob("*/bank.json")))
+    assert num_banks(tmp_path) == 2
     banked(make_source(**changes), tmp_path)
-    assert len(list(tmp_path.glob("*/bank.json"))) == before + 1
+    assert num_banks(tmp_path) == 2 + num_new_banks
 
 
-def test_auto_computes_at_every_step_when_every_input_is_new(tmp_path, caplog):
+def num_banks(folder) -> int:
+    return len(list(folder.glob("*/bank.json")))
+
+
+def test_a_folder_that_cannot_be_used_costs_time_and_no_result(tmp_path):
+    in_the_way = tmp_path / "features"
+    in_the_way.write_text("")
+    source = make_source()
+    assert banked(source, in_the_way, choice="auto").train is source.train
+    with pytest.raises(ConfigError, match="cannot be written or read: File exists"):
+        banked(source, in_the_way, choice="on")
+
+
+def test_a_damaged_bank_is_not_used(tmp_path):
+    banked(make_source(), tmp_path)
+    for file in tmp_path.glob("*/rows.bin"):
+        file.write_bytes(b"")
+    source = make_source(seed=43)
+    assert banked(source, tmp_path, choice="auto").train is source.train
+
+
+def test_auto_computes_at_every_step_when_every_input_is_new(tmp_path):
     """One epoch: nothing would be used twice."""
     source = make_source(sampler=Uniform())
     assert banked(source, tmp_path, range(1), "auto").train is source.train

@@ -98,5 +98,26 @@ def test_a_file_that_was_cut_off_is_an_error_and_not_zeros(stored):
     with (stored.folder / "rows.bin").open("r+b") as file:
         file.truncate(stored.row_bytes + 3)
     assert read(stored, "a") == [1]
-    with pytest.raises(OSError, match=r"rows\.bin ends within row 1: the file is damaged"):
+    with pytest.raises(OSError, match=r"/rows in the cache folder is damaged"):
         read(stored, "b")
+
+
+@pytest.mark.parametrize("num_bytes_left", [None, 0, 15])
+def test_rows_that_are_missing_do_not_become_zeros(stored, num_bytes_left):
+    """When half a cache is copied, or removing it is interrupted."""
+    rows_file = stored.folder / "rows.bin"
+    if num_bytes_left is None:
+        rows_file.unlink()
+    else:
+        rows_file.write_bytes(rows_file.read_bytes()[:num_bytes_left])
+    again = KeyedRows(stored.folder, (2, 3), "u2")
+    with pytest.raises(OSError, match=r"is damaged \(fewer rows than keys\); delete it"):
+        again.append(["c"], rows(3))
+
+
+def test_a_key_that_is_named_twice_moves_no_other(stored):
+    """As two writers could leave it where the locks of a network file system fail."""
+    stored.append(["c"], rows(3))
+    keys_file = stored.folder / "keys.txt"
+    keys_file.write_text("a\na\nc\n")
+    assert read(KeyedRows(stored.folder, (2, 3), "u2"), "a", "c") == [1, 3]

@@ -67,8 +67,8 @@ class DataOptions:
     )
     decode: Literal["fast", "exact"] = option(
         "fast",
-        "fast: JPEG 2000 is decoded at 1/2, 1/4, ... of its size where that leaves 1.5 times the image size, which "
-        "moves grey levels by less than 1 of 255 on average; exact: everything is decoded whole",
+        "fast: JPEG 2000 is decoded at 1/2, 1/4, ... of its size where that leaves about 1.5 times the image size, "
+        "which moves grey levels of real images by less than 1 of 255 on average; exact: everything is decoded whole",
     )
     crop: bool = option(True, "crop to the breast")
     orient: bool = option(True, "turn every breast to the left")
@@ -95,7 +95,10 @@ class PrepareOptions:
     """How `python -m mammo.prepare` fills the image store; nothing here changes what is in it."""
 
     workers: int | None = option(
-        None, "files decoded at once; null: one on each core that may be used", at_least=1, at_most=1024
+        None,
+        "files decoded at once by each job; null: one on each core that it may use, so set it for shards on one machine",
+        at_least=1,
+        at_most=1024,
     )
     shard: int | None = option(
         None, "only this part of the files, numbered from 0; several as jobs: -m prepare.shard=0,1,2,3", at_least=0

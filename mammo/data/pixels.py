@@ -37,8 +37,12 @@ class PixelSettings:
     decode: str = "fast"
 
     def key(self) -> str:
-        """Hash of the settings and of the version of the preprocessing."""
-        text = json.dumps({**dataclasses.asdict(self), "version": PREPROCESS_VERSION}, sort_keys=True)
+        """Hash of the settings, of how they are understood, and of the version of the preprocessing."""
+        content = dataclasses.asdict(self) | {
+            "version": PREPROCESS_VERSION,
+            "oversampling": [FAST_OVERSAMPLING, LEAST_OVERSAMPLING],
+        }
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ MEGABYTE = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
-class Preparation:
+class StoreReport:
     """What filling the store came to; with a shard, all numbers are those of its files."""
 
     num_stored: int
@@ -41,7 +41,7 @@ class Preparation:
         return lines
 
 
-def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Path, counting: Counting) -> Preparation:
+def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Path, counting: Counting) -> StoreReport:
     """Put the images of a dataset into the store where training looks for them; raises DataError.
 
     What is stored already is not decoded again, so an interrupted call is continued by the same call.
@@ -56,7 +56,7 @@ def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Pa
         result = store.fill(wanted.files, options.workers or usable_cores(), count, shard=shard)
     # What the labels and headers leave out is the same for all shards: the first one tells it.
     is_first = shard is None or shard.number == 0
-    return Preparation(
+    return StoreReport(
         num_stored=len(result.kept),
         num_decoded=result.num_decoded,
         num_bytes=len(set(result.content_keys)) * wanted.settings.size_px**2,
@@ -67,7 +67,7 @@ def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Pa
     )
 
 
-def check_preparation(done: Preparation, max_bad_fraction: float) -> None:
+def check_preparation(done: StoreReport, max_bad_fraction: float) -> None:
     """Raise the DataError that training would; not for a shard, as only the whole dataset decides."""
     if done.shard is None:
         check_defects(done.left_out, done.num_stored, done.num_not_looked_at, max_bad_fraction)

@@ -19,7 +19,7 @@ from scipy import ndimage
 from mammo.data.grey import GreyImage
 
 # Part of the key of stored pixels: raise it with every change that can alter a pixel.
-PREPROCESS_VERSION = 2
+PREPROCESS_VERSION = 3
 
 _SEARCH_SIDE_PX = 256  # long side of the copy in which the breast is looked for
 _SAMPLES_PER_BLOCK = 4  # at least, along each side of a block whose mean becomes a pixel of that copy

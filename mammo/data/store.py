@@ -206,23 +206,32 @@ class ImageStore:
 
         Files that cannot be used are returned as left out with their reason. The result does not depend
         on the number of workers, nor on whether they are threads or processes (None: what pays). Several
-        processes may fill a store at once: one that wants the same files waits, shards work side by side.
+        processes may fill a store at once: whole fills wait for each other, shards work side by side.
         """
         wanted = range(len(files)) if shard is None else range(shard.number, len(files), shard.num_shards)
-        with self._one_at_a_time("fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"):
-            hashes = ContentHashes(self.root)
-            self._rows.refresh()
-            keys = self._known_keys(files, wanted, hashes, num_workers)
-            to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
-            if use_processes is None:
-                use_processes = num_workers > 1 and len(to_read) >= MIN_FILES_FOR_PROCESSES
-            reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
-            contents = in_order(reader, wanted_files, num_workers, use_processes=use_processes)
-            left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
+        hashes = ContentHashes(self.root)
+        keys = self._known_keys(files, wanted, hashes, num_workers)
+        left_out: list[LeftOut] = []
+        num_decoded = 0
+        # Nothing is written, not even a lock, where everything is stored already: the folder may be read-only.
+        if not self._has_all(keys, wanted):
+            with self._one_at_a_time("fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"):
+                self._rows.refresh()
+                to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
+                if use_processes is None:
+                    use_processes = num_workers > 1 and len(to_read) >= MIN_FILES_FOR_PROCESSES
+                reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
+                contents = in_order(reader, wanted_files, num_workers, use_processes=use_processes)
+                left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
+        # What another process has stored meanwhile is not read again here, but must be found.
+        self._rows.refresh()
         kept = [i for i in wanted if keys.get(i, "") in self._rows]
         kept_keys = [keys[i] for i in kept]
         rows = np.array([self._rows.row_of(key) for key in kept_keys], dtype=np.int64)
         return StoreResult(StoredImages(self._rows, rows), kept, kept_keys, left_out, num_decoded)
+
+    def _has_all(self, keys: dict[int, str], wanted: range) -> bool:
+        return all(keys.get(i, "") in self._rows for i in wanted)
 
     def _known_keys(
         self, files: Sequence[ImageFile], wanted: range, hashes: ContentHashes, num_workers: int

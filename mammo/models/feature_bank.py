@@ -11,8 +11,11 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +37,37 @@ IMAGES_PER_FLUSH = 512
 BYTES_PER_FLUSH = 64 * 2**20
 # numpy has no bfloat16: features are kept as the bytes of an integer type of the same size.
 _STORED_AS = {torch.float32: "u4", torch.bfloat16: "u2", torch.float16: "u2"}
-_GB = 10**9
+GB = 10**9
+# Who reads a bank says so once an epoch; a bank that was used within this time stays.
+IN_USE_SECONDS = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
 class BankPlan:
-    """What a run would do with a bank: images that pass the trunk, and bytes that are added to the bank."""
+    """What a run would do with a bank: images that pass the trunk, bytes that are added to the bank and in all.
+
+    `others_bytes` are those of banks that other runs are using.
+    """
 
     passes_without: int
     passes_with: int
     new_bytes: int
     bank_bytes: int
+    others_bytes: int = 0
 
 
 def decide(choice: str, plan: BankPlan, budget_bytes: float, free_bytes: int) -> tuple[bool, str]:
-    """Whether to use the bank, and why, for `strategy.feature_bank=auto|on|off`.
+    """Whether to use the bank, and why, for `strategy.feature_bank=auto|on`.
 
     Raises ConfigError when `on` is impossible.
     """
-    if choice == "off":
-        return False, "strategy.feature_bank=off"
     size = _size_text(plan.bank_bytes)
     obstacle, to_do = "", ""
-    if plan.bank_bytes > budget_bytes:
-        obstacle = f"it would have {size}, more than strategy.feature_bank_budget_gb={budget_bytes / _GB:g}"
-        to_do = f"strategy.feature_bank_budget_gb={int(plan.bank_bytes / _GB) + 1}, or strategy.feature_bank=off"
+    if plan.bank_bytes + plan.others_bytes > budget_bytes:
+        others = f" beside the {_size_text(plan.others_bytes)} of other runs" if plan.others_bytes else ""
+        obstacle = f"it would have {size}{others}, more than strategy.feature_bank_budget_gb={budget_bytes / GB:g}"
+        enough_gb = int((plan.bank_bytes + plan.others_bytes) / GB) + 1
+        to_do = f"strategy.feature_bank_budget_gb={enough_gb}, or strategy.feature_bank=off"
     elif plan.new_bytes > free_bytes / 2:
         obstacle = (
             f"it needs {_size_text(plan.new_bytes)} more, and of the {_size_text(free_bytes)} free on the disk of the "
@@ -76,7 +85,7 @@ def decide(choice: str, plan: BankPlan, budget_bytes: float, free_bytes: int) ->
 
 
 def _size_text(num_bytes: float) -> str:
-    return f"{num_bytes / _GB:.1f} GB" if num_bytes >= _GB else f"{num_bytes / 10**6:.0f} MB"
+    return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB else f"{num_bytes / 10**6:.0f} MB"
 
 
 class FeatureBank:
@@ -135,7 +144,6 @@ class FeatureBank:
         """
         with _announced(self._lock):
             self._rows = self._open()
-            # Its time tells when the bank was last used.
             (self.path / "bank.json").write_text(self._description, encoding="utf-8")
             places = self.missing(keys)
             num_flushed = min(IMAGES_PER_FLUSH, BYTES_PER_FLUSH // self.feature_bytes)
@@ -147,10 +155,12 @@ class FeatureBank:
                     features.append(self._to_rows(compute(group[first : first + images_at_once])))
                     progress(start + first + len(features[-1]), len(places))
                 self._rows.append([keys[i] for i in group], np.concatenate(features))
-            # Opened while nobody may evict the bank: afterwards the file stays readable whatever happens.
-            if len(self._rows):
-                self._rows[np.zeros(1, dtype=np.int64)]
         return len(places)
+
+    def mark_as_used(self) -> None:
+        """Note that the bank is used now, so that it is not removed."""
+        with suppress(OSError):
+            os.utime(self.path / "bank.json")
 
     def rows_of(self, keys: Sequence[str]) -> np.ndarray:
         """The rows int64 [N] of keys that are in the bank; raises KeyError."""
@@ -192,35 +202,49 @@ def _announced(lock: FileLock) -> FileLock:
     return lock
 
 
-def make_room(folder: Path, banks: Sequence[FeatureBank], new_bytes: int, budget_bytes: float) -> None:
+def bytes_in_use(folder: Path, own: Sequence[FeatureBank]) -> int:
+    """Size of the banks but `own` that runs are using."""
+    return sum(_size(path) for path in _others(folder, own) if _is_in_use(path))
+
+
+def make_room(folder: Path, own: Sequence[FeatureBank], new_bytes: int, budget_bytes: float) -> None:
     """Remove the least recently used banks until all, with what is to be added, keep within the budget.
 
-    Banks that are being filled, and those of this run, stay.
+    Those of this run, and those that others are using, stay.
     """
-    own = {bank.path for bank in banks}
-    others = sorted((path for path in _banks_in(folder) if path not in own), key=_last_use)
     total = sum(_size(path) for path in _banks_in(folder)) + new_bytes
-    for path in others:
-        if total <= budget_bytes:
+    for path in sorted(_others(folder, own), key=_last_use):
+        if total <= budget_bytes or _is_in_use(path):
             return
         size = _size(path)
-        try:
-            with _lock_of(path).acquire(timeout=0):
-                # Who reads it keeps the open file; its room on the disk comes free when that is closed.
-                shutil.rmtree(path, ignore_errors=True)
-        except Timeout:
-            continue
-        log.info("removed the least recently used feature bank (%s)", _size_text(size))
-        total -= size
+        with suppress(Timeout, OSError), _lock_of(path).acquire(timeout=0):
+            # In one step first: half a bank must never be taken for a bank.
+            doomed = path.rename(path.with_name(f"{path.name}.removed"))
+            shutil.rmtree(doomed, ignore_errors=True)
+            log.info("removed the least recently used feature bank (%s)", _size_text(size))
+            total -= size
 
 
 def _banks_in(folder: Path) -> Iterator[Path]:
     yield from (file.parent for file in folder.glob("*/bank.json"))
 
 
+def _others(folder: Path, own: Sequence[FeatureBank]) -> list[Path]:
+    own_paths = {bank.path for bank in own}
+    return [path for path in _banks_in(folder) if path not in own_paths]
+
+
 def _last_use(bank: Path) -> float:
-    return (bank / "bank.json").stat().st_mtime
+    with suppress(OSError):
+        return (bank / "bank.json").stat().st_mtime
+    return 0.0
+
+
+def _is_in_use(bank: Path) -> bool:
+    return time.time() - _last_use(bank) < IN_USE_SECONDS
 
 
 def _size(bank: Path) -> int:
-    return sum(file.stat().st_size for file in bank.iterdir())
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in bank.iterdir())
+    return 0

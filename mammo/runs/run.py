@@ -161,7 +161,7 @@ class Run:
         strategy = config.strategy
         if not epochs or not isinstance(strategy, FrozenTrunkOptions):
             return self.source.streamed()
-        pixels = {"key": self.dataset.pixels_key, "size_px": config.data.image_size}
+        pixels = {"dataset": config.data.name, "key": self.dataset.pixels_key, "size_px": config.data.image_size}
         return self.source.with_bank(
             strategy.feature_bank,
             strategy.feature_bank_budget_gb,

@@ -163,6 +163,29 @@ def test_shards_make_the_same_store_side_by_side(tmp_path, files):
     assert np.array_equal(together.images.read(range(5)), whole.images.read(range(5)))
 
 
+def test_what_another_process_stores_meanwhile_is_found(tmp_path, files):
+    """A shard and a whole fill hold other locks: each finds images that the other has stored since it began."""
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == 1:
+            fill(tmp_path, files, shard=Shard(0, 1))
+
+    result, _ = fill(tmp_path, files, num_workers=0, progress=meanwhile)
+    assert result.kept == [0, 1, 2, 3, 4]
+    assert result.left_out == []
+    assert result.num_decoded == 1
+    assert np.array_equal(result.images.read([4]), expected(files[4])[None])
+
+
+def test_nothing_is_written_where_everything_is_stored(tmp_path, files, monkeypatch):
+    """The folder may be read-only then."""
+    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
+    fill(tmp_path, files)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")}
+    fill(tmp_path, files)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")} == before
+
+
 def test_equal_files_are_stored_once(tmp_path, files):
     files[3].path.write_bytes(files[0].path.read_bytes())
     result, decoded = fill(tmp_path, files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -33,14 +34,23 @@ def test_the_bank_changes_no_result(class_folders, train, tmp_path, extra):
     assert summary_of(tmp_path / "off")["throughput"]["seconds_feature_bank"] is None
 
 
+def num_computed(stdout: str) -> int:
+    found = re.search(r"feature bank: on \(the frozen part is computed for ([\d,]+) images instead of", stdout)
+    assert found, stdout
+    return int(found.group(1).replace(",", ""))
+
+
 @pytest.mark.slow
 def test_runs_of_a_sweep_share_the_bank(class_folders, train, tmp_path):
-    """Another split or rate asks for nothing that is not there; without repeats auto says so and does without."""
-    command = [*TINY, f"data.root={class_folders}", "augment=none", "strategy=head_only"]
-    first = train(*command)
-    assert "feature bank: on (the frozen part is computed for " in first.stdout, first.stderr
-    other = train(*command, "optimizer.lr=0.01")
-    assert "feature bank: on (the frozen part is computed for 0 images instead of " in other.stdout
+    """Without augmentation an image has one input: other seeds and rates need nothing new, another split little."""
+    command = [*TINY, f"data.root={class_folders}", "augment=none", "strategy=head_only", "train.amp=off"]
+    num_first = num_computed(train(*command).stdout)
+    assert num_first > 0
+    assert num_computed(train(*command, "optimizer.lr=0.01").stdout) == 0
+    others = train("-m", "data.split_seed=42,43,44", "seed=42,43", *command, "sampler=uniform")
+    assert others.returncode == 0, others.stderr
+    again = train(*command, "data.split_seed=44", "seed=7", "sampler=uniform")
+    assert num_computed(again.stdout) == 0
     once = train(*command, "train.epochs=1", "data.image_size=72", "sampler=uniform")
     assert "feature bank: off (it would not pay: " in once.stdout
 

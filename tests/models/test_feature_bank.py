@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from mammo.errors import ConfigError
-from mammo.models.feature_bank import BankPlan, FeatureBank, decide, make_room
+from mammo.models.feature_bank import BankPlan, FeatureBank, bytes_in_use, decide, make_room
 from tests.conftest import REPOSITORY
 
 GB = 10**9
@@ -153,7 +155,14 @@ PLAN = BankPlan(passes_without=1000, passes_with=100, new_bytes=2 * GB, bank_byt
         ("on", {"passes_with": 1000}, 20 * GB, 10 * GB, True, "1,000 images instead of 1,000"),
         ("auto", {}, 2.5 * GB, 10 * GB, False, "3.0 GB, more than strategy.feature_bank_budget_gb=2.5"),
         ("auto", {}, 20 * GB, 3 * GB, False, "it needs 2.0 GB more, and of the 3.0 GB free"),
-        ("off", {}, 20 * GB, 10 * GB, False, "strategy.feature_bank=off"),
+        (
+            "auto",
+            {"others_bytes": 18 * GB},
+            20 * GB,
+            99 * GB,
+            False,
+            "3.0 GB beside the 18.0 GB of other runs, more than",
+        ),
     ],
 )
 def test_auto_uses_the_bank_when_it_pays_and_fits(choice, changes, budget_bytes, free_bytes, used, reason):
@@ -169,17 +178,30 @@ def test_on_that_is_impossible_is_an_error(budget_bytes, free_bytes, to_do):
         decide("on", PLAN, budget_bytes, free_bytes)
 
 
-def test_the_least_recently_used_banks_go_first_and_readers_keep_theirs(tmp_path):
-    names = ["old", "read long ago", "new"]
+def test_the_least_recently_used_banks_go_first_and_those_in_use_stay(tmp_path):
+    names = ["used now", "read long ago", "read lately"]
     banks = [bank_in(tmp_path, name) for name in names]
-    for i, bank in enumerate(banks):
+    for bank, seconds_ago in zip(banks, (9000, 8000, 5000), strict=True):
         fill(bank, [str(key) for key in range(100)])
-        os.utime(bank.path / "bank.json", (1000 + i, 1000 + i))
-    fill(bank_in(tmp_path, "old"), ["1"])  # used again: now the newest
-    sizes = [sum(file.stat().st_size for file in bank.path.iterdir()) for bank in banks]
+        last_use = time.time() - seconds_ago
+        os.utime(bank.path / "bank.json", (last_use, last_use))
+    banks[0].mark_as_used()
+    (size,) = {sum(file.stat().st_size for file in bank.path.glob("*.*")) for bank in banks}
     own = bank_in(tmp_path, "own")
-    make_room(tmp_path, [own], new_bytes=sizes[0], budget_bytes=3 * sizes[0] + 100)
+    assert bytes_in_use(tmp_path, [own]) == size
+    make_room(tmp_path, [own], new_bytes=size, budget_bytes=3 * size + 100)
     assert [bank.path.exists() for bank in banks] == [True, False, True]
-    assert torch.equal(read(banks[1], "7"), features([7])), "who had opened it can go on"
-    make_room(tmp_path, [banks[2]], new_bytes=0, budget_bytes=1)
-    assert [bank.path.exists() for bank in banks] == [False, False, True]
+    make_room(tmp_path, [own], new_bytes=0, budget_bytes=1)
+    assert [bank.path.exists() for bank in banks] == [True, False, False]
+    make_room(tmp_path, [banks[0]], new_bytes=0, budget_bytes=1)
+    assert torch.equal(read(banks[0], "7"), features([7])), "its own bank stays too"
+    assert not list(tmp_path.glob("*.removed"))
+
+
+def test_a_bank_that_is_being_filled_is_not_removed(tmp_path):
+    bank = bank_in(tmp_path)
+    fill(bank, ["1"])
+    os.utime(bank.path / "bank.json", (1000, 1000))
+    with FileLock(bank.path.with_name(f"{bank.path.name}.lock")):
+        make_room(tmp_path, [], new_bytes=0, budget_bytes=1)
+    assert bank.path.exists()

@@ -56,10 +56,10 @@ def test_fp32_is_the_network_itself_and_bf16_is_as_good_as_autocast(family, name
 @pytest.mark.parametrize(
     ("family", "name", "size_px", "is_folded"),
     [(*network, network[1] not in ("convnext_atto", "vit_tiny_patch16_224")) for network in NETWORKS]
-    + [("timm", "densenet121", 64, False)],
+    + [("timm", "densenet121", 64, False), ("timm", "inception_v3", 128, True)],
 )
 def test_batchnorm_is_folded_where_it_follows_a_convolution(family, name, size_px, is_folded):
-    """Not in a DenseNet, whose norms come before the convolutions."""
+    """Not in a DenseNet, whose norms come before the convolutions; an Inception takes no small images."""
     network = network_of(family, name, size_px, HeadOnly())
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert FrozenTrunk(network, torch.bfloat16, 4).is_folded == is_folded
