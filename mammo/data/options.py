@@ -96,7 +96,7 @@ class PrepareOptions:
 
     workers: int | None = option(
         None,
-        "files decoded at once by each job; null: one on each core that it may use, so set it for shards on one machine",
+        "files decoded at once by each job; null: one on each usable core (set it for shards on one machine)",
         at_least=1,
         at_most=1024,
     )

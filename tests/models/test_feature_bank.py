@@ -161,7 +161,7 @@ PLAN = BankPlan(passes_without=1000, passes_with=100, new_bytes=2 * GB, bank_byt
             20 * GB,
             99 * GB,
             False,
-            "3.0 GB beside the 18.0 GB of other runs, more than",
+            "3.0 GB beside the 18.0 GB of other runs",
         ),
     ],
 )
