@@ -164,6 +164,8 @@ class Preparation:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         self.mean, self.std, self.device = mean, std, device
+        # Made once: sending a number to an accelerator at every step would make the host wait for it.
+        self._affine = [(torch.tensor(-m / s, device=device), 1 / s) for m, s in zip(mean, std, strict=True)]
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised images and class indices on the device."""
@@ -171,15 +173,22 @@ class Preparation:
         changes = None if batch.changes is None else self.on_device(batch.changes)
         # Written with the channels last, which is how convolutions read them.
         normalised = torch.empty(*stored.shape, len(self.mean), device=self.device)
-        at_once = max(1, CPU_PIXELS_AT_ONCE // stored[0].numel()) if self.device.type == "cpu" else len(stored)
+        at_once = self._images_at_once(*stored.shape)
         for first in range(0, len(stored), at_once):
             part = slice(first, first + at_once)
             grey = stored[part].float().div_(255)
             if changes is not None:
                 grey = change(grey, changes[part])
-            channels = [(grey - mean).mul_(1 / std) for mean, std in zip(self.mean, self.std, strict=True)]
+            channels = [torch.add(shift, grey, alpha=scale) for shift, scale in self._affine]
             torch.stack(channels, dim=-1, out=normalised[part])
         return normalised.movedim(-1, 1), self.on_device(batch.targets)
+
+    def _images_at_once(self, count: int, height: int, width: int) -> int:
+        """How many images are prepared at a time: equal parts that fit into the caches of a CPU."""
+        if self.device.type != "cpu":
+            return count
+        num_parts = -(-count * height * width // CPU_PIXELS_AT_ONCE)
+        return -(-count // num_parts)
 
     def on_device(self, tensor: Tensor) -> Tensor:
         """A copy on the device that the host does not wait for."""
