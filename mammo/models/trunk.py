@@ -105,6 +105,8 @@ class FrozenTrunk:
             "images_at_once": self.images_at_once,
             "torch": torch.__version__,
             "device": device,
+            # In fp32 some convolutions are summed up in another order with another number of threads.
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
         }
 
 
