@@ -7,6 +7,7 @@ are known before the first: a feature bank holds exactly those, and which way th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import shutil
@@ -108,7 +109,7 @@ class Source:
         bank = self._bank(folder, self.trunk, pixels, None if policy.changes_nothing else policy)
         exact_bank = self._bank(folder, self.exact_trunk, pixels, None)
         parts = [(bank, self.trunk, drawn.inputs), (exact_bank, self.exact_trunk, shown)]
-        num_missing = [len(part_bank.missing(inputs.keys())) for part_bank, _, inputs in parts]
+        num_missing = [len(part_bank.missing(inputs.keys)) for part_bank, _, inputs in parts]
         new_bytes = num_missing[0] * bank.feature_bytes + num_missing[1] * exact_bank.feature_bytes
         folder.mkdir(parents=True, exist_ok=True)
         # One run at a time decides what goes.
@@ -155,7 +156,7 @@ class Source:
         image_pixels = inputs.data.images.read([0]).size
         on_gpu = max(self.train.sizes[0], GPU_PIXELS_AT_ONCE // image_pixels)
         with counting("Filling the feature bank") as count:
-            bank.fill(inputs.keys(), compute, trunk.images_at_once or on_gpu, count)
+            bank.fill(inputs.keys, compute, trunk.images_at_once or on_gpu, count)
 
     def _to_device(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
         return self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
@@ -172,6 +173,7 @@ class _TrunkInputs:
     def changes_of(self, places: Sequence[int]) -> np.ndarray | None:
         return None if self.changes is None else self.changes[places]
 
+    @functools.cached_property
     def keys(self) -> list[str]:
         """A key of each input: it names the pixels and what is changed of them, so it can never be stale."""
         all_changes = [b""] * len(self.positions) if self.changes is None else [row.tobytes() for row in self.changes]
@@ -212,7 +214,7 @@ class BankedTraining:
 
     def __init__(self, batches: TrainingBatches, bank: FeatureBank, drawn: _Drawn) -> None:
         self._batches, self._bank, self._drawn = batches, bank, drawn
-        self._rows = bank.rows_of(drawn.inputs.keys())
+        self._rows = bank.rows_of(drawn.inputs.keys)
 
     @property
     def sizes(self) -> list[int]:
@@ -237,7 +239,7 @@ class BankedEvaluation:
 
     def __init__(self, batches: EvaluationBatches, bank: FeatureBank, shown: _TrunkInputs) -> None:
         self._batches, self._bank = batches, bank
-        self._rows = bank.rows_of(shown.keys())
+        self._rows = bank.rows_of(shown.keys)
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -17,17 +17,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.errors import BadFile
+from mammo.files import one_at_a_time
 from mammo.keyed_rows import KeyedRows
 
 __all__ = ["ContentHashes", "ImageFile", "ImageStore", "PixelSettings", "Shard", "StoreResult", "StoredImages"]
@@ -215,7 +215,8 @@ class ImageStore:
         num_decoded = 0
         # Nothing is written, not even a lock, where everything is stored already: the folder may be read-only.
         if not self._has_all(keys, wanted):
-            with self._one_at_a_time("fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"):
+            name = "fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"
+            with one_at_a_time(self.folder / f"{name}.lock", "another process is filling the image store"):
                 self._rows.refresh()
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
                 if use_processes is None:
@@ -283,20 +284,6 @@ class ImageStore:
         hashes.remember(entries)
         pixels.clear()
         entries.clear()
-
-    @contextmanager
-    def _one_at_a_time(self, name: str) -> Iterator[None]:
-        """Hold a lock, with a word in the log when another process holds it."""
-        lock = FileLock(self.folder / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("another process is filling the image store; waiting for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _read_lines(file: Path) -> Iterator[dict]:

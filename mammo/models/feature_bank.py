@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from mammo.errors import ConfigError
+from mammo.files import one_at_a_time
 from mammo.keyed_rows import KeyedRows
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,6 @@ class FeatureBank:
         key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
         self.path = folder / key
         self._description = json.dumps(description, indent=1, sort_keys=True)
-        self._lock = _lock_of(self.path)
         self._stored_shape, self._stored_type = shape, _STORED_AS[self.dtype]
         self.feature_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._rows = self._open() if self.path.exists() else None
@@ -142,7 +142,8 @@ class FeatureBank:
 
         One process fills a bank at a time. An interruption loses at most what is flushed at once.
         """
-        with _announced(self._lock):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(_lock_file(self.path), "another process is filling the feature bank"):
             self._rows = self._open()
             (self.path / "bank.json").write_text(self._description, encoding="utf-8")
             places = self.missing(keys)
@@ -186,20 +187,9 @@ def _in_memory_order(features: Tensor, is_channels_last: bool) -> Tensor:
     return features.permute(0, 2, 3, 1) if is_channels_last else features
 
 
-def _lock_of(bank: Path) -> FileLock:
+def _lock_file(bank: Path) -> Path:
     """The lock of a bank, beside its folder, which may be removed."""
-    bank.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(bank.with_name(f"{bank.name}.lock"))
-
-
-def _announced(lock: FileLock) -> FileLock:
-    """The lock, with a word in the log when another process holds it."""
-    try:
-        with lock.acquire(timeout=0):
-            pass
-    except Timeout:
-        log.info("another process is filling the feature bank; waiting for it")
-    return lock
+    return bank.with_name(f"{bank.name}.lock")
 
 
 def bytes_in_use(folder: Path, own: Sequence[FeatureBank]) -> int:
@@ -217,7 +207,7 @@ def make_room(folder: Path, own: Sequence[FeatureBank], new_bytes: int, budget_b
         if total <= budget_bytes or _is_in_use(path):
             return
         size = _size(path)
-        with suppress(Timeout, OSError), _lock_of(path).acquire(timeout=0):
+        with suppress(Timeout, OSError), FileLock(_lock_file(path)).acquire(timeout=0):
             # In one step first: half a bank must never be taken for a bank.
             doomed = path.rename(path.with_name(f"{path.name}.removed"))
             shutil.rmtree(doomed, ignore_errors=True)

@@ -73,12 +73,11 @@ def test_what_a_failed_command_started_is_ended(tmp_path):
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(p.pid); sys.stdout.flush()"
     )
     child = int(run_python(["-c", code], tmp_path).stdout)
-    for _ in range(100):
-        state = Path(f"/proc/{child}/stat")
-        if not state.exists() or ") Z " in state.read_text():
-            return
+    state = Path(f"/proc/{child}/stat")
+    deadline = time.monotonic() + 5
+    while (runs := state.exists() and ") Z " not in state.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    pytest.fail("the child still runs")
+    assert not runs
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless])
