@@ -26,13 +26,13 @@ from omegaconf.errors import OmegaConfBaseException
 from mammo.config import Config, check, run_name
 from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
 from mammo.help import help_text
+from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
 from mammo.schema import key_tree
 from mammo.trees import flatten
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
-INTERRUPTED_STATUS = 130
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 DISK_REMEDY = "free some space or choose other folders: cache_dir=DIR, hydra.run.dir=DIR; the same command then goes on"
 HYDRA_FLAGS = (
@@ -151,6 +151,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
             sys.exit(USER_ERROR_STATUS)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
     prepare_hydra(command)
+    listen()
     try:
         entry()
     except Exception as error:

@@ -2,12 +2,15 @@
 
 On a terminal a bar moves and vanishes when it is done. Elsewhere (a file, a SLURM log) long work says
 how far it is once a minute, in whole lines. Both tell how fast it goes and how long it will take.
+Long work can be interrupted between two items, with mammo.interruption.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,11 +29,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mammo.interruption import stop_if_asked
+
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 60.0
 
-console = Console(highlight=False)
+
+class _Console(Console):
+    """A terminal or pipe that may go away while a run goes on: the log file has every line too."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nothing from now on; Rich would end the process, silently and with status 1."""
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+
+
+console = _Console(highlight=False)
 log = logging.getLogger(__name__)
 
 
@@ -101,12 +117,18 @@ def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Cal
     if console.is_terminal:
         with _bar() as bar:
             task = bar.add_task(label, total=total() if total else None)
-            yield lambda done, of: bar.update(task, completed=done, total=of)
+
+            def move(done: int, of: int) -> None:
+                stop_if_asked()
+                bar.update(task, completed=done, total=of)
+
+            yield move
         return
     start = last_line = time.monotonic()
 
     def count(done: int, of: int) -> None:
         nonlocal last_line
+        stop_if_asked()
         now = time.monotonic()
         if now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now

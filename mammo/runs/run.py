@@ -20,6 +20,7 @@ from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Predictions, 
 from mammo.errors import RunDirectoryError, TrainingError
 from mammo.features import Source
 from mammo.hardware import Hardware
+from mammo.interruption import deferred
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
@@ -173,6 +174,10 @@ class Run:
 
     def train(self) -> float:
         """Train to the end and write the results; what goes wrong is recorded and raised again."""
+        with deferred():
+            return self._train()
+
+    def _train(self) -> float:
         try:
             folder, tree = self.directory.path, config_tree(self.config)
             self.tracker = self.config.tracker.open(folder, folder.name, tree)

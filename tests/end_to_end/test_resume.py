@@ -98,8 +98,47 @@ def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_ca
         first.send_signal(signal.SIGINT)
         first.stdout.close()
         first.wait(timeout=60)
-    assert first.returncode == 130
+    assert first.returncode == 85
     assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_is_asked_to_end_leaves_nothing_half_written(
+    number, class_folders, session_cache, train, tmp_path
+) -> None:
+    command = [*TINY, "train.epochs=40", f"data.root={class_folders}"]
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    assert any(line.startswith("Epoch 2/40") for line in run.stdout)
+    run.send_signal(number)
+    assert "the same command goes on" in run.communicate(timeout=60)[1]
+    assert run.returncode == 85
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
+    assert not (folder / "error.json").exists()
+    before = len(history(folder))
+    done = train(*command)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming after epoch {before}" in done.stdout
+    assert len(history(folder)) == 40
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(class_folders, session_cache, tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    run.stdout.readline()
+    run.stdout.close()
+    assert run.wait(timeout=300) == 0
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "completed"
+    assert "Epoch 3/3" in (folder / "run.log").read_text()
 
 
 WITHOUT_PAUSES_BETWEEN_FIGURES = (
