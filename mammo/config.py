@@ -175,7 +175,8 @@ def run_id(config: Config) -> str:
 
 
 def run_name(config: Config) -> str:
-    """Name of the run directory: <model>-<strategy>-<data>-s<seed>-<run id>, or <run.name>-<run id>."""
+    """Name of the run directory: <model>-<strategy>-<data>-s<seed>[-f<fold>]-<run id>, or <run.name>-<run id>."""
     model = config.model.name or config.model.family
-    name = config.run.name or f"{model}-{config.strategy.name}-{config.data.name}-s{config.seed}"
+    fold = "" if config.data.fold is None else f"-f{config.data.fold}"
+    name = config.run.name or f"{model}-{config.strategy.name}-{config.data.name}-s{config.seed}{fold}"
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}-{run_id(config)}"

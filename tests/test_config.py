@@ -176,3 +176,22 @@ def test_a_choice_registered_in_code_needs_no_yaml():
     assert composed("scheduler=test_only", "scheduler.power=3").scheduler == TestOnly(power=3)
     with pytest.raises(ConfigError, match="at least 1"):
         composed("scheduler=test_only", "scheduler.power=0")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["data.num_folds=3"], "data.num_folds: 3, but not which fold"),
+        (["data.fold=1"], "data.fold: 1, of how many"),
+        (["data.num_folds=3", "data.fold=3"], "data.fold: 3 of 3"),
+        (["data.num_folds=3", "data.fold=0", "data.val_fraction=0.3"], "data.val_fraction: has no effect"),
+    ],
+)
+def test_folds_that_make_no_sense_are_refused(overrides, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        composed(*overrides)
+
+
+def test_a_run_of_a_fold_says_so_in_its_name():
+    config = composed("data.num_folds=3", "data.fold=2", "seed=7")
+    assert run_name(config) == f"{config.model.name}-frozen_last_block-phantom-s7-f2-{run_id(config)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mammo.data.image_list import STORES, Counting, check_defects, list_images, 
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
-from mammo.data.splits import Split, split_fingerprint, split_holdout
+from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
 from mammo.data.store import ImageStore, StoredImages
 
 __all__ = ["Dataset", "load_dataset", "reasons_summary", "user_cache_folder"]
@@ -29,7 +30,8 @@ class Dataset:
     """Images that are ready, their labels, their split, and what was left out.
 
     `table` has a row for each stored image, in the order of `images` and `content_keys`, which name the
-    content of the files; `rename` turns an id into what is written.
+    content of the files; `rename` turns an id into what is written. `folds_fingerprint` is equal in all runs of
+    a cross-validation.
     """
 
     manifest: Manifest
@@ -39,6 +41,7 @@ class Dataset:
     split: Split
     fingerprint: str
     split_fingerprint: str
+    folds_fingerprint: str | None
     pixels_key: str
     rename: Rename
 
@@ -85,7 +88,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     check_defects(manifest.left_out, len(table), wanted.num_not_looked_at, options.max_bad_fraction)
     manifest = manifest.replace(notes=[*manifest.notes, *_remarks(table, stored.content_keys)])
 
-    split = split_holdout(table, manifest.class_names, options.val_fraction, options.test_fraction, options.split_seed)
+    split, folds_fingerprint = _split(table, manifest.class_names, options)
     dataset = Dataset(
         manifest=manifest,
         table=table,
@@ -94,6 +97,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         split=split,
         fingerprint=_fingerprint(table, stored.content_keys),
         split_fingerprint=split_fingerprint(split, table),
+        folds_fingerprint=folds_fingerprint,
         pixels_key=wanted.settings.key(),
         rename=renamer(cache_folder) if options.pseudonymize else unchanged,
     )
@@ -102,6 +106,16 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         left_out = [item.image_id for item in manifest.left_out]
         write_lookup(cache_folder / "pseudonyms" / dataset.lookup_name, dataset.rename, [*everything, *left_out])
     return dataset
+
+
+def _split(table: pd.DataFrame, class_names: Sequence[str], options: DataOptions) -> tuple[Split, str | None]:
+    """The split that the options ask for, and a fingerprint of all folds where it is one of them."""
+    seed, test_fraction = options.split_seed, options.test_fraction
+    if options.num_folds is None or options.fold is None:
+        return split_holdout(table, class_names, options.val_fraction, test_fraction, seed), None
+    folds = split_folds(table, class_names, options.num_folds, seed, test_fraction)
+    every = hashlib.sha256("".join(split_fingerprint(fold, table) for fold in folds).encode()).hexdigest()
+    return folds[options.fold], every
 
 
 def _remarks(table: pd.DataFrame, content_keys: list[str]) -> list[str]:

@@ -79,6 +79,12 @@ class DataOptions:
 
     split_seed: int = option(42, "seed of the split, independent of the training seed", at_least=0, at_most=2**31 - 1)
     val_fraction: float = option(0.2, "fraction of patients in the validation set", above=0, below=1)
+    num_folds: int | None = option(
+        None, "divide the patients into N folds; data.fold is validated on (val_fraction is not used)", at_least=2
+    )
+    fold: int | None = option(
+        None, "the fold to validate on, numbered from 0; all of them: -m data.fold=all", at_least=0
+    )
     test_fraction: float = option(0.0, "fraction of patients set aside before everything else", at_least=0, below=1)
 
     batch_size: int = option(16, "images a batch", at_least=2, at_most=4096)

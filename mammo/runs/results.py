@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mammo.data.dataset import Dataset
+from mammo.data.options import DataOptions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
 from mammo.runs.directory import RunDirectory
@@ -19,7 +20,7 @@ ID_COLUMNS = ("image_id", "patient_id", "exam_id")
 DESCRIPTIVE_COLUMNS = ("laterality", "view")
 
 
-def write_data_files(directory: RunDirectory, dataset: Dataset, val_fraction: float, split_seed: int) -> None:
+def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:
     """`splits/` and `quarantine.csv`, before training starts."""
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     for name, rows in parts.items():
@@ -32,8 +33,11 @@ def write_data_files(directory: RunDirectory, dataset: Dataset, val_fraction: fl
             "schema_version": 1,
             "fingerprint": dataset.split_fingerprint,
             "data_fingerprint": dataset.fingerprint,
-            "split_seed": split_seed,
-            "val_fraction": val_fraction,
+            "folds_fingerprint": dataset.folds_fingerprint,
+            "split_seed": options.split_seed,
+            "val_fraction": options.val_fraction if options.num_folds is None else None,
+            "num_folds": options.num_folds,
+            "fold": options.fold,
             "group_by": dataset.manifest.group_by,
             "pseudonymized_ids": dataset.is_pseudonymized,
             "notes": list(dataset.split.notes),

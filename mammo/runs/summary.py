@@ -43,6 +43,7 @@ def first_summary(
         "run_id": run_id(config),
         "name": name,
         "seed": config.seed,
+        "fold": config.data.fold,
         "started_at": utc_now(),
         "finished_at": None,
         "seconds": None,
@@ -53,6 +54,7 @@ def first_summary(
         "data": data_summary(config, dataset),
         "split": {
             "fingerprint": dataset.split_fingerprint,
+            "folds_fingerprint": dataset.folds_fingerprint,
             "train": part_summary(dataset, dataset.split.train),
             "val": part_summary(dataset, dataset.split.val),
             "test": part_summary(dataset, dataset.split.test),

@@ -74,7 +74,7 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
             name, overrides = directory.path.name, hydra_files.overrides
             summary = first_summary(config, name, overrides, hardware, dataset, model, class_weights)
         directory.write_json("summary.json", summary)
-        write_data_files(directory, dataset, config.data.val_fraction, config.data.split_seed)
+        write_data_files(directory, dataset, config.data)
         _describe(config, dataset, model, hardware, balance_note)
         return Run(config, directory, dataset, model, hardware, class_weights, summary).train()
 
