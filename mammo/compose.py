@@ -19,10 +19,12 @@ from typing import Any, NoReturn
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.mammo_sweeper import MammoSweeper
 from mammo.config import Config, check, run_name
 from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
 from mammo.help import help_text
@@ -151,6 +153,8 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
             sys.exit(USER_ERROR_STATUS)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
     prepare_hydra(command)
+    # Hydra finds plugins in folders on the path; an editable installation has none for it.
+    Plugins.instance().register(MammoSweeper)
     listen()
     try:
         entry()

@@ -25,6 +25,7 @@ from mammo.models.options import ModelOptions
 from mammo.options import choice, option, section
 from mammo.schema import Problem, build, to_tree
 from mammo.selection import MONITORS
+from mammo.sweeps.options import SearchOptions, SweepOptions
 
 T = TypeVar("T")
 
@@ -88,6 +89,13 @@ class Config:
     augment: AugmentOptions = section(AugmentOptions)
     train: TrainOptions = section(TrainOptions)
     run: RunOptions = section(RunOptions, in_run_id=False)
+    sweep: SweepOptions = section(SweepOptions, in_run_id=False)
+    hpo: SearchOptions = section(SearchOptions, in_run_id=False)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the task; None where only the labels tell."""
+        return {"density4": 4, "density2": 2}.get(self.data.task) or len(self.data.classes or []) or None
 
 
 def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) -> Config:

@@ -110,9 +110,8 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
 
 
 def _balance_rules(config: Config) -> Iterator[Rule]:
-    weights, data = config.loss.class_weights, config.data
+    weights = config.loss.class_weights
     is_list = isinstance(weights, list)
-    num_classes = {"density4": 4, "density2": 2}.get(data.task) or len(data.classes or [])
     may_balance_twice = getattr(config.sampler, "allow_double_balancing", False)
     yield (
         is_list and config.sampler.name == "weighted" and not may_balance_twice,
@@ -121,10 +120,10 @@ def _balance_rules(config: Config) -> Iterator[Rule]:
         "use sampler=uniform, loss.class_weights=none, or sampler.allow_double_balancing=true",
     )
     yield (
-        is_list and bool(num_classes) and len(weights) != num_classes,
+        is_list and config.num_classes not in (None, len(weights or [])),
         "loss.class_weights",
         f"{len(weights)} numbers",
-        f"one for each of {num_classes} classes",
+        f"one for each of {config.num_classes} classes",
     )
 
 

@@ -3,15 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import math
 import os
-from collections.abc import Iterator
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
+
+
+def without_credentials(text: str) -> str:
+    """The text without user names and passwords in URLs."""
+    return re.sub(r"://[^/\s@]+@", "://", text)
+
+
+def this_command() -> str:
+    """The command line of this process, without passwords in URLs."""
+    return join_command(["python", *sys.orig_argv[1:]])
+
+
+def join_command(words: Sequence[str]) -> str:
+    """A command line as it is typed, without passwords in URLs."""
+    return without_credentials(shlex.join(words))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader, and a crash, sees the old content or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON as `write_text` does; what is not a finite number becomes null."""
+    write_text(path, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def sync_folder(folder: Path) -> None:

@@ -56,13 +56,34 @@ class Hardware:
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
 
 
-def resolve_hardware(device: str, amp: str, threads: int | None, deterministic: bool | None) -> Hardware:
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What a job may take of the machine while others run: its number, and how many run at once."""
+
+    number: int = 0
+    jobs_at_once: int = 1
+
+    def threads(self, cores: int) -> int:
+        """Cores are divided: jobs that each take all of them wait for one another at every step."""
+        return max(1, cores // self.jobs_at_once)
+
+    def gpu(self, num_gpus: int) -> int:
+        """Several GPUs are dealt out in turn."""
+        return self.number % num_gpus if self.jobs_at_once > 1 else 0
+
+
+def resolve_hardware(
+    device: str, amp: str, threads: int | None, deterministic: bool | None, share: Share | None = None
+) -> Hardware:
     """Turn the options into what this machine does; raises ConfigError for what it cannot do."""
+    share = share or Share()
     chosen = torch.device(_resolve_device(device))
+    if chosen.type == "cuda" and share.gpu(torch.cuda.device_count()) > 0:
+        chosen = torch.device("cuda", share.gpu(torch.cuda.device_count()))
     return Hardware(
         device=chosen,
         amp=_resolve_amp(amp, chosen),
-        threads=threads or physical_cores(),
+        threads=threads or share.threads(physical_cores()),
         # Costs nothing on a CPU; on CUDA it forbids some fast kernels.
         deterministic=chosen.type == "cpu" if deterministic is None else deterministic,
     )

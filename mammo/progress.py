@@ -56,23 +56,42 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = {"WARNING": "yellow", "ERROR": "bold red"}.get(record.levelname, "")
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        console.print(mark + self.format(record), style=style, markup=False, soft_wrap=True)
+        # Without a traceback, which belongs into the file.
+        console.print(mark + record.getMessage(), style=style, markup=False, soft_wrap=True)
 
 
-def start_logging(level: str) -> None:
+class _EarlyLines(logging.Handler):
+    """Keeps what is logged before there is a file for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def start_logging(level: str, *, on_terminal: bool = True) -> None:
     """Send the project's log to the terminal; earlier handlers are replaced."""
     logger = logging.getLogger("mammo")
     stop_logging()
     logger.setLevel(level.upper())
     logger.propagate = False
-    logger.addHandler(_ConsoleHandler())
+    logger.addHandler(_EarlyLines())
+    if on_terminal:
+        logger.addHandler(_ConsoleHandler())
 
 
 def log_to_file(file: Path) -> None:
-    """Append the project's log to a file too, with times."""
+    """Append the project's log to a file too, with times, from its first line on."""
+    logger = logging.getLogger("mammo")
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    logging.getLogger("mammo").addHandler(handler)
+    for early in [other for other in logger.handlers if isinstance(other, _EarlyLines)]:
+        for record in early.records:
+            handler.handle(record)
+        logger.removeHandler(early)
+    logger.addHandler(handler)
 
 
 def stop_logging() -> None:
@@ -91,8 +110,17 @@ class _RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-def _bar() -> Progress:
-    return Progress(
+_shown: Progress | None = None
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """The bars on the terminal: one below the other where work is part of other work."""
+    global _shown
+    if _shown is not None:
+        yield _shown
+        return
+    with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -100,7 +128,12 @@ def _bar() -> Progress:
         TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
-    )
+    ) as bars:
+        _shown = bars
+        try:
+            yield bars
+        finally:
+            _shown = None
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
@@ -115,14 +148,17 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
 def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Callable[[int, int], None]]:
     """A function (done, total) that shows progress, for work that counts by itself."""
     if console.is_terminal:
-        with _bar() as bar:
-            task = bar.add_task(label, total=total() if total else None)
+        with _bars() as bars:
+            task = bars.add_task(label, total=total() if total else None)
 
             def move(done: int, of: int) -> None:
                 stop_if_asked()
-                bar.update(task, completed=done, total=of)
+                bars.update(task, completed=done, total=of)
 
-            yield move
+            try:
+                yield move
+            finally:
+                bars.remove_task(task)
         return
     start = last_line = time.monotonic()
 
@@ -137,3 +173,17 @@ def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Cal
             log.info("%s: %d/%d, %.1f/s, %s left", label, done, of, rate, left)
 
     yield count
+
+
+@contextmanager
+def overall(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A function (done, remark) for work whose parts show bars of their own, below this one."""
+    if not console.is_terminal:
+        yield lambda done, remark: None
+        return
+    with _bars() as bars:
+        task = bars.add_task(label, total=total)
+        try:
+            yield lambda done, remark: bars.update(task, completed=done, description=f"{label} {remark}".strip())
+        finally:
+            bars.remove_task(task)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
 from mammo.runs.directory import HydraFiles
+from mammo.sweeps.machine import jobs_at_once
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -28,10 +30,15 @@ def job(tree: DictConfig) -> float:
         overrides=list(context.overrides.task),
     )
     # torch takes seconds to import: a mistake in the configuration has been answered by now.
+    from mammo.hardware import Share
+    from mammo.runs.failures import run_in_sweep
     from mammo.runs.training import run_training
 
+    if context.mode == RunMode.MULTIRUN:
+        share = Share(context.job.num, jobs_at_once(context.launcher) or 1)
+        return run_in_sweep(config, context.runtime.output_dir, files, share)
     try:
-        return run_training(config, context.runtime.output_dir, files)
+        return run_training(config, context.runtime.output_dir, files, Share())
     except Exception as error:
         # Ended here and not by Hydra, which would put its own message before ours.
         end_with(error)

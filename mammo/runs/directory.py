@@ -8,9 +8,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import math
-import os
 import shutil
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mammo.errors import RunDirectoryError
-from mammo.files import sync_folder
+from mammo.errors import RunDirectoryError, UserError
+from mammo.files import write_json, write_text
 from mammo.trees import flatten
 
 # What a run writes; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
     "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "quarantine.csv",
-    "error.json", "config.yaml",
+    "error.json", "config.yaml", "optuna_trial.json",
 )  # fmt: skip
+ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
 OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard")
 
@@ -77,13 +77,25 @@ class RunDirectory:
 
         A run that is resumed keeps the files of its first start.
         """
-        (self.path / "error.json").unlink(missing_ok=True)
         if self.last_checkpoint.exists():
             return
         self.write_yaml("config.yaml", config)
         self.write_text(".hydra/config.yaml", hydra_files.config)
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
+
+    def forget_error(self) -> None:
+        """Remove the record of an earlier failure: the run is tried again."""
+        (self.path / ERROR_FILE).unlink(missing_ok=True)
+
+    def error(self) -> dict[str, Any] | None:
+        """The recorded failure, or None."""
+        return self._read_json(ERROR_FILE)
+
+    def write_error(self, error: Exception, message: str) -> None:
+        """Write `error.json`; a mistake of the user needs no traceback."""
+        text = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        self.write_json(ERROR_FILE, {"type": type(error).__name__, "message": message, "traceback": text})
 
     def lock(self) -> FileLock:
         """The lock that the one process holds that trains here.
@@ -118,9 +130,11 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any] | None:
         """The stored summary, or None where there is none that can be read."""
-        file = self.path / "summary.json"
+        return self._read_json("summary.json")
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         return content if isinstance(content, dict) else None
@@ -151,18 +165,11 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
-        path = self.file(name)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        write_text(self.file(name), text)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write strict JSON; what is not a finite number becomes null."""
-        self.write_text(name, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+        write_json(self.file(name), content)
 
     def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
         """Write YAML in the order of the keys."""
@@ -189,13 +196,3 @@ class _Lines:
 
 def _harmless(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
 from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
-from mammo.errors import RunDirectoryError, TrainingError
+from mammo.errors import RunDirectoryError, TrainingError, UserError
 from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.interruption import deferred
@@ -29,7 +28,6 @@ from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import is_file
 from mammo.optimizers import parameter_groups
 from mammo.progress import counting, track
-from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
@@ -172,12 +170,12 @@ class Run:
             counting,
         )
 
-    def train(self) -> float:
-        """Train to the end and write the results; what goes wrong is recorded and raised again."""
+    def train(self) -> dict[str, Any]:
+        """Train to the end, write the results and return the summary; what goes wrong is recorded and raised again."""
         with deferred():
             return self._train()
 
-    def _train(self) -> float:
+    def _train(self) -> dict[str, Any]:
         try:
             folder, tree = self.directory.path, config_tree(self.config)
             self.tracker = self.config.tracker.open(folder, folder.name, tree)
@@ -197,7 +195,8 @@ class Run:
                         self.tracker.log(numbers_of(self.recorder.history[-1]), result.epoch + 1)
                     if self._is_over():
                         break
-            return self._finish(inputs)
+            self._finish(inputs)
+            return self.summary
         except KeyboardInterrupt:
             self._stop("interrupted")
             raise
@@ -245,7 +244,7 @@ class Run:
             raise TrainingError(f"stopped because of train.on_collapse=stop: {self.recorder.collapse_reason}")
         return False
 
-    def _finish(self, inputs: Inputs) -> float:
+    def _finish(self, inputs: Inputs) -> None:
         """Evaluate the best checkpoint and write everything that a finished run leaves."""
         best = load_checkpoint(self.directory.best_checkpoint)
         if best["epoch"] != self.recorder.best_epoch:
@@ -263,8 +262,6 @@ class Run:
         self.summary["throughput"] = self._throughput()
         self.summary["status"] = "completed"
         self.directory.write_json("summary.json", self.summary)
-        show(closing_lines(self.directory.path, self.summary))
-        return float(self.summary["objective"])
 
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]
@@ -297,7 +294,6 @@ class Run:
         if isinstance(error, NonFiniteLossError):
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in error.positions]
             message = f"{message}: {', '.join(ids)}"
-        log.error("%s", message)
-        content = {"type": type(error).__name__, "message": message, "traceback": traceback.format_exc()}
-        self.directory.write_json("error.json", content)
+        log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
+        self.directory.write_error(error, message)
         self._stop("failed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ MATRICES = ("confusion_matrix", "class_names")
 def first_summary(
     config: Config,
     name: str,
+    command: str,
     overrides: list[str],
     hardware: Hardware,
     dataset: Dataset,
@@ -47,7 +46,7 @@ def first_summary(
         "started_at": utc_now(),
         "finished_at": None,
         "seconds": None,
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": command,
         "overrides": overrides,
         "git": git_state(),
         "environment": environment(hardware),

@@ -13,8 +13,8 @@ from mammo.config import Config, config_tree, identity_tree, image_size_px
 from mammo.config_view import print_config
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
 from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
-from mammo.files import file_sha256
-from mammo.hardware import Hardware, prepare_process, require_compiler, resolve_hardware
+from mammo.files import file_sha256, join_command, this_command
+from mammo.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
 from mammo.models.build import BuiltModel, add_head, build_backbone
@@ -30,20 +30,29 @@ from mammo.trees import flatten
 log = logging.getLogger(__name__)
 
 
-def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
+def run_training(
+    config: Config, folder: str, hydra_files: HydraFiles, share: Share, *, is_one_of_several: bool = False
+) -> float:
     """Train, continue, or report a finished run; returns the objective of the best epoch.
+
+    `share` is what this job may take of the machine. One of several runs says less on the terminal, and
+    nothing where several run at once.
 
     Raises UserError before anything in the folder is touched when it belongs to another run or when
     the data cannot be used. A failure while training is recorded in the folder and raised again.
     """
-    start_logging(config.run.log_level)
+    start_logging(config.run.log_level, on_terminal=share.jobs_at_once == 1)
     reset_warnings()
     directory = RunDirectory(Path(folder))
     try:
         directory.check_identity(flatten(identity_tree(config)))
-        print_config(config_tree(config), console)
+        directory.forget_error()
+        if not is_one_of_several:
+            print_config(config_tree(config), console)
         config.tracker.require()
-        hardware = resolve_hardware(config.device, config.train.amp, config.train.threads, config.train.deterministic)
+        hardware = resolve_hardware(
+            config.device, config.train.amp, config.train.threads, config.train.deterministic, share
+        )
         if config.train.compile:
             require_compiler()
         prepare_process(hardware)
@@ -54,7 +63,8 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
         stored = None if config.run.restart else _stored_summary(config, directory, dataset)
         if stored is not None and stored.get("status") == "completed":
             log.info("this run is finished; nothing is trained (run.restart=true starts over)")
-            show(closing_lines(directory.path, stored))
+            if not is_one_of_several:
+                show(closing_lines(directory.path, stored))
             return float(stored["objective"])
         dataset = _for_debugging(config, dataset)
         class_weights, balance_note = _class_weights(config, dataset)
@@ -72,11 +82,16 @@ def run_training(config: Config, folder: str, hydra_files: HydraFiles) -> float:
             summary = stored | {"status": "running"}
         else:
             name, overrides = directory.path.name, hydra_files.overrides
-            summary = first_summary(config, name, overrides, hardware, dataset, model, class_weights)
+            # For one of several the command that trains it alone.
+            command = join_command(["python", "-m", "mammo.train", *overrides]) if is_one_of_several else this_command()
+            summary = first_summary(config, name, command, overrides, hardware, dataset, model, class_weights)
         directory.write_json("summary.json", summary)
         write_data_files(directory, dataset, config.data)
         _describe(config, dataset, model, hardware, balance_note)
-        return Run(config, directory, dataset, model, hardware, class_weights, summary).train()
+        result = Run(config, directory, dataset, model, hardware, class_weights, summary).train()
+    if not is_one_of_several:
+        show(closing_lines(directory.path, result))
+    return float(result["objective"])
 
 
 def _stored_summary(config: Config, directory: RunDirectory, dataset: Dataset) -> dict[str, Any] | None:
@@ -84,8 +99,8 @@ def _stored_summary(config: Config, directory: RunDirectory, dataset: Dataset) -
     directory.check_data(dataset.fingerprint, dataset.split_fingerprint)
     stored = directory.summary()
     if stored is not None and is_file(config.model.weights):
-        before = stored["model"]["weights"].get("file_sha256")
-        if before != file_sha256(require_file(config.model.weights)):
+        before = stored.get("model", {}).get("weights", {}).get("file_sha256")
+        if before not in (None, file_sha256(require_file(config.model.weights))):
             raise RunDirectoryError(
                 f"{directory.path} was made from other weights: the content of model.weights has changed since",
                 to_do="start over here with run.restart=true, or keep both with another run.name=NAME",

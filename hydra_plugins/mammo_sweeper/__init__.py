@@ -1,0 +1,55 @@
+"""The sweeper of `-m`, where Hydra looks for plugins; what it does is in `mammo.sweeps`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class MammoSweeper(Sweeper):
+    """All combinations of the values given with commas; with a sampler, a search with Optuna over ranges.
+
+    `params` are overrides that come before those of the command, in the grammar of Hydra's sweepers.
+    """
+
+    def __init__(self, sampler: DictConfig | None = None, params: dict[str, str] | None = None) -> None:
+        self.sampler, self.params = sampler, dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        # Not above: Hydra imports this module at every start, also for a single run.
+        from mammo.sweeps.session import Session
+
+        self.session = Session(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what an earlier start of the same command has not finished."""
+        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        if self.sampler is None:
+            from mammo.sweeps.grid import run_grid
+
+            run_grid(self.session, given)
+        else:
+            from mammo.sweeps.search import run_search
+
+            run_search(self.session, self.sampler, given)
+
+
+@dataclass
+class MammoSweeperConf:
+    """Options of MammoSweeper; the samplers are those of hydra-optuna-sweeper (hydra/sweeper/sampler=...)."""
+
+    defaults: list[Any] = field(default_factory=lambda: ["_self_", {"sampler": None}])
+    _target_: str = "hydra_plugins.mammo_sweeper.MammoSweeper"
+    # Each trial makes a sampler with a seed of its own.
+    _recursive_: bool = False
+    sampler: Any = None
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="mammo", node=MammoSweeperConf, provider="mammo")

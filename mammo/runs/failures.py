@@ -1,0 +1,57 @@
+"""One run of several: what goes wrong with it is left in its folder, and the others go on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mammo.config import Config, config_tree, run_id
+from mammo.errors import RunDirectoryError, UserError
+from mammo.hardware import Share
+from mammo.progress import log_to_file
+from mammo.runs.directory import HydraFiles, RunDirectory
+from mammo.runs.provenance import utc_now
+from mammo.runs.training import run_training
+from mammo.selection import worst_objective
+
+log = logging.getLogger(__name__)
+
+
+def run_in_sweep(config: Config, folder: str, hydra_files: HydraFiles, share: Share) -> float:
+    """Train; a failure is recorded in the folder and counts as the worst objective.
+
+    Raises RunDirectoryError when the folder is not this run's to write into.
+    """
+    directory = RunDirectory(Path(folder))
+    started_at = utc_now()
+    try:
+        return run_training(config, folder, hydra_files, share, is_one_of_several=True)
+    except RunDirectoryError:
+        raise
+    except Exception as error:
+        if directory.error() is None:
+            _record_early_failure(directory, config, hydra_files, error, started_at)
+        return worst_objective(config.train.monitor, config.num_classes or 2)
+
+
+def _record_early_failure(
+    directory: RunDirectory, config: Config, hydra_files: HydraFiles, error: Exception, started_at: str
+) -> None:
+    """A run directory for a run that failed before it had one."""
+    with directory.lock():
+        directory.claim(config_tree(config), hydra_files)
+        log_to_file(directory.file("run.log"))
+        log.error("%s", error, exc_info=None if isinstance(error, UserError) else error)
+        directory.write_error(error, str(error))
+        stored = directory.summary() or {
+            "schema_version": 1,
+            "run_id": run_id(config),
+            "name": directory.path.name,
+            "seed": config.seed,
+            "fold": config.data.fold,
+            "started_at": started_at,
+            "overrides": hydra_files.overrides,
+            "objective": None,
+            "metrics": None,
+        }
+        directory.write_json("summary.json", {**stored, "status": "failed", "finished_at": utc_now()})

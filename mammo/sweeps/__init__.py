@@ -1,0 +1,1 @@
+"""Many runs by one command: seeds, folds, grids and searches."""

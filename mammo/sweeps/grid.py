@@ -1,0 +1,21 @@
+"""Sweeps over given values: seeds, folds, strategies and all their combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mammo.sweeps.plan import combinations, make_job, parse_arguments, require_distinct, sweep_name
+from mammo.sweeps.session import Session
+
+
+def run_grid(session: Session, arguments: Sequence[str]) -> None:
+    """Run every combination; raises SweepError when a run failed, after all of them.
+
+    Raises ConfigError before the first run when any of them is impossible.
+    """
+    parsed = parse_arguments(arguments, session.option("data.num_folds"))
+    jobs = [make_job(session.compose, parsed.fixed, swept) for swept in combinations(parsed)]
+    require_distinct(jobs)
+    with session.opened(sweep_name(parsed, jobs[0].config), jobs[0].config, total=len(jobs)) as sweep:
+        sweep.plan(jobs)
+        sweep.jobs.run(jobs)

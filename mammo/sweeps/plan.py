@@ -1,0 +1,148 @@
+"""What a sweep is going to run, all of it known and checked before the first job.
+
+A sweep is a base configuration and keys that vary. Its folder is named after both, without the values of
+these keys: a command with further seeds goes on in the same folder. Each job is a run, named as a single
+run is, so what is finished is recognised.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from mammo.compose import checked_config
+from mammo.config import Config, config_tree, identity_tree, run_name
+from mammo.errors import ConfigError
+from mammo.trees import flatten
+
+ALL_FOLDS = "all"
+# Groups and sections that say how and where to run, not what.
+_NOT_WHAT = ("hydra", "launcher", "sweep", "hpo", "run", "tracker")
+MAX_KEYS_IN_NAME = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a sweep: what is swept in it, everything that Hydra composes it from, and its checked form."""
+
+    name: str
+    swept: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The overrides of a command, those that vary apart."""
+
+    fixed: tuple[Override, ...]
+    varied: tuple[Override, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that vary, in the order of the command."""
+        return tuple(override.get_key_element() for override in self.varied)
+
+
+def parse_arguments(arguments: Iterable[str], num_folds: int | None) -> Arguments:
+    """The overrides of a command; `data.fold=all` becomes a sweep over all folds, a later override wins.
+
+    Raises ConfigError for `data.fold=all` without a number of folds.
+    """
+    by_key: dict[str, Override] = {}
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        if key == "data.fold" and override.value() == ALL_FOLDS:
+            if num_folds is None:
+                raise ConfigError(
+                    "data.fold=all: of how many?", to_do="set data.num_folds, for example data.num_folds=3"
+                )
+            override = parser.parse_override(f"data.fold={','.join(map(str, range(num_folds)))}")
+        by_key.pop(key, None)
+        by_key[key] = override
+    # The URL of a database may hold a password, and what a job is made from is written into its folder.
+    by_key.pop("hpo.storage", None)
+    found = by_key.values()
+    return Arguments(
+        fixed=tuple(override for override in found if not override.is_sweep_override()),
+        varied=tuple(override for override in found if override.is_sweep_override()),
+    )
+
+
+def combinations(arguments: Arguments) -> list[tuple[str, ...]]:
+    """Every combination of the values that vary, as overrides; the last key varies fastest."""
+    (batch,) = BasicSweeper.split_arguments(list(arguments.varied), None)
+    return [tuple(combination) for combination in batch]
+
+
+def make_job(compose: Callable[[list[str]], DictConfig], fixed: Sequence[Override], swept: Sequence[str]) -> Job:
+    """A job, composed and checked; raises ConfigError."""
+    overrides = (*(str(override.input_line) for override in fixed), *swept)
+    config = checked_config(compose(list(overrides)))
+    return Job(run_name(config), tuple(swept), overrides, config)
+
+
+def require_distinct(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError when two jobs are the same run."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.name, job)
+        if other is not job:
+            raise ConfigError(
+                f"two jobs of the sweep are the same run: {_shown(other)} and {_shown(job)}",
+                to_do="sweep over what changes a result, each value once; threads, device and paths do not",
+            )
+
+
+def _shown(job: Job) -> str:
+    return " ".join(job.swept) or "the command without a sweep"
+
+
+def sweep_name(arguments: Arguments, config: Config, what: str | None = None) -> str:
+    """Name of the folder of a sweep: sweep.name, or what is fixed in words, what varies, and a hash of both.
+
+    `config` is that of any job; `what` stands for the keys that vary where there are many (a search).
+    """
+    if config.sweep.name is not None:
+        return _file_name(config.sweep.name)
+    tree = config_tree(config)
+    words = [
+        str((tree[group].get("name") if group in tree else None) or "")
+        for group in ("model", "strategy", "data")
+        if group not in arguments.keys
+    ]
+    keys = [key.split(".")[-1] for key in arguments.keys]
+    varied = what or "-".join(keys[:MAX_KEYS_IN_NAME] + (["more"] if len(keys) > MAX_KEYS_IN_NAME else []))
+    of_a_result = list(flatten(identity_tree(config)))
+    fixed = sorted(str(override.input_line) for override in arguments.fixed if _changes_a_result(override, of_a_result))
+    # In a search the ranges belong to the study, in a grid the values are those that were wanted so far.
+    varied_parts = [str(o.input_line) for o in arguments.varied] if what else sorted(arguments.keys)
+    digest = hashlib.sha256("\n".join([*fixed, "varied:", *varied_parts]).encode()).hexdigest()[:8]
+    return _file_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
+
+
+def _changes_a_result(override: Override, keys: Sequence[str]) -> bool:
+    key = override.get_key_element().lstrip("+~")
+    if override.is_delete() or key.split("/")[0].split(".")[0] in _NOT_WHAT:
+        return False
+    return any(other == key or other.startswith(f"{key}.") for other in keys) or key in ("experiment", "debug")
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
+def sweep_folder(config: DictConfig, name: str) -> Path:
+    """The folder of a sweep: multirun/<name>, or an explicit hydra.sweep.dir."""
+    explicit = any(str(line).startswith("hydra.sweep.dir=") for line in config.hydra.overrides.hydra)
+    folder = Path(config.hydra.sweep.dir)
+    return folder if explicit else folder / name

@@ -1,0 +1,140 @@
+"""One start of a sweep: its folder is locked, its plan is written, and whatever happens its results are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from mammo.config import Config
+from mammo.errors import RunDirectoryError, TrainingError
+from mammo.files import this_command, write_json
+from mammo.progress import console
+from mammo.sweeps.launching import Jobs, say
+from mammo.sweeps.machine import jobs_at_once
+from mammo.sweeps.plan import Job, sweep_folder
+from mammo.sweeps.summary import close_sweep
+
+PLAN_FILE = "sweep.json"
+LOCK_FILE = ".lock"
+
+
+class SweepError(TrainingError):
+    """Some runs of a sweep have failed; each has its own record."""
+
+
+@dataclasses.dataclass
+class OpenSweep:
+    """A sweep that is being run: its folder, and what runs its jobs."""
+
+    folder: Path
+    jobs: Jobs
+    _plan: dict[str, Any]
+
+    def plan(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to `sweep.json`, so that what has not been started is known."""
+        known = {entry["run"] for entry in self._plan["jobs"]}
+        self._plan["jobs"] += [{"run": job.name, "overrides": list(job.swept)} for job in jobs if job.name not in known]
+        write_json(self.folder / PLAN_FILE, self._plan)
+
+
+class Session:
+    """What Hydra hands to a sweeper, and what both kinds of sweep do with it."""
+
+    def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context, self._config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def option(self, key: str) -> Any:
+        """The value of an option that the command, or a file that it chooses, sets for all jobs."""
+        return OmegaConf.select(self._config, key)
+
+    def choice(self, group: str) -> str | None:
+        """What the command chooses of a group of conf/."""
+        return self._config.hydra.runtime.choices.get(group)
+
+    def choices(self, overrides: Sequence[str]) -> dict[str, str]:
+        """The groups and choices that a job is composed from, Hydra's own left out."""
+        found = self.compose(list(overrides)).hydra.runtime.choices
+        return {str(group): str(choice) for group, choice in found.items() if choice and "/" not in str(group)}
+
+    @property
+    def jobs_at_once(self) -> int | None:
+        """How many jobs the launcher runs at once on this machine."""
+        return jobs_at_once(self._config.hydra.launcher)
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        """What a job is composed of, as its launcher will compose it."""
+        return self._context.config_loader.load_sweep_config(self._config, overrides)
+
+    @contextmanager
+    def opened(
+        self, name: str, config: Config, total: int, search: dict[str, Any] | None = None
+    ) -> Iterator[OpenSweep]:
+        """The sweep in its folder; at the end, in whatever way it comes, the results are written and shown.
+
+        Raises RunDirectoryError when another process has the folder, and SweepError when runs have failed.
+        """
+        folder = sweep_folder(self._config, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        stop_on_error = config.sweep.on_error == "stop"
+        jobs = Jobs(
+            self.launcher,
+            folder,
+            total,
+            stop_on_error=stop_on_error,
+            at_once=self.jobs_at_once if stop_on_error else None,
+        )
+        with _locked(folder):
+            say(f"Sweep of {total} jobs in {folder}")
+            plan = {
+                "schema_version": 1,
+                "name": folder.name,
+                "command": this_command(),
+                "monitor": config.train.monitor,
+                "on_error": config.sweep.on_error,
+                "published": config.sweep.published,
+                "search": search,
+                "jobs": _earlier_jobs(folder),
+            }
+            sweep = OpenSweep(folder, jobs, plan)
+            try:
+                yield sweep
+            finally:
+                for line in close_sweep(folder).lines:
+                    console.print(line, markup=False, soft_wrap=True)
+        if jobs.failed:
+            raise SweepError(f"{jobs.failed} of {total} jobs; error.json and run.log in their folders say more")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunDirectoryError(
+            f"another process is running this sweep in {folder}", to_do="wait for it, or choose another sweep.name=NAME"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _earlier_jobs(folder: Path) -> list[dict[str, Any]]:
+    """The jobs of earlier starts, which stay part of the sweep."""
+    try:
+        return list(json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["jobs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

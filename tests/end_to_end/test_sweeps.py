@@ -1,0 +1,177 @@
+"""Sweeps as a person starts them: what fails, what is repeated, what runs at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.runs import TINY, history, only_run
+
+EXPERIMENTS = {
+    "one": {"seed": 1},
+    "two": {"seed": 2},
+    "three": {"seed": 3},
+    "four": {"seed": 4},
+    "too_many_blocks": {"strategy": {"blocks": 99}},
+    "diverges": {
+        "defaults": [{"override /optimizer": "sgd"}, {"override /strategy": "full_finetune"}],
+        "optimizer": {"lr": 10, "backbone_lr": 100},
+        "train": {"clip_norm": 0, "amp": "off"},
+    },
+}
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> str:
+    """A folder for --config-dir with six experiments, two of which fail: one at its start, one while it trains."""
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    for name, content in EXPERIMENTS.items():
+        (folder / f"{name}.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content, sort_keys=False))
+    return str(folder.parent)
+
+
+def runs_by_experiment(folder: Path) -> dict[str, Path]:
+    runs = {}
+    for file in folder.glob("multirun/*/*/.hydra/overrides.yaml"):
+        (experiment,) = [o for o in yaml.safe_load(file.read_text()) if o.startswith("experiment=")]
+        runs[experiment.removeprefix("experiment=")] = file.parents[1]
+    return runs
+
+
+def status(run: Path) -> str:
+    return json.loads((run / "summary.json").read_text())["status"]
+
+
+@pytest.mark.slow
+def test_two_jobs_of_six_fail_and_four_have_results(class_folders, train, tmp_path, experiments):
+    command = [
+        "--config-dir", experiments, "-m", "experiment=one,too_many_blocks,two,diverges,three,four", *TINY,
+        f"data.root={class_folders}", "sweep.name=six",
+    ]  # fmt: skip
+    done = train(*command)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "2 of 6 jobs" in done.stderr
+    runs = runs_by_experiment(tmp_path)
+    assert {name: status(run) for name, run in runs.items()} == {
+        "one": "completed", "two": "completed", "three": "completed", "four": "completed",
+        "too_many_blocks": "failed", "diverges": "failed",
+    }  # fmt: skip
+    blocks = json.loads((runs["too_many_blocks"] / "error.json").read_text())
+    assert (blocks["type"], blocks["traceback"]) == ("ConfigError", None)
+    assert "strategy.blocks=99, but efficientnet_lite0 has 9 blocks" in blocks["message"]
+    assert "strategy.blocks=99" in (runs["too_many_blocks"] / "run.log").read_text()
+    diverged = json.loads((runs["diverges"] / "error.json").read_text())
+    assert diverged["type"] == "NonFiniteLossError"
+    assert "engine.py" in diverged["traceback"]
+    log = (runs["diverges"] / "run.log").read_text()
+    assert "training: " in log
+    assert "not finite" in log
+    assert "Traceback" in log
+
+    # The same command tries what failed again, and nothing else.
+    before = {name: (run / "summary.json").read_bytes() for name, run in runs.items()}
+    again = train(*command)
+    assert again.returncode == 1
+    assert again.stdout.count("this run is finished") == 4
+    after = {name: (run / "summary.json").read_bytes() for name, run in runs.items()}
+    assert {name for name in runs if before[name] != after[name]} == {"too_many_blocks", "diverges"}
+
+
+@pytest.mark.slow
+def test_a_sweep_can_stop_at_the_first_failure(class_folders, train, tmp_path, experiments):
+    done = train(
+        "--config-dir", experiments, "-m", "experiment=one,too_many_blocks,two", "sweep.on_error=stop", *TINY,
+        f"data.root={class_folders}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert {name: status(run) for name, run in runs_by_experiment(tmp_path).items()} == {
+        "one": "completed", "too_many_blocks": "failed",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sweep", "complaint"),
+    [
+        (["strategy.blocks=1,0"], "strategy.blocks: found 0"),
+        (["model=resnet50,resnet51"], "model=resnet51: there is no such option"),
+        (["seed=1,1"], "are the same run"),
+        (["data.fold=all"], "data.fold=all: of how many?"),
+        (["hpo=density", "optimizer.lr=interval(-1, 1e-4)"], "optimizer.lr: found -1"),
+        (["hpo=density", "train.epochs=2", "scheduler.warmup_epochs=interval(0, 1)"], "expected a whole number"),
+        (["hpo=density", "hpo.storage=nosuch://me:secret@host/db"], "the study cannot be opened"),
+    ],
+)
+def test_a_sweep_with_an_impossible_job_is_refused_before_the_first(sweep, complaint, class_folders, train, tmp_path):
+    done = train("-m", *TINY, *sweep, f"data.root={class_folders}")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+    assert not list(tmp_path.glob("multirun/*/*/summary.json"))
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_alone_last_in_a_sweep_and_beside_another(class_folders, train, tmp_path):
+    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune"]
+    alone, sequential, parallel = (tmp_path / name for name in ("alone", "sequential", "parallel"))
+    for folder in (alone, sequential, parallel):
+        folder.mkdir()
+    assert train(*command, "seed=3", folder=alone).returncode == 0
+    assert train("-m", *command, "seed=1,2,3", folder=sequential).returncode == 0
+    done = train("-m", "launcher=local_parallel", *command, "seed=1,2,3", folder=parallel)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one = only_run(alone)
+    for folder in (sequential, parallel):
+        (run,) = folder.glob(f"multirun/*/{one.name}")
+        assert history(run) == history(one)
+        assert (run / "val_predictions.csv").read_bytes() == (one / "val_predictions.csv").read_bytes()
+    threads = [json.loads(f.read_text())["environment"]["threads"] for f in parallel.glob("multirun/*/*/summary.json")]
+    assert threads == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_the_best_configuration_of_a_search_runs_as_it_is(class_folders, train, tmp_path):
+    small = [option for option in TINY if not option.startswith(("optimizer.lr", "train.epochs"))]
+    command = [*small, "train.epochs=5", f"data.root={class_folders}", "hpo=density", "hpo.trials=3"]
+    done = train("-m", *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sweep,) = (tmp_path / "multirun").iterdir()
+    trials = {
+        json.loads(file.read_text())["number"]: (json.loads(file.read_text()), file.parent)
+        for file in sweep.glob("*/optuna_trial.json")
+    }
+    assert sorted(trials) == [0, 1, 2]
+    for trial, run in trials.values():
+        summary = json.loads((run / "summary.json").read_text())
+        assert trial["value"] == trial["objective"] == summary["objective"] == summary["metrics"]["bal_acc_adj"]
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        assert config["optimizer"]["lr"] == trial["params"]["optimizer.lr"]
+        assert config["strategy"]["blocks"] == trial["params"]["strategy.blocks"]
+    best = max(trials.values(), key=lambda pair: (pair[0]["value"], -pair[0]["number"]))[1]
+
+    # More trials than before: only these are run.
+    more = train("-m", *command, "hpo.trials=4")
+    assert more.returncode == 0, more.stderr
+    assert len(list(sweep.glob("*/optuna_trial.json"))) == 4
+    assert more.stdout.count("Epoch 1/5") == 1
+
+    summary = json.loads((best / "summary.json").read_text())
+    assert yaml.safe_load((sweep / "best_config.yaml").read_text())["optimizer"]["lr"] in {
+        trial["params"]["optimizer.lr"] for trial, _ in trials.values()
+    } | {json.loads(f.read_text())["params"]["optimizer.lr"] for f in sweep.glob("*/optuna_trial.json")}
+    for name in ("optimization_history", "parameter_importances", "parallel_coordinates"):
+        assert (sweep / f"{name}.png").stat().st_size > 10_000
+    alone = train("--config-dir", str(sweep), "experiment=best_config")
+    assert alone.returncode == 0, alone.stderr
+    again = only_run(tmp_path)
+    stored = {file.parent.name: file.parent for file in sweep.glob("*/summary.json")}
+    objectives = {name: json.loads((run / "summary.json").read_text())["objective"] for name, run in stored.items()}
+    assert again.name in stored
+    assert objectives[again.name] == max(objectives.values())
+    assert history(again) == history(stored[again.name])
+    assert summary["objective"] <= objectives[again.name]
