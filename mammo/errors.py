@@ -39,6 +39,10 @@ class RunDirectoryError(UserError):
     """The run directory holds something that must not be touched or cannot be continued."""
 
 
+class SweepFolderError(UserError):
+    """A folder was given as that of a sweep and is none."""
+
+
 class WeightsError(UserError):
     """Pretrained weights were asked for and cannot be had, or do not fit the network."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
@@ -92,3 +93,18 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table of a run directory, without the apostrophes that guard cells in spreadsheets.
+
+    Raises OSError, and ValueError for what is not text, has no header or has a row of another length.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        try:
+            lines = list(csv.reader(stream))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+    if not lines or any(len(line) != len(lines[0]) for line in lines):
+        raise ValueError("not a whole table")
+    return lines[0], [[cell.removeprefix("'") for cell in line] for line in lines[1:]]

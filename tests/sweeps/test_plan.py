@@ -62,7 +62,9 @@ def test_a_sweep_is_found_again_with_more_values_on_another_machine_and_in_anoth
     name = name_of("seed=42,43", "train.epochs=3", "model=resnet50")
     assert name.startswith("resnet50-frozen_last_block-phantom-seed-")
     assert name == name_of("model=resnet50", "seed=42,43,44", "train.epochs=3")
-    assert name == name_of("model=resnet50", "seed=1,2", "train.epochs=3", "train.threads=1", "cache_dir=x", "device=cpu")
+    assert name == name_of(
+        "model=resnet50", "seed=1,2", "train.epochs=3", "train.threads=1", "cache_dir=x", "device=cpu"
+    )
     assert name == name_of("model=resnet50", "seed=1,2", "train.epochs=3", "data.num_workers=3")
 
 

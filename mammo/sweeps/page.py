@@ -1,0 +1,166 @@
+"""`summary.md`: the findings of a sweep for a paper's supplement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mammo.selection import MINIMISED
+from mammo.sweeps.findings import Finding, criterion, metrics_of_tables, ranked_trials, score
+from mammo.sweeps.results import SweepResults
+from mammo.sweeps.statistics import Spread
+from mammo.sweeps.tables import (
+    ELSEWHERE,
+    METRICS,
+    limits,
+    mean_and_std,
+    notes,
+    number,
+    parameter,
+    spread_cells,
+    state_line,
+    unfinished_lines,
+)
+
+CONFIGURATION = "configuration"
+
+
+def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
+    """The whole page."""
+    lines = [f"# Sweep {results.name}", "", f"{state_line(results)}.", ""]
+    if results.is_search:
+        lines += _trials(results)
+    elif findings:
+        if len(findings) == 1:
+            lines += [f"Configuration: {_plain(findings[0].configuration.label)}", ""]
+        else:
+            lines += _overview(findings, metrics_of_tables(results))
+        lines += [*_all_metrics(findings), *_method(findings), *_pooled(findings), *_variance(findings)]
+    lines += _runs(results)
+    if remarks := [*unfinished_lines(results), *notes(results, findings)]:
+        lines += ["## Notes", "", *(f"- {_plain(remark)}" for remark in remarks), ""]
+    return "\n".join(lines)
+
+
+def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table; columns without an entry are left out, and so is that of the configuration where there is one."""
+    used = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    if header[0] == CONFIGURATION and len({row[0] for row in rows}) == 1:
+        used = used[1:]
+    lines = ["| " + " | ".join(header[i] for i in used) + " |", "|" + "---|" * len(used)]
+    return [*lines, *("| " + " | ".join(_plain(row[i]) for i in used) + " |" for row in rows), ""]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    for character in "\\|<*":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _overview(findings: Sequence[Finding], names: Sequence[str]) -> list[str]:
+    """A row for each configuration."""
+    rows = []
+    for finding in findings:
+        label, published = finding.configuration.label, finding.configuration.published
+        n = str(len(finding.configuration.completed))
+        rows.append([label, n, *(_in_one_cell(finding.aggregate[name]) for name in names)])
+        if any(name in published for name in names):
+            rows.append(
+                [f"{label}, {ELSEWHERE}", "", *(mean_and_std(*published.get(name, (None, None))) for name in names)]
+            )
+    return ["## Configurations", "", *_rows([CONFIGURATION, "n", *names], rows)]
+
+
+def _in_one_cell(values: Spread) -> str:
+    interval = "" if values.ci95 is None else f" {limits(values.ci95)}"
+    return mean_and_std(values.mean, values.std) + interval
+
+
+def _all_metrics(findings: Sequence[Finding]) -> list[str]:
+    rows = []
+    for finding in findings:
+        published = finding.configuration.published
+        for name in METRICS:
+            elsewhere = mean_and_std(*published[name]) if name in published else ""
+            rows.append([finding.configuration.label, name, *spread_cells(finding.aggregate[name]), elsewhere])
+    header = [CONFIGURATION, "metric", "mean +- std", "95% interval", "range", "n", ELSEWHERE]
+    return ["## All metrics", "", *_rows(header, rows)]
+
+
+def _method(findings: Sequence[Finding]) -> list[str]:
+    """What ddof and interval mean."""
+    lines = [
+        "mean +- std: over the n finished runs, each at its best epoch; standard deviation with ddof=1. 95% interval: "
+        f"Student's t with n - 1 degrees of freedom. Lower is better for {', '.join(sorted(MINIMISED))}.",
+        "",
+    ]
+    if any(len(finding.configuration.folds) > 1 for finding in findings):
+        lines += ["Folds share training data, so an interval over folds is approximate.", ""]
+    return lines
+
+
+def _pooled(findings: Sequence[Finding]) -> list[str]:
+    rows = []
+    for finding in findings:
+        mean = finding.pooled.mean if finding.pooled is not None else None
+        if mean is not None:
+            rows += [
+                [
+                    finding.configuration.label,
+                    name,
+                    number(mean[name]),
+                    limits(mean["ci95"][name]),
+                    str(mean["num_images"]),
+                ]
+                for name in METRICS
+            ]
+    if not rows:
+        return []
+    text = (
+        "Every image predicted once, by the network of the fold that had not seen it; 95% interval from resampling "
+        "patients. With several seeds values and limits are means over the seeds."
+    )
+    header = [CONFIGURATION, "metric", "value", "95% interval", "images"]
+    return ["## Pooled over the folds", "", *_rows(header, rows), text, ""]
+
+
+def _variance(findings: Sequence[Finding]) -> list[str]:
+    rows = []
+    for finding in findings:
+        for name in METRICS if finding.variance is not None else ():
+            parts = finding.variance[name]  # type: ignore[index]
+            shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
+            rows.append([finding.configuration.label, name, *shares, parts.reason or ""])
+    if not rows:
+        return []
+    text = "Shares of the variance: two-way analysis of variance without replication, components truncated at 0."
+    return [
+        "## Seed and fold", "", *_rows([CONFIGURATION, "metric", "seed", "fold", "rest", "remark"], rows), text, "",
+    ]  # fmt: skip
+
+
+def _trials(results: SweepResults) -> list[str]:
+    ranked = ranked_trials(results)
+    keys = list(dict.fromkeys(key for one in ranked for key in one.trial.params))
+    rows = [
+        [
+            str(one.trial.number),
+            number(one.trial.objective),
+            *(parameter(one.trial.params.get(key, "")) for key in keys),
+        ]
+        for one in ranked
+    ]
+    return ["## Trials", "", *_rows(["trial", criterion(results).name, *keys], rows)] if rows else []
+
+
+def _runs(results: SweepResults) -> list[str]:
+    names = metrics_of_tables(results)
+    rows = [
+        [run.name, _text(run.seed), _text(run.fold), run.status, *(number(score(run, name)) for name in names)]
+        for run in results.runs
+    ]
+    return ["## Runs", "", *_rows(["run", "seed", "fold", "status", *names], rows)] if rows else []
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,333 @@
+"""What is on disk of a sweep: its runs, whatever state they are in.
+
+A sweep can be read at any time, also while it runs and after it was killed. What cannot be understood is
+said in `SweepResults.problems` and left out; nothing here raises because of what a folder holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mammo.config import check, identity_tree
+from mammo.errors import ConfigError
+from mammo.trees import flatten
+
+PLAN_FILE = "sweep.json"
+COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
+# A status of our own for what says "running", or nothing: the process may have been killed.
+UNFINISHED, NOT_STARTED = "unfinished", "not started"
+STATUSES = (COMPLETED, FAILED, INTERRUPTED, UNFINISHED, NOT_STARTED)
+
+# With libyaml a configuration is read ten times as fast.
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunError:
+    """Why a run failed, in a line or a few."""
+
+    type: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial of a search; with folds inside trials several runs have the same one."""
+
+    number: int
+    params: dict[str, Any]
+    objective: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """One run of a sweep.
+
+    `identity` is what can change its result, with dotted keys, or None where its configuration is not known
+    (it was not started, or is one of another version). `metrics` are of the best epoch and not None for a
+    completed run. `is_planned` is whether the sweep's last command has this job.
+    """
+
+    name: str
+    folder: Path
+    status: str
+    seed: int | None = None
+    fold: int | None = None
+    overrides: tuple[str, ...] = ()
+    objective: float | None = None
+    metrics: dict[str, Any] | None = None
+    last_metrics: dict[str, Any] | None = None
+    error: RunError | None = None
+    identity: dict[str, Any] | None = None
+    data_fingerprint: str | None = None
+    has_random_weights: bool = False
+    has_collapsed: bool = False
+    trial: Trial | None = None
+    is_planned: bool = True
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether there are results."""
+        return self.status == COMPLETED
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """Key to value of its overrides."""
+        pairs = (override.lstrip("+~").partition("=") for override in self.overrides)
+        return {key: value for key, _, value in pairs}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """Results reported elsewhere for configurations like `where`: metric to (mean, standard deviation or None)."""
+
+    where: dict[str, Any]
+    metrics: dict[str, tuple[float, float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResults:
+    """A sweep as it is on disk: runs in the order of its plan, then of their names.
+
+    `search` is what the plan says about a hyperparameter search, or None. Without a plan it is not known
+    whether all runs of the sweep are here.
+    """
+
+    folder: Path
+    name: str
+    runs: tuple[RunResult, ...]
+    monitor: str
+    search: dict[str, Any] | None
+    published: tuple[Published, ...]
+    problems: tuple[str, ...]
+    has_plan: bool
+
+    @property
+    def jobs(self) -> list[RunResult]:
+        """The runs that belong to the last command."""
+        return [run for run in self.runs if run.is_planned]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many jobs have each status."""
+        found = Counter(run.status for run in self.jobs)
+        return {status: found[status] for status in STATUSES}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every job is finished; without a plan, every run that is here."""
+        return bool(self.jobs) and all(run.is_completed for run in self.jobs)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the runs are trials of a search."""
+        return self.search is not None or any(run.trial is not None for run in self.runs)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder has been claimed by a run."""
+    return (folder / "config.yaml").is_file() or (folder / "summary.json").is_file()
+
+
+def is_sweep_folder(folder: Path) -> bool:
+    """Whether a folder holds a sweep: its plan, or runs."""
+    return (folder / PLAN_FILE).is_file() or any(is_run_folder(path) for path in _subfolders(folder))
+
+
+def read_sweep(folder: Path) -> SweepResults:
+    """Everything that is known of a sweep."""
+    problems: list[str] = []
+    plan = _read_plan(folder, problems)
+    jobs = _jobs(plan, problems)
+    on_disk = {path.name: path for path in _subfolders(folder)}
+    names = [*jobs, *(name for name in on_disk if name not in jobs)]
+    runs = []
+    for name in names:
+        path = folder / name
+        if name in on_disk and is_run_folder(path):
+            run = _read_run(path, problems)
+            runs.append(dataclasses.replace(run, is_planned=not plan or name in jobs))
+        elif name in jobs:
+            typed = RunResult(name, path, NOT_STARTED, overrides=jobs[name])
+            runs.append(dataclasses.replace(typed, seed=_typed_int(typed, "seed"), fold=_typed_int(typed, "data.fold")))
+        else:
+            problems.append(f"{name}/ is not a run: neither config.yaml nor summary.json is in it")
+    runs = _without_repeated(runs, problems)
+    configured = (run.identity["train.monitor"] for run in runs if run.identity)
+    search = plan.get("search")
+    return SweepResults(
+        folder=folder,
+        name=str(plan.get("name") or folder.resolve().name),
+        runs=tuple(runs),
+        monitor=str(plan.get("monitor") or next(configured, "auto")),
+        search=search if isinstance(search, dict) else None,
+        published=tuple(_published(plan.get("published"), problems)),
+        problems=tuple(problems),
+        has_plan=bool(plan),
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _read_or_report(file: Path, problems: list[str]) -> dict[str, Any]:
+    """A JSON object; empty where there is none, with a problem noted where it cannot be read."""
+    try:
+        return read_json(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        problems.append(f"{file.parent.name}/{file.name} cannot be read")
+        return {}
+
+
+def _read_plan(folder: Path, problems: list[str]) -> dict[str, Any]:
+    plan = _read_or_report(folder / PLAN_FILE, problems)
+    if plan and not isinstance(plan.get("jobs"), list):
+        problems.append(f"{PLAN_FILE} has no list of jobs")
+        return {}
+    return plan
+
+
+def _jobs(plan: Mapping[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """Name of the run directory of each job, and its overrides."""
+    jobs = {}
+    for job in plan.get("jobs", []):
+        if isinstance(job, dict) and isinstance(job.get("run"), str) and job["run"]:
+            jobs[job["run"]] = _texts(job.get("overrides"))
+        else:
+            problems.append(f"{PLAN_FILE} has a job without the name of its run")
+    return jobs
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _typed_int(run: RunResult, key: str) -> int | None:
+    text = run.typed.get(key, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _read_run(folder: Path, problems: list[str]) -> RunResult:
+    summary = _read_or_report(folder / "summary.json", problems)
+    identity = _read_identity(folder, problems)
+    status, metrics = summary.get("status"), _mapping(summary.get("metrics"))
+    if status not in (COMPLETED, FAILED, INTERRUPTED):
+        status = UNFINISHED
+    if status == COMPLETED and not metrics:
+        problems.append(f"{folder.name}/summary.json says completed, but has no metrics")
+        status = UNFINISHED
+    known = identity or {}
+    fingerprint = _mapping(summary.get("data")).get("fingerprint")
+    return RunResult(
+        name=folder.name,
+        folder=folder,
+        status=status,
+        seed=_whole(known.get("seed", summary.get("seed"))),
+        fold=_whole(known.get("data.fold", summary.get("fold"))),
+        overrides=_texts(summary.get("overrides")),
+        objective=_number(summary.get("objective")),
+        metrics=metrics or None,
+        last_metrics=_mapping(summary.get("last_metrics")) or None,
+        error=_read_error(folder, problems) if status == FAILED else None,
+        identity=identity,
+        data_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
+        has_random_weights=_mapping(_mapping(summary.get("model")).get("weights")).get("source") == "random",
+        has_collapsed=_mapping(summary.get("collapse")).get("detected") is True,
+        trial=_read_trial(folder, problems),
+    )
+
+
+def _read_identity(folder: Path, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        tree = yaml.load(text, Loader=_YAML_LOADER)  # noqa: S506  (a safe loader)
+        return flatten(identity_tree(check(_mapping(tree))))
+    except FileNotFoundError:
+        problems.append(f"{folder.name}/config.yaml is missing: it is not known which configuration this is")
+    except (OSError, ValueError, yaml.YAMLError):
+        problems.append(f"{folder.name}/config.yaml cannot be read")
+    except ConfigError as error:
+        problems.append(f"{folder.name}/config.yaml does not fit this version: {str(error).splitlines()[0]}")
+    return None
+
+
+def _read_error(folder: Path, problems: list[str]) -> RunError:
+    content = _read_or_report(folder / "error.json", problems)
+    message = without_folders(str(content.get("message") or "")).strip()
+    return RunError(str(content.get("type") or "Error"), message or "the reason was not recorded")
+
+
+def _read_trial(folder: Path, problems: list[str]) -> Trial | None:
+    content = _read_or_report(folder / "optuna_trial.json", problems)
+    number = _whole(content.get("number"))
+    if number is None:
+        return None
+    return Trial(number, _mapping(content.get("params")), _number(content.get("objective")))
+
+
+def _without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResult]:
+    """Runs whose configurations differ: a copy of a folder must not count twice."""
+    kept: dict[str, RunResult] = {}
+    for run in sorted(runs, key=lambda run: not run.is_completed):
+        key = run.name if run.identity is None else json.dumps(run.identity, sort_keys=True)
+        if key in kept:
+            problems.append(f"{run.name} is not counted: it has the same configuration as {kept[key].name}")
+        else:
+            kept[key] = run
+    names = {run.name for run in kept.values()}
+    return [run for run in runs if run.name in names]
+
+
+def _published(entries: Any, problems: list[str]) -> list[Published]:
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        metrics = {name: _mean_and_std(value) for name, value in _mapping(_mapping(entry).get("metrics")).items()}
+        where = _mapping(_mapping(entry).get("where"))
+        known = {name: value for name, value in metrics.items() if value is not None}
+        if not where or not known or len(known) < len(metrics):
+            problems.append(f"{PLAN_FILE} has published values that are not understood")
+        if where and known:
+            found.append(Published(where, known))
+    return found
+
+
+def _mean_and_std(value: Any) -> tuple[float, float | None] | None:
+    mean, std = value if isinstance(value, list) and len(value) == 2 else (value, None)
+    number, spread = _number(mean), _number(std)
+    return None if number is None else (number, spread)
+
+
+def without_folders(text: str) -> str:
+    """The text with every absolute path cut to its last name: summaries are passed on, folders are private."""
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",;]+/)+([^\s/'\",;]*)", r".../\1", text)

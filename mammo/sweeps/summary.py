@@ -1,0 +1,151 @@
+"""The end of a sweep: what its runs say together is written into its folder.
+
+It can be called at any time, on any sweep folder; `sweep_summary.json`, `cv_summary.json`, `summary.md` and
+`comparison.png` are made anew from what is on disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo.files import write_json, write_text
+from mammo.sweeps.figures import plot_comparison
+from mammo.sweeps.findings import (
+    Finding,
+    Pooled,
+    find,
+    folds_were_swept,
+    metrics_of_figure,
+    ranked_trials,
+    score,
+)
+from mammo.sweeps.page import markdown
+from mammo.sweeps.pooling import split_fingerprint
+from mammo.sweeps.results import RunResult, SweepResults, read_sweep, without_folders
+from mammo.sweeps.statistics import Components, Spread
+from mammo.sweeps.tables import closing_lines
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepOutcome:
+    """How many jobs have each status, whether all are finished, and the lines to print."""
+
+    counts: dict[str, int]
+    is_complete: bool
+    lines: list[str]
+
+
+def close_sweep(folder: Path) -> SweepOutcome:
+    """Write the summaries of a sweep, in whatever state it is; raises OSError only."""
+    results = read_sweep(folder)
+    findings = find(results)
+    write_json(folder / "sweep_summary.json", sweep_summary(results, findings))
+    if folds_were_swept(results):
+        write_json(folder / "cv_summary.json", cv_summary(results, findings))
+    write_text(folder / "summary.md", markdown(results, findings))
+    if not results.is_search and any(finding.configuration.completed for finding in findings):
+        plot_comparison(findings, metrics_of_figure(results), folder / "comparison.png")
+    return SweepOutcome(results.counts, results.is_complete, closing_lines(results, findings))
+
+
+def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The content of `sweep_summary.json`; `counts` are of the jobs, `runs` are all that are in the folder."""
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "name": results.name,
+        "is_complete": results.is_complete,
+        "counts": results.counts,
+        "runs": [_run(run) for run in results.runs],
+        "aggregate": _aggregate(findings[0].aggregate) if len(findings) == 1 else None,
+        "by_config": [_configuration(finding) for finding in findings],
+    }
+    if results.is_search:
+        content["search"] = results.search
+        content["trials"] = [
+            {**dataclasses.asdict(ranked.trial), "runs": [run.name for run in ranked.runs]}
+            for ranked in ranked_trials(results)
+        ]
+    return content | {"problems": list(results.problems)}
+
+
+def _run(run: RunResult) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "status": run.status,
+        "seed": run.seed,
+        "fold": run.fold,
+        "overrides": [without_folders(override) for override in run.overrides],
+        "objective": run.objective,
+        "metrics": run.metrics,
+        "last_metrics": run.last_metrics,
+        "error": None if run.error is None else dataclasses.asdict(run.error),
+    }
+
+
+def _aggregate(aggregate: Mapping[str, Spread]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(values) for name, values in aggregate.items()}
+
+
+def _configuration(finding: Finding) -> dict[str, Any]:
+    configuration = finding.configuration
+    return {
+        "label": configuration.label,
+        "differs": configuration.differs,
+        "n": len(configuration.completed),
+        "seeds": configuration.seeds,
+        "folds": configuration.folds,
+        "runs": [run.name for run in configuration.runs],
+        "aggregate": _aggregate(finding.aggregate),
+        "variance": None
+        if finding.variance is None
+        else {name: _components(parts) for name, parts in finding.variance.items()},
+        "published": {
+            name: {"mean": mean, "std": std, "note": "reported on another dataset"}
+            for name, (mean, std) in configuration.published.items()
+        }
+        or None,
+        "problem": configuration.problem,
+    }
+
+
+def _components(parts: Components) -> dict[str, Any]:
+    return {"components": parts.variance, "share": parts.share, "reason": parts.reason}
+
+
+def cv_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The content of `cv_summary.json`: an entry for each configuration; a single one is at the top level too."""
+    entries = [_cross_validation(finding) for finding in findings]
+    content = {"schema_version": SCHEMA_VERSION, "name": results.name, "is_complete": results.is_complete}
+    return content | (entries[0] if len(entries) == 1 else {}) | {"configurations": entries}
+
+
+def _cross_validation(finding: Finding) -> dict[str, Any]:
+    runs, aggregate = finding.configuration.completed, finding.aggregate
+    pooled = finding.pooled or Pooled({}, None, [])
+    return {
+        "label": finding.configuration.label,
+        "n_folds": len(finding.configuration.folds),
+        "n": len(runs),
+        "folds": [
+            {
+                "fold": run.fold,
+                "seed": run.seed,
+                "run": run.name,
+                "fingerprint": split_fingerprint(run),
+                "metrics": {name: score(run, name) for name in aggregate},
+            }
+            for run in sorted(runs, key=lambda run: (run.fold is None, run.fold, run.seed))
+        ],
+        "mean": {name: values.mean for name, values in aggregate.items()},
+        "std": {name: values.std for name, values in aggregate.items()},
+        "ddof": next(iter(aggregate.values())).ddof,
+        "ci95": {name: values.ci95 for name, values in aggregate.items()},
+        "pooled": pooled.mean,
+        "pooled_by_seed": {str(seed): metrics.to_dict() for seed, metrics in pooled.by_seed.items()},
+        "problems": pooled.problems,
+    }
