@@ -16,10 +16,10 @@ EXPERIMENTS = {
     "three": {"seed": 3},
     "four": {"seed": 4},
     "too_many_blocks": {"strategy": {"blocks": 99}},
-    "diverges": {
+    "collapses": {
         "defaults": [{"override /optimizer": "sgd"}, {"override /strategy": "full_finetune"}],
-        "optimizer": {"lr": 10, "backbone_lr": 100},
-        "train": {"clip_norm": 0, "amp": "off"},
+        "optimizer": {"backbone_lr": 100},
+        "train": {"on_collapse": "stop"},
     },
 }
 
@@ -49,7 +49,7 @@ def status(run: Path) -> str:
 @pytest.mark.slow
 def test_two_jobs_of_six_fail_and_four_have_results(class_folders, train, tmp_path, experiments):
     command = [
-        "--config-dir", experiments, "-m", "experiment=one,too_many_blocks,two,diverges,three,four", *TINY,
+        "--config-dir", experiments, "-m", "experiment=one,too_many_blocks,two,collapses,three,four", *TINY,
         f"data.root={class_folders}", "sweep.name=six",
     ]  # fmt: skip
     done = train(*command)
@@ -59,18 +59,19 @@ def test_two_jobs_of_six_fail_and_four_have_results(class_folders, train, tmp_pa
     runs = runs_by_experiment(tmp_path)
     assert {name: status(run) for name, run in runs.items()} == {
         "one": "completed", "two": "completed", "three": "completed", "four": "completed",
-        "too_many_blocks": "failed", "diverges": "failed",
+        "too_many_blocks": "failed", "collapses": "failed",
     }  # fmt: skip
     blocks = json.loads((runs["too_many_blocks"] / "error.json").read_text())
     assert (blocks["type"], blocks["traceback"]) == ("ConfigError", None)
     assert "strategy.blocks=99, but efficientnet_lite0 has 9 blocks" in blocks["message"]
     assert "strategy.blocks=99" in (runs["too_many_blocks"] / "run.log").read_text()
-    diverged = json.loads((runs["diverges"] / "error.json").read_text())
-    assert diverged["type"] == "NonFiniteLossError"
-    assert "engine.py" in diverged["traceback"]
-    log = (runs["diverges"] / "run.log").read_text()
+    collapsed = json.loads((runs["collapses"] / "error.json").read_text())
+    assert collapsed["type"] == "TrainingError"
+    assert "train.on_collapse=stop" in collapsed["message"]
+    assert "run.py" in collapsed["traceback"]
+    log = (runs["collapses"] / "run.log").read_text()
     assert "training: " in log
-    assert "not finite" in log
+    assert "Epoch 1/3" in log
     assert "Traceback" in log
 
     # The same command tries what failed again, and nothing else.
@@ -79,7 +80,7 @@ def test_two_jobs_of_six_fail_and_four_have_results(class_folders, train, tmp_pa
     assert again.returncode == 1
     assert again.stdout.count("this run is finished") == 4
     after = {name: (run / "summary.json").read_bytes() for name, run in runs.items()}
-    assert {name for name in runs if before[name] != after[name]} == {"too_many_blocks", "diverges"}
+    assert {name for name in runs if before[name] != after[name]} == {"too_many_blocks", "collapses"}
 
 
 @pytest.mark.slow
