@@ -23,6 +23,7 @@ from mammo.config import Config
 from mammo.options import registered
 from mammo.prepare import PREPARE, with_num_shards
 from mammo.schema import key_tree
+from mammo.sweeps.plan import combinations, parse_arguments
 from mammo.trees import flatten
 from tests.conftest import REPOSITORY
 
@@ -178,10 +179,10 @@ def test_dataset_without_a_table(checkout, class_folders, session_cache, tmp_pat
 
 
 def commands() -> list[str]:
-    """Every command of the documents that is not part of a recipe."""
+    """Every command of the documents that is not part of a recipe, nor about a sweep that is there already."""
     of_recipes = {recipe.command for recipe in RECIPES.values()}
     found = {match[0].strip() for text in DOCUMENTS.values() for match in COMMAND.finditer(text)}
-    return sorted(found - of_recipes)
+    return sorted(command for command in found - of_recipes if "<sweep>" not in command)
 
 
 @pytest.mark.parametrize("command", commands())
@@ -192,7 +193,9 @@ def test_every_command_of_the_documents_composes(command):
     arguments = with_num_shards(arguments)
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     if "-m" in arguments:  # the first run of the sweep
-        overrides = [override.split(",")[0] for override in overrides]
+        num_folds = next((int(o.split("=")[1]) for o in overrides if o.startswith("data.num_folds=")), None)
+        sweep = parse_arguments(overrides, num_folds)
+        overrides = [*(override.input_line for override in sweep.fixed), *combinations(sweep)[0]]
     with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
         checked_config(compose(program.removeprefix("mammo."), overrides, return_hydra_config=True), options)
 
