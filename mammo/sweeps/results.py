@@ -154,7 +154,8 @@ def read_sweep(folder: Path) -> SweepResults:
         path = folder / name
         if name in on_disk and is_run_folder(path):
             run = _read_run(path, problems)
-            runs.append(dataclasses.replace(run, is_planned=not plan or name in jobs))
+            overrides = run.overrides or jobs.get(name, ())
+            runs.append(dataclasses.replace(run, overrides=overrides, is_planned=not plan or name in jobs))
         elif name in jobs:
             typed = RunResult(name, path, NOT_STARTED, overrides=jobs[name])
             runs.append(dataclasses.replace(typed, seed=_typed_int(typed, "seed"), fold=_typed_int(typed, "data.fold")))
