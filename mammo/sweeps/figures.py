@@ -37,7 +37,7 @@ FOLD_COLOURS = (TRAIN_COLOUR, VAL_COLOUR, *OTHER_COLOURS)
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P")
 ROW_INCHES = (0.44, 1.0)  # height of a configuration: least and most, by the number of runs
 MANY_ROWS_INCHES = 0.7  # most where there are six or more, so that the figure stays on a page
-MAX_LEGEND_COLUMNS = 6
+MAX_LEGEND_COLUMNS = 7  # three folds, three seeds and the mean fit into a line
 LABEL_CHARACTERS = 30  # of a line of a configuration's label
 # Heights as fractions of a row, from its middle: the runs, below them their mean, below it what others report.
 DOTS_AT, DOTS_HEIGHT = -0.14, 0.52

@@ -37,11 +37,9 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
     if results.is_search:
         lines += _trials(results)
     elif len(findings) == 1:
-        lines += _one(findings[0], results)
+        lines += [*_one(findings[0], results), *_further(findings[0], results)]
     elif findings:
         lines += _several(findings, results)
-    if len(findings) == 1:
-        lines += _further(findings[0], results)
     remarks = [_cut(line) for line in unfinished_lines(results)]
     for line in notes(results, findings):
         remarks += textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
@@ -66,7 +64,7 @@ def state_line(results: SweepResults) -> str:
 
 def _files(results: SweepResults) -> list[str]:
     lines = ["  summary.md           these tables and more, for a supplement"]
-    if not results.is_search and results.counts[COMPLETED]:
+    if not results.is_search and any(run.is_completed for run in results.runs):
         lines.append("  comparison.png       every run, with means and intervals")
     if folds_were_swept(results):
         lines.append("  cv_summary.json      the folds, and all of their predictions pooled")
