@@ -18,7 +18,7 @@ from mammo.sweeps.tables import (
     parameter,
     spread_cells,
     state_line,
-    unfinished_lines,
+    unfinished_jobs,
 )
 
 CONFIGURATION = "configuration"
@@ -36,7 +36,8 @@ def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
             lines += _overview(findings, metrics_of_tables(results))
         lines += [*_all_metrics(findings), *_method(findings), *_pooled(findings), *_variance(findings)]
     lines += _runs(results)
-    if remarks := [*unfinished_lines(results), *notes(results, findings)]:
+    unfinished = [": ".join(filter(None, job)) for job in unfinished_jobs(results)]
+    if remarks := [*unfinished, *notes(results, findings)]:
         lines += ["## Notes", "", *(f"- {_plain(remark)}" for remark in remarks), ""]
     return "\n".join(lines)
 

@@ -124,7 +124,13 @@ class SweepResults:
     @property
     def is_complete(self) -> bool:
         """Whether every job is finished; without a plan, every run that is here."""
-        return bool(self.jobs) and all(run.is_completed for run in self.jobs)
+        return bool(self.jobs) and all(run.is_completed for run in self.jobs) and not self.trials_to_come
+
+    @property
+    def trials_to_come(self) -> int:
+        """How many trials of a search have not begun; its plan grows with each."""
+        begun = {run.trial.number for run in self.runs if run.trial is not None}
+        return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(begun))
 
     @property
     def is_search(self) -> bool:

@@ -81,9 +81,8 @@ def test_values_from_elsewhere_are_hollow_and_named():
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_nothing_is_cut_off(count):
     label = "strategy=frozen_last_block optimizer.lr=0.0001 model=vit_small_patch16_224.augreg_in21k_ft_in1k"
-    many = [
-        finding(f"{label} train.epochs={i}", (42, 43), (0, 1), published={"acc": (0.5, None)}) for i in range(count)
-    ]
+    elsewhere = {"kappa_quadratic": (0.5, 0.1)}
+    many = [finding(f"{label} train.epochs={i}", (42, 43, 44), (0, 1), published=elsewhere) for i in range(count)]
     figure = comparison_figure(many, NAMES)
     with matplotlib.style.context(STYLE, after_reset=True):
         figure.draw_without_rendering()

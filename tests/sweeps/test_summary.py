@@ -122,9 +122,9 @@ def test_a_half_finished_sweep(sweep):
     expected = {"completed": 1, "failed": 1, "interrupted": 1, "unfinished": 1, "not started": 1}
     assert outcome.counts == summary["counts"] == expected
     assert outcome.is_complete is summary["is_complete"] is False
-    text = " ".join(outcome.lines)
-    assert text.strip().startswith("1 of 5 jobs are finished (1 failed, 1 interrupted, 1 unfinished, 1 not started)")
-    assert "failed: seed=42 data.fold=0: DataError: no such file: .../film.png to do:" in text
+    text = " ".join(" ".join(outcome.lines).split())
+    assert text.startswith("1 of 5 jobs are finished (1 failed, 1 interrupted, 1 unfinished, 1 not started)")
+    assert "failed: seed=42 data.fold=0 DataError: no such file: .../film.png to do:" in text
     assert "unfinished: seed=42 data.fold=1: it was killed, or is still running" in text
     assert "not started: seed=43 data.fold=0" in text
     assert "interrupted: seed=43 data.fold=1" in text
@@ -279,6 +279,7 @@ def test_a_search_shows_its_best_trials(sweep, direction):
             plan["jobs"].append({"run": run.name, "overrides": [f"optimizer.lr={rate}"]})
     write_plan(sweep, plan)
     outcome, summary = summarised(sweep)
+    assert outcome.is_complete
     order = list(range(12))[:: 1 if direction == "minimize" else -1]
     assert [trial["number"] for trial in summary["trials"]] == order
     assert summary["trials"][0]["runs"] == [f"t{order[0]}-f0", f"t{order[0]}-f1"]
@@ -287,6 +288,27 @@ def test_a_search_shows_its_best_trials(sweep, direction):
     assert shown[0].split()[1:] == [str(order[0]), f"{order[0] / 100:.3f}"]
     assert not (sweep / "cv_summary.json").exists()
     assert not (sweep / "comparison.png").exists()
+
+
+def test_a_search_that_is_not_over(sweep):
+    plan = plan_of(sweep) | {"search": {"trials": 6, "folds": None, "direction": "maximize"}}
+    for number, run in enumerate(runs_of(sweep)):
+        trial = {"number": number, "params": {"optimizer.lr": 10.0**-number}, "objective": 0.1}
+        (run / "optuna_trial.json").write_text(json.dumps(trial))
+    last = runs_of(sweep)[3]
+    change(last / "summary.json", status="failed", metrics=None)
+    (last / "error.json").write_text(json.dumps({"type": "NonFiniteLossError", "message": "the loss is " + "n" * 99}))
+    write_plan(sweep, plan)
+    outcome, _ = summarised(sweep)
+    assert not outcome.is_complete
+    state = "3 of 4 jobs are finished (1 failed, 2 trials to come); the same command does the rest"
+    assert " ".join(outcome.lines).strip().startswith(state)
+    where = outcome.lines.index("failed: trial 3, fold 1")
+    assert outcome.lines[where + 1].startswith("  NonFiniteLossError: the loss is nnn")
+    plan["search"]["trials"] = 4
+    write_plan(sweep, plan)
+    outcome, _ = summarised(sweep)
+    assert outcome.lines[1] == "3 of 4 jobs are finished (1 failed)", "a failed trial is not tried again"
 
 
 def test_the_figure_fits_a_page(sweep):
