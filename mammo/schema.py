@@ -7,6 +7,7 @@ nested dataclasses, and a choice among the registered dataclasses of a group.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -35,6 +36,7 @@ class _WrongValue(Exception):
         super().__init__(expected)
 
 
+@functools.cache  # of hundreds of configurations in a row this would be nearly all of the time
 def types_of(options_class: type) -> dict[str, Any]:
     """The types of the fields of a dataclass, with names in annotations resolved."""
     return typing.get_type_hints(options_class)
@@ -64,7 +66,7 @@ def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem]
             problems.append(Problem(full, "there is no such key", nearest_key(full, fields, keys)))
     values: dict[str, Any] = {}
     for name, field in fields.items():
-        key, annotation = _join(path, name), types_of(options_class)[name]
+        key, annotation = _join(path, name), types_of(options_class)[name]  # type: ignore[arg-type]
         if "group" in field.metadata:
             values[name] = _choose(field.metadata["group"], tree.get(name), key, problems, keys)
         elif dataclasses.is_dataclass(annotation):

@@ -1,6 +1,7 @@
-"""The sweeper of `-m`, where Hydra looks for plugins; what it does is in `mammo.sweeps`."""
+"""The sweeper of `-m`, where Hydra looks for plugins; what it does is in `mammo.sweeps`.
 
-from __future__ import annotations
+No postponed annotations: Hydra loads plugins in a way that dataclasses cannot look theirs up.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -68,6 +68,8 @@ def configurations(results: SweepResults) -> list[Configuration]:
         key = json.dumps(common, sort_keys=True)
         shared[key] = common
         members.setdefault(key, []).append(run)
+    if not members:
+        return []
     identities = [shared[key] for key in members]
     differing = _differing(identities)
     labels = _labels(identities, differing, [_typed(runs) for runs in members.values()])

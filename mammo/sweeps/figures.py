@@ -37,7 +37,7 @@ FOLD_COLOURS = (TRAIN_COLOUR, VAL_COLOUR, *OTHER_COLOURS)
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P")
 ROW_INCHES = (0.44, 1.0)  # height of a configuration: least and most, by the number of runs
 MANY_ROWS_INCHES = 0.7  # most where there are six or more, so that the figure stays on a page
-LEGEND_COLUMNS = 6
+MAX_LEGEND_COLUMNS = 7  # three folds, three seeds and the mean fit into a line
 LABEL_CHARACTERS = 30  # of a line of a configuration's label
 # Heights as fractions of a row, from its middle: the runs, below them their mean, below it what others report.
 DOTS_AT, DOTS_HEIGHT = -0.14, 0.52
@@ -77,8 +77,17 @@ def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) 
             panels[0].set_yticks([])
             figure.suptitle(drawn[0].configuration.label, fontsize=8, color=GREY, x=0.01, ha="left")
         entries = _legend(drawn, metric_names, colours, markers)
-        figure.legend(handles=entries, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False,
-                      fontsize=7.5, handletextpad=0.4, columnspacing=1.4)  # fmt: skip
+        columns = len(entries) if len(entries) <= MAX_LEGEND_COLUMNS else min(-(-len(entries) // 2), MAX_LEGEND_COLUMNS)
+        figure.legend(
+            # A legend is filled by columns; read in rows, folds come first, then seeds, then the rest.
+            handles=[one for column in range(columns) for one in entries[column::columns]],
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+            fontsize=7.5,
+            handletextpad=0.4,
+            columnspacing=1.4,
+        )
     return figure
 
 
@@ -174,5 +183,4 @@ def _legend(
         entries.append(entry("mean, 95% interval", marker="D", color="black", linestyle="-", linewidth=1.2))
     if any(name in finding.configuration.published for finding in findings for name in metric_names):
         entries.append(entry("reported on another dataset", marker="o", markerfacecolor="white"))
-    # A legend is filled by columns; read in rows, folds come first, then seeds, then the rest.
-    return [one for column in range(LEGEND_COLUMNS) for one in entries[column::LEGEND_COLUMNS]]
+    return entries

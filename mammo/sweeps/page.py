@@ -18,7 +18,7 @@ from mammo.sweeps.tables import (
     parameter,
     spread_cells,
     state_line,
-    unfinished_lines,
+    unfinished_jobs,
 )
 
 CONFIGURATION = "configuration"
@@ -36,18 +36,22 @@ def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
             lines += _overview(findings, metrics_of_tables(results))
         lines += [*_all_metrics(findings), *_method(findings), *_pooled(findings), *_variance(findings)]
     lines += _runs(results)
-    if remarks := [*unfinished_lines(results), *notes(results, findings)]:
+    unfinished = [": ".join(filter(None, job)) for job in unfinished_jobs(results)]
+    if remarks := [*unfinished, *notes(results, findings)]:
         lines += ["## Notes", "", *(f"- {_plain(remark)}" for remark in remarks), ""]
     return "\n".join(lines)
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table; columns without an entry are left out, and so is that of the configuration where there is one."""
+    """A table; columns without an entry are left out."""
     used = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    if header[0] == CONFIGURATION and len({row[0] for row in rows}) == 1:
-        used = used[1:]
     lines = ["| " + " | ".join(header[i] for i in used) + " |", "|" + "---|" * len(used)]
     return [*lines, *("| " + " | ".join(_plain(row[i]) for i in used) + " |" for row in rows), ""]
+
+
+def _label(finding: Finding, findings: Sequence[Finding]) -> str:
+    """The label of a configuration; the only one has been named above the tables."""
+    return finding.configuration.label if len(findings) > 1 else ""
 
 
 def _plain(text: str) -> str:
@@ -82,7 +86,7 @@ def _all_metrics(findings: Sequence[Finding]) -> list[str]:
         published = finding.configuration.published
         for name in METRICS:
             elsewhere = mean_and_std(*published[name]) if name in published else ""
-            rows.append([finding.configuration.label, name, *spread_cells(finding.aggregate[name]), elsewhere])
+            rows.append([_label(finding, findings), name, *spread_cells(finding.aggregate[name]), elsewhere])
     header = [CONFIGURATION, "metric", "mean +- std", "95% interval", "range", "n", ELSEWHERE]
     return ["## All metrics", "", *_rows(header, rows)]
 
@@ -103,17 +107,11 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
     rows = []
     for finding in findings:
         mean = finding.pooled.mean if finding.pooled is not None else None
-        if mean is not None:
-            rows += [
-                [
-                    finding.configuration.label,
-                    name,
-                    number(mean[name]),
-                    limits(mean["ci95"][name]),
-                    str(mean["num_images"]),
-                ]
-                for name in METRICS
-            ]
+        if mean is None:
+            continue
+        for name in METRICS:
+            cells = [number(mean[name]), limits(mean["ci95"][name]), str(mean["num_images"])]
+            rows.append([_label(finding, findings), name, *cells])
     if not rows:
         return []
     text = (
@@ -130,7 +128,7 @@ def _variance(findings: Sequence[Finding]) -> list[str]:
         for name in METRICS if finding.variance is not None else ():
             parts = finding.variance[name]  # type: ignore[index]
             shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
-            rows.append([finding.configuration.label, name, *shares, parts.reason or ""])
+            rows.append([_label(finding, findings), name, *shares, parts.reason or ""])
     if not rows:
         return []
     text = "Shares of the variance: two-way analysis of variance without replication, components truncated at 0."
@@ -142,15 +140,12 @@ def _variance(findings: Sequence[Finding]) -> list[str]:
 def _trials(results: SweepResults) -> list[str]:
     ranked = ranked_trials(results)
     keys = list(dict.fromkeys(key for one in ranked for key in one.trial.params))
-    rows = [
-        [
-            str(one.trial.number),
-            number(one.trial.objective),
-            *(parameter(one.trial.params.get(key, "")) for key in keys),
-        ]
-        for one in ranked
-    ]
-    return ["## Trials", "", *_rows(["trial", criterion(results).name, *keys], rows)] if rows else []
+    rows = []
+    for one in ranked:
+        params = (parameter(one.trial.params.get(key, "")) for key in keys)
+        remark = "" if all(run.is_completed for run in one.runs) else "not all of it is finished, see the notes"
+        rows.append([str(one.trial.number), number(one.trial.objective), *params, remark])
+    return ["## Trials", "", *_rows(["trial", criterion(results).name, *keys, "remark"], rows)] if rows else []
 
 
 def _runs(results: SweepResults) -> list[str]:

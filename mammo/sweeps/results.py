@@ -124,7 +124,13 @@ class SweepResults:
     @property
     def is_complete(self) -> bool:
         """Whether every job is finished; without a plan, every run that is here."""
-        return bool(self.jobs) and all(run.is_completed for run in self.jobs)
+        return bool(self.jobs) and all(run.is_completed for run in self.jobs) and not self.trials_to_come
+
+    @property
+    def trials_to_come(self) -> int:
+        """How many trials of a search have not begun; its plan grows with each."""
+        begun = {run.trial.number for run in self.runs if run.trial is not None}
+        return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(begun))
 
     @property
     def is_search(self) -> bool:
@@ -154,7 +160,8 @@ def read_sweep(folder: Path) -> SweepResults:
         path = folder / name
         if name in on_disk and is_run_folder(path):
             run = _read_run(path, problems)
-            runs.append(dataclasses.replace(run, is_planned=not plan or name in jobs))
+            overrides = run.overrides or jobs.get(name, ())
+            runs.append(dataclasses.replace(run, overrides=overrides, is_planned=not plan or name in jobs))
         elif name in jobs:
             typed = RunResult(name, path, NOT_STARTED, overrides=jobs[name])
             runs.append(dataclasses.replace(typed, seed=_typed_int(typed, "seed"), fold=_typed_int(typed, "data.fold")))

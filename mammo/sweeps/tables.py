@@ -20,7 +20,7 @@ from mammo.sweeps.findings import (
     metrics_of_tables,
     ranked_trials,
 )
-from mammo.sweeps.results import COMPLETED, UNFINISHED, RunResult, SweepResults
+from mammo.sweeps.results import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults
 from mammo.sweeps.statistics import Spread
 
 WIDTH = 80
@@ -37,12 +37,13 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
     if results.is_search:
         lines += _trials(results)
     elif len(findings) == 1:
-        lines += _one(findings[0], results)
+        lines += [*_one(findings[0], results), *_further(findings[0], results)]
     elif findings:
         lines += _several(findings, results)
-    if len(findings) == 1:
-        lines += _further(findings[0], results)
-    remarks = [_cut(line) for line in unfinished_lines(results)]
+    remarks = []
+    for what, why in unfinished_jobs(results):
+        one_line = f"{what}: {why}" if why else what
+        remarks += [one_line] if len(one_line) <= WIDTH else [_cut(what), _cut(f"  {why}")]
     for line in notes(results, findings):
         remarks += textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if len(remarks) > SHOWN_REMARKS:
@@ -60,13 +61,18 @@ def state_line(results: SweepResults) -> str:
         )
     if results.is_complete:
         return "The only job of the sweep is finished" if total == 1 else f"All {jobs} of the sweep are finished"
-    missing = ", ".join(f"{n} {status}" for status, n in counts.items() if n and status != COMPLETED)
-    return f"{counts[COMPLETED]} of {jobs} are finished ({missing or 'no job yet'}); the same command does the rest"
+    missing = [f"{n} {status}" for status, n in counts.items() if n and status != COMPLETED]
+    if results.trials_to_come:
+        missing.append(f"{results.trials_to_come} trials to come")
+    # A failed trial of a search counts as the worst; it is not tried again.
+    is_over = results.is_search and counts[COMPLETED] + counts[FAILED] == total and not results.trials_to_come
+    rest = "" if is_over else "; the same command does the rest"
+    return f"{counts[COMPLETED]} of {jobs} are finished ({', '.join(missing) or 'no job yet'}){rest}"
 
 
 def _files(results: SweepResults) -> list[str]:
     lines = ["  summary.md           these tables and more, for a supplement"]
-    if not results.is_search and results.counts[COMPLETED]:
+    if not results.is_search and any(run.is_completed for run in results.runs):
         lines.append("  comparison.png       every run, with means and intervals")
     if folds_were_swept(results):
         lines.append("  cv_summary.json      the folds, and all of their predictions pooled")
@@ -183,13 +189,17 @@ def _further(finding: Finding, results: SweepResults) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def unfinished_lines(results: SweepResults) -> list[str]:
-    """What each job without results was, and why it has none."""
+def unfinished_jobs(results: SweepResults) -> list[tuple[str, str]]:
+    """Status and description of each job without results, and why it has none."""
     return [
-        ": ".join(filter(None, (run.status, swept_text(run, results.runs), _reason(run))))
-        for run in results.jobs
-        if not run.is_completed
+        (f"{run.status}: {_described(run, results.runs)}", _reason(run)) for run in results.jobs if not run.is_completed
     ]
+
+
+def _described(run: RunResult, runs: Sequence[RunResult]) -> str:
+    if run.trial is None:
+        return swept_text(run, runs)
+    return f"trial {run.trial.number}" + ("" if run.fold is None else f", fold {run.fold}")
 
 
 def _reason(run: RunResult) -> str:
