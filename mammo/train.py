@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
+from mammo.interruption import listen
 from mammo.runs.directory import HydraFiles
 from mammo.sweeps.machine import jobs_at_once
 
@@ -35,6 +36,7 @@ def job(tree: DictConfig) -> float:
     from mammo.runs.training import run_training
 
     if context.mode == RunMode.MULTIRUN:
+        listen()  # a launcher may have started this process
         share = Share(context.job.num, jobs_at_once(context.launcher) or 1)
         return run_in_sweep(config, context.runtime.output_dir, files, share)
     try:

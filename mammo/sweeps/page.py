@@ -29,7 +29,7 @@ def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
     lines = [f"# Sweep {results.name}", "", f"{state_line(results)}.", ""]
     if results.is_search:
         lines += _trials(results)
-    elif findings:
+    elif any(finding.configuration.completed for finding in findings):
         if len(findings) == 1:
             lines += [f"Configuration: {_plain(findings[0].configuration.label)}", ""]
         else:

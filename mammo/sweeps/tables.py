@@ -36,6 +36,8 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
     lines = ["", *textwrap.wrap(state_line(results), WIDTH), ""]
     if results.is_search:
         lines += _trials(results)
+    elif not any(finding.configuration.completed for finding in findings):
+        pass  # a table of dashes says nothing
     elif len(findings) == 1:
         lines += [*_one(findings[0], results), *_further(findings[0], results)]
     elif findings:
