@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.machine import describe, slug
 from benchmarks.processes import REPOSITORY
 from benchmarks.report import PARTS, store_part, write_report
-from benchmarks.samples import BenchmarkError, Settings
+from benchmarks.samples import BenchmarkError, Settings, SkippedPart
 from mammo.hardware import physical_cores
 from mammo.runs.provenance import git_state, utc_now
 
@@ -48,11 +48,15 @@ def main() -> int:
             threads=arguments.threads,
             device=machine["device"],
             dicom_folder=arguments.dicom,
+            mias_folder=arguments.mias and arguments.mias.resolve(),  # commands run in folders of their own
         )
         for name in arguments.only or PARTS:
             print(f"{name}:", flush=True)
             try:
                 result = importlib.import_module(f"benchmarks.{name}").measure(settings)
+            except SkippedPart as reason:
+                print(f"  skipped: {reason}", flush=True)
+                continue
             except BenchmarkError as error:
                 failed.append(name)
                 print(f"  failed: {error}", file=sys.stderr, flush=True)
@@ -78,6 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=physical_cores(), help="CPU threads (default: physical cores)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dicom", type=Path, metavar="FOLDER", help="time the decoding of real mammograms too")
+    parser.add_argument("--mias", type=Path, metavar="FOLDER", help="mini-MIAS, for the part that measures a sweep")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write there, not into this checkout")
     return parser.parse_args()
 

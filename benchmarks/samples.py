@@ -17,9 +17,13 @@ class BenchmarkError(Exception):
     """A part could not be measured; the message says why."""
 
 
+class SkippedPart(Exception):
+    """A part needs something that was not given; the message says what."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How all parts measure; `folder` is a temporary one, `dicom_folder` holds real files or is None."""
+    """How all parts measure; `folder` is a temporary one, the folders of real files are None where not given."""
 
     folder: Path
     quick: bool
@@ -27,6 +31,7 @@ class Settings:
     threads: int
     device: str
     dicom_folder: Path | None = None
+    mias_folder: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
