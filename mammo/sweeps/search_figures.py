@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ FAILED = "failed"  # user attribute of a trial: why it failed
 MIN_DIFFERENT_VALUES = 4  # fewer cannot be split by several parameters
 FEW_TRIALS = 30  # below, another seed of the sampler can turn the order of the importances around
 FOREST_SEED = 0
+COLOURED_RANGE = 4.0
 BAR_INCHES = 0.24
 AXIS_INCHES, CHARACTER_INCHES = 0.72, 0.064  # least distance of two parameters; width of a character of their names
 
@@ -245,16 +247,24 @@ def _draw_trials(axes: Axes, trials: _Trials, parameters: Sequence[ParameterAxis
 
 
 def _draw_colour_bar(axes: Axes, trials: _Trials, objective_name: str) -> ScalarMappable:
-    """The colours of the finished trials, with their bar; the light end is the worse one, whatever the direction."""
-    values = [_value(trial) for trial in trials.finished]
-    margin = 0.0 if max(values) > min(values) else 0.5
-    norm = matplotlib.colors.Normalize(min(values) - margin, max(values) + margin)
+    """The colours of the finished trials, with their bar; the light end is the worse one, whatever the direction.
+
+    One trial far below all others would take most colours for itself: what is further from the best than
+    `COLOURED_RANGE` times the distance of the median has the colour of the light end, and the bar an arrow there.
+    """
+    values = [_value(trial) for trial in trials.worst_to_best]
+    best, median = values[-1], statistics.median(values)
+    worst = best + COLOURED_RANGE * (median - best) if median != best else values[0]
+    worst = max(worst, values[0]) if trials.is_maximized else min(worst, values[0])
+    margin = 0.0 if worst != best else 0.5
+    norm = matplotlib.colors.Normalize(min(worst, best) - margin, max(worst, best) + margin)
     colours = ScalarMappable(norm, "viridis_r" if trials.is_maximized else "viridis")
-    bar = axes.figure.colorbar(colours, ax=axes, pad=0.03, aspect=28)
+    extend = "neither" if worst == values[0] else "min" if trials.is_maximized else "max"
+    bar = axes.figure.colorbar(colours, ax=axes, pad=0.03, aspect=28, extend=extend)
     bar.outline.set_visible(False)
     bar.set_label(f"{objective_name} ({trials.direction})")
     if margin:
-        bar.set_ticks([values[0]], labels=[short_number(values[0])])
+        bar.set_ticks([best], labels=[short_number(best)])
     return colours
 
 

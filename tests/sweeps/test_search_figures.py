@@ -211,8 +211,20 @@ def test_failed_trials_are_dashed_below_the_others_and_outside_the_colours():
     figure = parallel_coordinates_figure(search([0.2, -100.0, 0.4, 0.3], failed=[1]))
     axes = figure.axes[0]
     assert [one.get_linestyle() for one in axes.get_lines()] == ["--", "-", "-", "-"]
-    assert figure.axes[-1].get_ylim() == pytest.approx((0.2, 0.4))
+    assert figure.axes[-1].get_ylim() == pytest.approx((0.2, 0.4))  # four times the distance of the median is further
     assert axes.get_xlabel().endswith("dashed: failed")
+
+
+@pytest.mark.parametrize(("direction", "limits"), [("maximize", (0.5, 0.7)), ("minimize", (-0.7, -0.5))])
+def test_one_bad_trial_does_not_take_the_colours_of_the_others(direction, limits):
+    # The median is 0.05 from the best, so colours end 0.2 from it; the trial beyond has that of the end.
+    values = [0.7, 0.64, 0.65, 0.66, -3.0]
+    study = search(values if direction == "maximize" else [-value for value in values], direction)
+    bar = parallel_coordinates_figure(study).axes[-1]
+    assert bar.get_ylim() == pytest.approx(limits)
+    axes = parallel_coordinates_figure(study).axes[0]
+    shades = {to_rgba(one.get_color()) for one in axes.get_lines()}
+    assert len(shades) == 5
 
 
 def test_a_parameter_that_only_some_trials_have_leaves_gaps():
