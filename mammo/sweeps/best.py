@@ -12,6 +12,7 @@ import yaml
 from mammo.config import config_tree
 from mammo.files import write_text
 from mammo.sweeps.plan import Job
+from mammo.sweeps.results import BEST_FOLDER
 from mammo.sweeps.search_figures import plot_search
 
 # What describes the place and the way of running, not the configuration that was found.
@@ -28,7 +29,7 @@ def write_findings(
     plot_search(study, folder, objective_name)
     text = best_config(best, choices, f"trial {study.best_trial.number} of {folder.name}: {study.best_value:.4f}")
     write_text(folder / "best_config.yaml", text)
-    write_text(folder / "experiment" / "best_config.yaml", text)
+    write_text(folder / BEST_FOLDER / "best_config.yaml", text)
 
 
 def best_config(best: Job, choices: Mapping[str, str], title: str) -> str:

@@ -32,14 +32,6 @@ class Finding:
     pooled: Pooled | None
 
 
-@dataclasses.dataclass(frozen=True)
-class RankedTrial:
-    """A trial of a search with its runs (one for each fold)."""
-
-    trial: Trial
-    runs: list[RunResult]
-
-
 def find(results: SweepResults) -> list[Finding]:
     """A finding for each configuration. In a search folds belong to a trial's objective and are not pooled."""
     with_folds = folds_were_swept(results)
@@ -82,21 +74,12 @@ def _pool(configuration: Configuration) -> Pooled:
     return Pooled(by_seed, mean, problems)
 
 
-def ranked_trials(results: SweepResults) -> list[RankedTrial]:
-    """The trials of a search, the best objective first, those without one last."""
-    by_number: dict[int, list[RunResult]] = {}
-    trials: dict[int, Trial] = {}
-    for run in results.runs:
-        if run.trial is not None:
-            trials[run.trial.number] = run.trial
-            by_number.setdefault(run.trial.number, []).append(run)
+def ranked_trials(results: SweepResults) -> list[Trial]:
+    """The trials of a search, the best value first, those without one last."""
     sign = 1.0 if is_minimised(results) else -1.0
-
-    def rank(number: int) -> tuple[bool, float, int]:
-        objective = trials[number].objective
-        return objective is None, 0.0 if objective is None else sign * objective, number
-
-    return [RankedTrial(trials[number], by_number[number]) for number in sorted(trials, key=rank)]
+    return sorted(
+        results.trials, key=lambda one: (one.value is None, 0.0 if one.value is None else sign * one.value, one.number)
+    )
 
 
 def is_minimised(results: SweepResults) -> bool:

@@ -139,12 +139,11 @@ def _variance(findings: Sequence[Finding]) -> list[str]:
 
 def _trials(results: SweepResults) -> list[str]:
     ranked = ranked_trials(results)
-    keys = list(dict.fromkeys(key for one in ranked for key in one.trial.params))
+    keys = list(dict.fromkeys(key for one in ranked for key in one.params))
     rows = []
     for one in ranked:
-        params = (parameter(one.trial.params.get(key, "")) for key in keys)
-        remark = "" if all(run.is_completed for run in one.runs) else "not all of it is finished, see the notes"
-        rows.append([str(one.trial.number), number(one.trial.objective), *params, remark])
+        params = (parameter(one.params.get(key, "")) for key in keys)
+        rows.append([str(one.number), number(one.value), *params, f"failed: {one.failed}" if one.failed else ""])
     return ["## Trials", "", *_rows(["trial", criterion(results).name, *keys, "remark"], rows)] if rows else []
 
 

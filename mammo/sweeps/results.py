@@ -21,6 +21,8 @@ from mammo.errors import ConfigError
 from mammo.trees import flatten
 
 PLAN_FILE = "sweep.json"
+# Below it lies the best configuration of a search, where `--config-dir` finds it.
+BEST_FOLDER = "experiment"
 COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
 # A status of our own for what says "running", or nothing: the process may have been killed.
 UNFINISHED, NOT_STARTED = "unfinished", "not started"
@@ -40,11 +42,13 @@ class RunError:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A trial of a search; with folds inside trials several runs have the same one."""
+    """A finished trial of a search: its value (a mean where each trial trains folds), why it failed, its runs."""
 
     number: int
     params: dict[str, Any]
-    objective: float | None
+    value: float | None
+    failed: str | None
+    runs: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,6 @@ class RunResult:
     data_fingerprint: str | None = None
     has_random_weights: bool = False
     has_collapsed: bool = False
-    trial: Trial | None = None
     is_planned: bool = True
 
     @property
@@ -128,14 +131,29 @@ class SweepResults:
 
     @property
     def trials_to_come(self) -> int:
-        """How many trials of a search have not begun; its plan grows with each."""
-        begun = {run.trial.number for run in self.runs if run.trial is not None}
-        return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(begun))
+        """How many trials of a search are not finished."""
+        return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(self.trials))
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The finished trials of a search, by number."""
+        entries = [_mapping(entry) for entry in (self.search or {}).get("finished") or []]
+        return [
+            Trial(
+                number=number,
+                params=_mapping(entry.get("params")),
+                value=_number(entry.get("value")),
+                failed=None if entry.get("failed") is None else str(entry["failed"]),
+                runs=tuple(map(str, entry.get("runs") or ())),
+            )
+            for entry in entries
+            if (number := _whole(entry.get("number"))) is not None
+        ]
 
     @property
     def is_search(self) -> bool:
         """Whether the runs are trials of a search."""
-        return self.search is not None or any(run.trial is not None for run in self.runs)
+        return self.search is not None
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -165,7 +183,7 @@ def read_sweep(folder: Path) -> SweepResults:
         elif name in jobs:
             typed = RunResult(name, path, NOT_STARTED, overrides=jobs[name])
             runs.append(dataclasses.replace(typed, seed=_typed_int(typed, "seed"), fold=_typed_int(typed, "data.fold")))
-        else:
+        elif name != BEST_FOLDER:
             problems.append(f"{name}/ is not a run: neither config.yaml nor summary.json is in it")
     runs = _without_repeated(runs, problems)
     configured = (run.identity["train.monitor"] for run in runs if run.identity)
@@ -271,7 +289,6 @@ def _read_run(folder: Path, problems: list[str]) -> RunResult:
         data_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         has_random_weights=_mapping(_mapping(summary.get("model")).get("weights")).get("source") == "random",
         has_collapsed=_mapping(summary.get("collapse")).get("detected") is True,
-        trial=_read_trial(folder, problems),
     )
 
 
@@ -293,14 +310,6 @@ def _read_error(folder: Path, problems: list[str]) -> RunError:
     content = _read_or_report(folder / "error.json", problems)
     message = without_folders(str(content.get("message") or "")).strip()
     return RunError(str(content.get("type") or "Error"), message or "the reason was not recorded")
-
-
-def _read_trial(folder: Path, problems: list[str]) -> Trial | None:
-    content = _read_or_report(folder / "optuna_trial.json", problems)
-    number = _whole(content.get("number"))
-    if number is None:
-        return None
-    return Trial(number, _mapping(content.get("params")), _number(content.get("objective")))
 
 
 def _without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResult]:

@@ -30,7 +30,8 @@ from mammo.sweeps.session import OpenSweep, Session, SweepError
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
 TRIALS_THAT_MAY_ALL_FAIL = 5
-FAILED = "failed"
+# Attributes of a trial in the study.
+FAILED, RUNS = "failed", "runs"
 
 
 def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str]) -> None:
@@ -63,15 +64,17 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str]) 
         study = _open_study(storage or f"sqlite:///{sweep.folder / 'study.db'}", sweep.folder.name, description)
         search = Search(session, sweep, study, sampler, space, parsed, base)
         try:
+            search.note_trials()
             search.run()
         finally:
             best = search.best_job()
             if best is not None:
                 write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
-        _show_best(study, sweep)
-        failed = [trial for trial in study.get_trials(deepcopy=False) if FAILED in trial.user_attrs]
-        if failed:
-            raise SweepError(f"{len(failed)} of {base.hpo.trials} trials; they count with the worst value")
+    if best is not None:
+        say(f"Train the best: python -m mammo.train --config-dir {sweep.folder} experiment=best_config")
+    failed = [trial for trial in study.get_trials(deepcopy=False) if FAILED in trial.user_attrs]
+    if failed:
+        raise SweepError(f"{len(failed)} of {base.hpo.trials} trials; they count with the worst value")
 
 
 def _require_possible(session: Session, arguments: Arguments, space: Mapping[str, BaseDistribution]) -> None:
@@ -189,7 +192,7 @@ class Search:
         objectives = [outcome.objective for outcome in outcomes if outcome.objective is not None]
         if reasons:
             value = worst_objective(self.base.train.monitor, self.base.num_classes or 2)
-            trial.set_user_attr(FAILED, reasons[0])
+            trial.set_user_attr(FAILED, " ".join(reasons[0].split()))
         else:
             value = sum(objectives) / len(objectives)
         for job, outcome in zip(jobs, outcomes, strict=bool(jobs)):
@@ -205,8 +208,26 @@ class Search:
             directory = RunDirectory(self.sweep.folder / job.name)
             if directory.path.is_dir() and not (directory.path / "optuna_trial.json").exists():
                 directory.write_json("optuna_trial.json", record)
+        trial.set_user_attr(RUNS, [job.name for job in jobs])
         # Last: what is told is never run again.
         self.study.tell(trial, value)
+        self.note_trials()
+
+    def note_trials(self) -> None:
+        """Put the finished trials into the plan of the sweep, where reports read them."""
+        over = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        self.sweep.note_trials(
+            [
+                {
+                    "number": trial.number,
+                    "params": trial.params,
+                    "value": trial.value,
+                    "failed": trial.user_attrs.get(FAILED),
+                    "runs": trial.user_attrs.get(RUNS, []),
+                }
+                for trial in over
+            ]
+        )
 
     def best_job(self) -> Job | None:
         """The configuration of the best trial, as one run without folds; None where there is none."""
@@ -215,10 +236,3 @@ class Search:
             return None
         proposed = [f"{name}={value}" for name, value in self.study.best_trial.params.items()]
         return make_job(self.session.compose, self.fixed, proposed)
-
-
-def _show_best(study: optuna.Study, sweep: OpenSweep) -> None:
-    say(f"Best trial {study.best_trial.number}: {study.best_value:.4f}")
-    for name, value in study.best_params.items():
-        say(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")
-    say(f"Train it again: python -m mammo.train --config-dir {sweep.folder} experiment=best_config")

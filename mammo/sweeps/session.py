@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from mammo.progress import console
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Job, sweep_folder
+from mammo.sweeps.results import PLAN_FILE
 from mammo.sweeps.summary import close_sweep
 
-PLAN_FILE = "sweep.json"
 LOCK_FILE = ".lock"
 
 
@@ -43,6 +43,11 @@ class OpenSweep:
         """Add jobs to `sweep.json`, so that what has not been started is known."""
         known = {entry["run"] for entry in self._plan["jobs"]}
         self._plan["jobs"] += [{"run": job.name, "overrides": list(job.swept)} for job in jobs if job.name not in known]
+        write_json(self.folder / PLAN_FILE, self._plan)
+
+    def note_trials(self, finished: Sequence[Mapping[str, Any]]) -> None:
+        """State in `sweep.json` how the finished trials of a search have ended."""
+        self._plan["search"] = {**(self._plan["search"] or {}), "finished": list(finished)}
         write_json(self.folder / PLAN_FILE, self._plan)
 
 
@@ -113,7 +118,7 @@ class Session:
             finally:
                 for line in close_sweep(folder).lines:
                     console.print(line, markup=False, soft_wrap=True)
-        if jobs.failed:
+        if jobs.failed and search is None:
             raise SweepError(f"{jobs.failed} of {total} jobs; error.json and run.log in their folders say more")
 
 

@@ -66,10 +66,7 @@ def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[st
     }
     if results.is_search:
         content["search"] = results.search
-        content["trials"] = [
-            {**dataclasses.asdict(ranked.trial), "runs": [run.name for run in ranked.runs]}
-            for ranked in ranked_trials(results)
-        ]
+        content["trials"] = [dataclasses.asdict(trial) for trial in ranked_trials(results)]
     return content | {"problems": list(results.problems)}
 
 

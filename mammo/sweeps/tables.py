@@ -78,6 +78,11 @@ def _files(results: SweepResults) -> list[str]:
         lines.append("  comparison.png       every run, with means and intervals")
     if folds_were_swept(results):
         lines.append("  cv_summary.json      the folds, and all of their predictions pooled")
+    if results.is_search and results.trials:
+        lines += [
+            "  best_config.yaml     the best trial as an experiment, runs as it is",
+            "  optimization_history.png, parameter_importances.png, parallel_coordinates.png",
+        ]
     return [*lines, "  sweep_summary.json   all numbers"]
 
 
@@ -165,8 +170,8 @@ def _trials(results: SweepResults) -> list[str]:
     way = "lowest" if is_minimised(results) else "highest"
     table = _table("parameters", "trial", criterion(results).name)
     for one in ranked[:SHOWN_TRIALS]:
-        params = " ".join(f"{key}={parameter(value)}" for key, value in one.trial.params.items())
-        table.add_row(params, str(one.trial.number), number(one.trial.objective))
+        params = " ".join(f"{key.split('.')[-1]}={parameter(value)}" for key, value in one.params.items())
+        table.add_row(params, str(one.number), number(one.value) + (" failed" if one.failed else ""))
     best = f"The best {SHOWN_TRIALS} of {len(ranked)} trials" if len(ranked) > SHOWN_TRIALS else "The trials"
     return [f"{best}, {way} first", "", *_printed(table), ""]
 
@@ -193,15 +198,14 @@ def _further(finding: Finding, results: SweepResults) -> list[str]:
 
 def unfinished_jobs(results: SweepResults) -> list[tuple[str, str]]:
     """Status and description of each job without results, and why it has none."""
-    return [
-        (f"{run.status}: {_described(run, results.runs)}", _reason(run)) for run in results.jobs if not run.is_completed
-    ]
+    return [(f"{run.status}: {_described(run, results)}", _reason(run)) for run in results.jobs if not run.is_completed]
 
 
-def _described(run: RunResult, runs: Sequence[RunResult]) -> str:
-    if run.trial is None:
-        return swept_text(run, runs)
-    return f"trial {run.trial.number}" + ("" if run.fold is None else f", fold {run.fold}")
+def _described(run: RunResult, results: SweepResults) -> str:
+    number = next((trial.number for trial in results.trials if run.name in trial.runs), None)
+    if number is None:
+        return swept_text(run, results.runs)
+    return f"trial {number}" + ("" if run.fold is None else f", fold {run.fold}")
 
 
 def _reason(run: RunResult) -> str:

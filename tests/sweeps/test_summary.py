@@ -269,21 +269,28 @@ def test_the_seed_of_the_augmentation_may_follow(sweep):
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_a_search_shows_its_best_trials(sweep, direction):
     plan = plan_of(sweep)
-    plan["search"] = {"trials": 12, "folds": 2, "direction": direction}
+    plan["search"] = {"trials": 12, "folds": 2, "direction": direction, "finished": []}
     for number in range(12):
         for fold in (0, 1):
             rate = 2e-4 / (number + 1)
             run = variant(run_of(sweep, 42, fold), f"t{number}-f{fold}", {"optimizer.lr": rate}, [], {})
-            trial = {"number": number, "params": {"optimizer.lr": rate}, "objective": number / 100}
-            (run / "optuna_trial.json").write_text(json.dumps(trial))
             plan["jobs"].append({"run": run.name, "overrides": [f"optimizer.lr={rate}"]})
+        plan["search"]["finished"].append(
+            {
+                "number": number,
+                "params": {"optimizer.lr": rate},
+                "value": number / 100,
+                "failed": None,
+                "runs": [f"t{number}-f0", f"t{number}-f1"],
+            }
+        )
     write_plan(sweep, plan)
     outcome, summary = summarised(sweep)
     assert outcome.is_complete
     order = list(range(12))[:: 1 if direction == "minimize" else -1]
     assert [trial["number"] for trial in summary["trials"]] == order
     assert summary["trials"][0]["runs"] == [f"t{order[0]}-f0", f"t{order[0]}-f1"]
-    shown = [line for line in outcome.lines if line.startswith("optimizer.lr=")]
+    shown = [line for line in outcome.lines if line.startswith("lr=")]
     assert len(shown) == 10
     assert shown[0].split()[1:] == [str(order[0]), f"{order[0] / 100:.3f}"]
     assert not (sweep / "cv_summary.json").exists()
@@ -292,9 +299,10 @@ def test_a_search_shows_its_best_trials(sweep, direction):
 
 def test_a_search_that_is_not_over(sweep):
     plan = plan_of(sweep) | {"search": {"trials": 6, "folds": None, "direction": "maximize"}}
-    for number, run in enumerate(runs_of(sweep)):
-        trial = {"number": number, "params": {"optimizer.lr": 10.0**-number}, "objective": 0.1}
-        (run / "optuna_trial.json").write_text(json.dumps(trial))
+    plan["search"]["finished"] = [
+        {"number": number, "params": {}, "value": 0.1, "failed": "nan" if number == 3 else None, "runs": [run.name]}
+        for number, run in enumerate(runs_of(sweep))
+    ]
     last = runs_of(sweep)[3]
     change(last / "summary.json", status="failed", metrics=None)
     (last / "error.json").write_text(json.dumps({"type": "NonFiniteLossError", "message": "the loss is " + "n" * 99}))
