@@ -34,6 +34,8 @@ from mammo.interruption import stop_if_asked
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 60.0
+# Marks the bar of work whose parts have bars of their own.
+OVERALL = "overall"
 
 
 class _Console(Console):
@@ -107,7 +109,14 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
+        return Text("" if speed is None or OVERALL in task.fields else f"{speed:.1f}/s")
+
+
+class _TimeLeftColumn(TimeRemainingColumn):
+    """Time left, but for work that tells it in words."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if OVERALL in task.fields else super().render(task)
 
 
 _shown: Progress | None = None
@@ -125,7 +134,7 @@ def _bars() -> Iterator[Progress]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _RateColumn(),
-        TimeRemainingColumn(compact=True),
+        _TimeLeftColumn(compact=True),
         console=console,
         transient=True,
     ) as bars:
@@ -182,7 +191,7 @@ def overall(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
         yield lambda done, remark: None
         return
     with _bars() as bars:
-        task = bars.add_task(label, total=total)
+        task = bars.add_task(label, total=total, **{OVERALL: True})
         try:
             yield lambda done, remark: bars.update(task, completed=done, description=f"{label} {remark}".strip())
         finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import time
 
 import pytest
+from rich.console import Console
 
 from mammo import progress
 
@@ -38,6 +40,19 @@ def test_a_line_says_how_far_how_fast_and_how_long(lines, monkeypatch):
     assert found is not None, line
     rate, hours, minutes, seconds = (float(part) for part in found.groups())
     assert 3600 * hours + 60 * minutes + seconds == pytest.approx(990 / rate, abs=1)
+
+
+def test_the_bar_of_a_sweep_stands_above_that_of_its_job(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=written, force_terminal=True, width=80, height=20))
+    with progress.overall("Sweep", 3) as show:
+        show(1, "1 failed, about 0:02:00 left")
+        with progress.counting("Epoch 1/2", lambda: 8) as count:
+            count(4, 8)
+            assert progress._shown is not None
+            progress._shown.refresh()
+    screens = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())
+    assert re.search(r"Sweep 1 failed, about 0:02:00 left \S+ 1/3 *\r?\nEpoch 1/2 +\S+ 4/8", screens), screens
 
 
 def test_short_work_says_nothing(lines):
