@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mammo.config import Config, config_tree, run_id
 from mammo.errors import RunDirectoryError, UserError
-from mammo.hardware import Share
+from mammo.hardware import Share, release_memory
 from mammo.progress import log_to_file
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.provenance import utc_now
@@ -24,6 +24,7 @@ def run_in_sweep(config: Config, folder: str, hydra_files: HydraFiles, share: Sh
     """
     directory = RunDirectory(Path(folder))
     started_at = utc_now()
+    release_memory()
     try:
         return run_training(config, folder, hydra_files, share, is_one_of_several=True)
     except RunDirectoryError:
