@@ -151,6 +151,9 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
         if flag.startswith("--") and flag not in HYDRA_FLAGS:
             print(f"error: {_unknown_flag(flag, command)}", file=sys.stderr)
             sys.exit(USER_ERROR_STATUS)
+    for flag in {"-m", "--multirun"} & set(sys.argv[1:]):
+        # Hydra takes it before or after all overrides, not between them.
+        sys.argv = [argument for argument in sys.argv if argument != flag] + ["--multirun"]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through instead of printing and exiting with 1
     prepare_hydra(command)
     # Hydra finds plugins in folders on the path; an editable installation has none for it.

@@ -167,8 +167,11 @@ def image_size_px(config: Config) -> int:
 
 
 def config_tree(config: Config) -> dict[str, Any]:
-    """The whole configuration as plain values, for `config.yaml` and checkpoints."""
-    return to_tree(config)
+    """The whole configuration as plain values, for `config.yaml` and checkpoints.
+
+    Without the address of a study, which may hold a password and is nothing that a run needs.
+    """
+    return to_tree(dataclasses.replace(config, hpo=dataclasses.replace(config.hpo, storage=None)))
 
 
 def identity_tree(config: Config) -> dict[str, Any]:

@@ -24,7 +24,11 @@ def impossible_combinations(config: Config) -> list[Problem]:
     """The problems of a configuration whose single values are all valid."""
     data, model = config.data, config.model
     return _problems_of(
-        *_data_rules(data, model), *_balance_rules(config), *_model_rules(model), *_training_rules(config)
+        *_data_rules(data, model),
+        *_fold_rules(data),
+        *_balance_rules(config),
+        *_model_rules(model),
+        *_training_rules(config),
     )
 
 
@@ -47,30 +51,6 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
     yield data.root == "", "data.root", "is empty", "the folder of the dataset"
     yield data.classes == [], "data.classes", "is empty", "null, or the classes in order"
     yield data.val_fraction + data.test_fraction >= 1, "data.val_fraction", whole, "a sum below 1"
-    yield (
-        data.num_folds is not None and data.fold is None,
-        "data.num_folds",
-        f"{data.num_folds}, but not which fold to validate on",
-        "all of them: -m data.fold=all; one: data.fold=0",
-    )
-    yield (
-        data.fold is not None and data.num_folds is None,
-        "data.fold",
-        f"{data.fold}, of how many?",
-        "data.num_folds=3",
-    )
-    yield (
-        data.fold is not None and data.num_folds is not None and data.fold >= data.num_folds,
-        "data.fold",
-        f"{data.fold} of {data.num_folds}",
-        f"0 to {(data.num_folds or 1) - 1}",
-    )
-    yield (
-        data.num_folds is not None and data.val_fraction != DataOptions().val_fraction,
-        "data.val_fraction",
-        "has no effect with data.num_folds: each fold is the validation set once",
-        "leave it out",
-    )
     yield (
         data.kind is not None and data.format != "cbis_ddsm",
         "data.kind",
@@ -106,6 +86,33 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
         "data.image_size",
         f"{data.image_size}, but {model.name} takes only {only_px} px",
         f"set data.image_size={only_px}",
+    )
+
+
+def _fold_rules(data: DataOptions) -> Iterator[Rule]:
+    yield (
+        data.num_folds is not None and data.fold is None,
+        "data.num_folds",
+        f"{data.num_folds}, but not which fold to validate on",
+        "all of them: -m data.fold=all; one: data.fold=0",
+    )
+    yield (
+        data.fold is not None and data.num_folds is None,
+        "data.fold",
+        f"{data.fold}, of how many?",
+        "data.num_folds=3",
+    )
+    yield (
+        data.fold is not None and data.num_folds is not None and data.fold >= data.num_folds,
+        "data.fold",
+        f"{data.fold} of {data.num_folds}",
+        f"0 to {(data.num_folds or 1) - 1}",
+    )
+    yield (
+        data.num_folds is not None and data.val_fraction != DataOptions().val_fraction,
+        "data.val_fraction",
+        "has no effect with data.num_folds: each fold is the validation set once",
+        "leave it out",
     )
 
 

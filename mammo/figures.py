@@ -64,17 +64,17 @@ def plot_history(records: Sequence[dict[str, Any]], path: Path) -> None:
 
     `records` are those of `train_history.json`. Raises `ValueError` when there is none, or for another suffix.
     """
-    _save(history_figure(records), path)
+    save_figure(history_figure(records), path)
 
 
 def plot_confusion_matrix(
     matrix: Sequence[Sequence[int]], class_names: Sequence[str], path: Path, title: str = ""
 ) -> None:
     """Write a confusion matrix [true][predicted] as PNG or PDF (by the suffix of `path`)."""
-    _save(confusion_matrix_figure(matrix, class_names, title), path)
+    save_figure(confusion_matrix_figure(matrix, class_names, title), path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write atomically: whoever opens `path` sees the whole old file or the whole new one."""
     path = Path(path)
     if path.suffix not in METADATA:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def without_credentials(text: str) -> str:
-    """The text without user names and passwords in URLs."""
-    return re.sub(r"://[^/\s@]+@", "://", text)
+    """The text without user names and passwords in URLs, also passwords with characters that should be escaped."""
+    return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=", re.sub(r"://[^\s'\"]*@", "://", text))
 
 
 def this_command() -> str:
@@ -39,7 +39,7 @@ def join_command(words: Sequence[str]) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, and a crash, sees the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8", newline="") as stream:
         stream.write(text)
         stream.flush()

@@ -138,6 +138,9 @@ def require_compiler() -> None:
 def prepare_process(hardware: Hardware) -> None:
     """Set threads, memory allocation and determinism of the process."""
     keep_freed_memory()
+    if gc.get_freeze_count() == 0:
+        # A search for garbage through all that the libraries have made takes a quarter of a second.
+        gc.freeze()
     torch.set_num_threads(hardware.threads)
     if hardware.deterministic and hardware.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -106,6 +106,8 @@ def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int | float) and not isinstance(number, bool) and not _in_range(number, metadata):
             raise _WrongValue(describe(annotation, metadata))
+    if isinstance(value, list) and list[float] in _members(annotation):
+        return [float(number) for number in value]
     return float(value) if _wants_float(annotation) and isinstance(value, int) else value
 
 

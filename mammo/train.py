@@ -15,6 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
+from mammo.errors import ConfigError
+from mammo.files import without_credentials
 from mammo.interruption import listen
 from mammo.runs.directory import HydraFiles
 from mammo.sweeps.machine import jobs_at_once
@@ -25,10 +27,14 @@ def job(tree: DictConfig) -> float:
     """One job of Hydra: check, then run; returns the objective for a search."""
     config = checked_config(tree)
     context = HydraConfig.get()
+    for group in ("hpo", "launcher"):
+        if context.mode != RunMode.MULTIRUN and context.runtime.choices.get(group):
+            choice = context.runtime.choices[group]
+            end_with(ConfigError(f"{group}={choice} has no effect on a single run", to_do="add -m"))
     files = HydraFiles(
-        config=OmegaConf.to_yaml(tree),
-        hydra=OmegaConf.to_yaml(OmegaConf.create({"hydra": context})),
-        overrides=list(context.overrides.task),
+        config=without_credentials(OmegaConf.to_yaml(tree)),
+        hydra=without_credentials(OmegaConf.to_yaml(OmegaConf.create({"hydra": context}))),
+        overrides=[without_credentials(override) for override in context.overrides.task],
     )
     # torch takes seconds to import: a mistake in the configuration has been answered by now.
     from mammo.hardware import Share

@@ -38,7 +38,7 @@ class MammoSweeper(Sweeper):
         else:
             from mammo.sweeps.search import run_search
 
-            run_search(self.session, self.sampler, given)
+            run_search(self.session, self.sampler, given, set(self.params))
 
 
 @dataclass
@@ -50,7 +50,7 @@ class MammoSweeperConf:
     # Each trial makes a sampler with a seed of its own.
     _recursive_: bool = False
     sampler: Any = None
-    params: dict[str, str] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="mammo", node=MammoSweeperConf, provider="mammo")

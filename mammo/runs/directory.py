@@ -77,6 +77,7 @@ class RunDirectory:
 
         A run that is resumed keeps the files of its first start.
         """
+        (self.path / ERROR_FILE).unlink(missing_ok=True)
         if self.last_checkpoint.exists():
             return
         self.write_yaml("config.yaml", config)
@@ -84,16 +85,13 @@ class RunDirectory:
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
 
-    def forget_error(self) -> None:
-        """Remove the record of an earlier failure: the run is tried again."""
-        (self.path / ERROR_FILE).unlink(missing_ok=True)
-
     def error(self) -> dict[str, Any] | None:
         """The recorded failure, or None."""
         return self._read_json(ERROR_FILE)
 
     def write_error(self, error: Exception, message: str) -> None:
-        """Write `error.json`; a mistake of the user needs no traceback."""
+        """Write `error.json` and mark the error as recorded; a mistake of the user needs no traceback."""
+        error.is_recorded = True  # type: ignore[attr-defined]
         text = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))
         self.write_json(ERROR_FILE, {"type": type(error).__name__, "message": message, "traceback": text})
 
@@ -135,7 +133,7 @@ class RunDirectory:
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
             content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return None
         return content if isinstance(content, dict) else None
 

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 def run_in_sweep(config: Config, folder: str, hydra_files: HydraFiles, share: Share) -> float:
     """Train; a failure is recorded in the folder and counts as the worst objective.
 
-    Raises RunDirectoryError when the folder is not this run's to write into.
+    Raises RunDirectoryError when the folder is not this run's to write into, and what happens to a run that is
+    finished: its results stay.
     """
     directory = RunDirectory(Path(folder))
     started_at = utc_now()
@@ -30,7 +31,9 @@ def run_in_sweep(config: Config, folder: str, hydra_files: HydraFiles, share: Sh
     except RunDirectoryError:
         raise
     except Exception as error:
-        if directory.error() is None:
+        if (directory.summary() or {}).get("status") == "completed":
+            raise
+        if not getattr(error, "is_recorded", False):
             _record_early_failure(directory, config, hydra_files, error, started_at)
         return worst_objective(config.train.monitor, config.num_classes or 2)
 

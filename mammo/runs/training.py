@@ -46,7 +46,6 @@ def run_training(
     directory = RunDirectory(Path(folder))
     try:
         directory.check_identity(flatten(identity_tree(config)))
-        directory.forget_error()
         if not is_one_of_several:
             print_config(config_tree(config), console)
         config.tracker.require()

@@ -14,8 +14,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, LABEL_LINE_INCHES, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
-from mammo.figures import _save as save_figure
+from mammo.figures import (
+    DOUBLE_COLUMN_INCHES,
+    GREY,
+    LABEL_LINE_INCHES,
+    OTHER_COLOURS,
+    STYLE,
+    TRAIN_COLOUR,
+    VAL_COLOUR,
+    save_figure,
+)
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import Finding, score
 from mammo.sweeps.results import RunResult

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mammo.sweeps.plan import combinations, make_job, parse_arguments, require_distinct, sweep_name
+from mammo.errors import ConfigError
+from mammo.sweeps.options import SearchOptions
+from mammo.sweeps.plan import combinations, make_job, require_distinct, sweep_name
 from mammo.sweeps.session import Session
 
 
@@ -13,9 +15,11 @@ def run_grid(session: Session, arguments: Sequence[str]) -> None:
 
     Raises ConfigError before the first run when any of them is impossible.
     """
-    parsed = parse_arguments(arguments, session.option("data.num_folds"))
+    parsed = session.parse(arguments)
     jobs = [make_job(session.compose, parsed.fixed, swept) for swept in combinations(parsed)]
     require_distinct(jobs)
+    if jobs[0].config.hpo != SearchOptions():
+        raise ConfigError("hpo has no effect without a search", to_do="hpo=density, or leave its options out")
     with session.opened(sweep_name(parsed, jobs[0].config), jobs[0].config, total=len(jobs)) as sweep:
         sweep.plan(jobs)
         sweep.jobs.run(jobs)

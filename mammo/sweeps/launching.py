@@ -5,6 +5,7 @@ What became of a job is read from its run directory: it is the same whoever has 
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import datetime
 import logging
@@ -19,7 +20,9 @@ from typing import Literal
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from mammo.errors import DataError, RunDirectoryError
 from mammo.interruption import stop_if_asked
 from mammo.progress import overall, start_logging
 from mammo.runs.directory import RunDirectory
@@ -32,12 +35,18 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its objective, or why there is none. `is_new` is False for a run that was finished before."""
+    """How a job ended: its objective, or why there is none.
+
+    `is_new` is False for a run that was finished before. An outage is what says nothing about the configuration:
+    no data, no space, no memory, a killed process.
+    """
 
     status: Literal["completed", "failed", "unfinished"]
     objective: float | None
     reason: str = ""
     is_new: bool = True
+    is_outage: bool = False
+    data_fingerprint: str | None = None
 
 
 class Jobs:
@@ -62,8 +71,8 @@ class Jobs:
 
     @property
     def failed(self) -> int:
-        """How many jobs have failed."""
-        return sum(outcome.status == "failed" for outcome in self.outcomes.values())
+        """How many jobs have ended without results."""
+        return sum(outcome.status != "completed" for outcome in self.outcomes.values())
 
     @property
     def is_stopped(self) -> bool:
@@ -92,7 +101,7 @@ class Jobs:
         place = [f"hydra.sweep.dir={_quoted(self.folder)}"]
         together = [[*job.overrides, *place, f"hydra.sweep.subdir={_quoted(job.name)}"] for job in jobs]
         with self._watched([job.name for job in jobs], show):
-            returns = self.launcher.launch(together, initial_job_idx=number)
+            returns = self._launched(together, number)
         found = [
             self._outcome(job, job_return, not was_finished)
             for job, job_return, was_finished in zip(jobs, returns, before, strict=True)
@@ -101,6 +110,14 @@ class Jobs:
         if any(outcome.is_new for outcome in found):
             self._seconds.append((time.monotonic() - started) / len(jobs))
         return found
+
+    def _launched(self, together: Sequence[Sequence[str]], number: int) -> Sequence[JobReturn]:
+        """What the launcher returns; where one of its processes was killed, what each job has left tells."""
+        try:
+            return self.launcher.launch(together, initial_job_idx=number)
+        except TerminatedWorkerError as error:
+            say(f"a process was killed, and its launcher has ended the others: {str(error).splitlines()[0]}")
+            return [JobReturn(status=JobStatus.UNKNOWN) for _ in together]
 
     @contextmanager
     def _watched(self, names: Sequence[str], show: Callable[[int, str], None]) -> Iterator[None]:
@@ -126,7 +143,7 @@ class Jobs:
     def _outcome(self, job: Job, job_return: JobReturn, is_new: bool) -> Outcome:
         if job_return.status == JobStatus.FAILED:
             # It was not the job's to write into the folder, so the reason is nowhere else.
-            outcome = Outcome("failed", None, str(job_return._return_value))
+            outcome = Outcome("failed", None, str(job_return._return_value), is_outage=True)
         else:
             outcome = outcome_on_disk(self.folder / job.name, is_new)
         was_shown = self.at_once == 1 and job_return.status != JobStatus.FAILED
@@ -165,11 +182,20 @@ def outcome_on_disk(folder: Path, is_new: bool = True) -> Outcome:
     directory = RunDirectory(folder)
     summary = directory.summary() or {}
     if summary.get("status") == "completed":
-        return Outcome("completed", float(summary["objective"]), is_new=is_new)
+        fingerprint = (summary.get("data") or {}).get("fingerprint")
+        return Outcome("completed", float(summary["objective"]), is_new=is_new, data_fingerprint=fingerprint)
     error = directory.error()
     if error is not None:
-        return Outcome("failed", None, error["message"])
-    return Outcome("unfinished", None, f"its status is {summary.get('status', 'not known')}")
+        return Outcome("failed", None, error["message"], is_outage=_is_outage(error["type"]))
+    reason = "it was not started" if not summary else "it was killed"
+    return Outcome("unfinished", None, f"{reason}; the same command does the rest", is_outage=True)
+
+
+def _is_outage(error_type: str) -> bool:
+    """Whether an error of this name says nothing about the configuration."""
+    known = getattr(builtins, error_type, None)
+    is_of_the_system = isinstance(known, type) and issubclass(known, OSError | MemoryError)
+    return is_of_the_system or error_type in (DataError.__name__, RunDirectoryError.__name__, "OutOfMemoryError")
 
 
 def say(line: str) -> None:

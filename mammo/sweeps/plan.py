@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
@@ -52,20 +53,25 @@ class Arguments:
         return tuple(override.get_key_element() for override in self.varied)
 
 
-def parse_arguments(arguments: Iterable[str], num_folds: int | None) -> Arguments:
+def parse_arguments(
+    arguments: Iterable[str], num_folds: int | None, config_loader: ConfigLoader | None = None
+) -> Arguments:
     """The overrides of a command; `data.fold=all` becomes a sweep over all folds, a later override wins.
 
-    Raises ConfigError for `data.fold=all` without a number of folds.
+    `config_loader` knows the choices of groups, for glob(*). Raises ConfigError for `data.fold=all` without a
+    number of folds.
     """
     by_key: dict[str, Override] = {}
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader)
     for override in parser.parse_overrides(list(arguments)):
-        key = override.get_key_element()
+        key = override.get_key_element().lstrip("+")
+        earlier = by_key.get(key.lstrip("~"))
+        if override.is_delete() and earlier is not None and earlier.is_sweep_override():
+            del by_key[key.lstrip("~")]  # a range that is not wanted
+            continue
         if key == "data.fold" and override.value() == ALL_FOLDS:
-            if num_folds is None:
-                raise ConfigError(
-                    "data.fold=all: of how many?", to_do="set data.num_folds, for example data.num_folds=3"
-                )
+            if not isinstance(num_folds, int):
+                raise ConfigError("data.fold=all: of how many?", to_do="set one number: data.num_folds=3")
             override = parser.parse_override(f"data.fold={','.join(map(str, range(num_folds)))}")
         by_key.pop(key, None)
         by_key[key] = override
@@ -79,7 +85,17 @@ def parse_arguments(arguments: Iterable[str], num_folds: int | None) -> Argument
 
 
 def combinations(arguments: Arguments) -> list[tuple[str, ...]]:
-    """Every combination of the values that vary, as overrides; the last key varies fastest."""
+    """Every combination of the values that vary, as overrides; the last key varies fastest.
+
+    Raises ConfigError for a range, which only a search can take values from.
+    """
+    for override in arguments.varied:
+        if not override.is_discrete_sweep():
+            raise ConfigError(
+                f"{override.input_line}: a range without a search",
+                "values with commas, or a search",
+                "a search is started with hpo=density, or with hydra/sweeper/sampler=tpe for ranges of your own",
+            )
     (batch,) = BasicSweeper.split_arguments(list(arguments.varied), None)
     return [tuple(combination) for combination in batch]
 
@@ -113,6 +129,8 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
     `config` is that of any job; `what` stands for the keys that vary where there are many (a search).
     """
     if config.sweep.name is not None:
+        if not config.sweep.name.strip(". "):
+            raise ConfigError(f"sweep.name={config.sweep.name!r} is no name for a folder")
         return _file_name(config.sweep.name)
     tree = config_tree(config)
     words = [
@@ -132,8 +150,10 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
 
 def _changes_a_result(override: Override, keys: Sequence[str]) -> bool:
     key = override.get_key_element().lstrip("+~")
-    if override.is_delete() or key.split("/")[0].split(".")[0] in _NOT_WHAT:
-        return False
+    if key.split("/")[0].split(".")[0] in _NOT_WHAT:
+        return key == "hpo.folds"
+    if override.is_delete():
+        return True
     return any(other == key or other.startswith(f"{key}.") for other in keys) or key in ("experiment", "debug")
 
 

@@ -7,49 +7,56 @@ does, a trial that was half done is taken up again, and no trial is lost or repe
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import optuna
+from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mammo.config import Config
+from mammo.config import Config, config_tree
 from mammo.errors import ConfigError, UserError
 from mammo.files import without_credentials
 from mammo.runs.directory import RunDirectory
 from mammo.selection import Criterion, worst_objective
 from mammo.sweeps.best import write_findings
 from mammo.sweeps.launching import Outcome, say
-from mammo.sweeps.plan import Arguments, Job, make_job, parse_arguments, sweep_name
+from mammo.sweeps.plan import Arguments, Job, make_job, sweep_name
+from mammo.sweeps.results import without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
+from mammo.sweeps.study import open_study, study_file_url
+from mammo.trees import flatten
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
 TRIALS_THAT_MAY_ALL_FAIL = 5
 # Attributes of a trial in the study.
 FAILED, RUNS = "failed", "runs"
+# An attribute of the study: the fingerprint of the data of its trials.
+DATA = "data_fingerprint"
+# What makes runs vary without making them better.
+NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
 
 
-def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str]) -> None:
-    """Run the trials that remain; raises SweepError when some have failed, ConfigError before the first."""
+def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], optional: Container[str]) -> None:
+    """Run the trials that remain; raises SweepError when some have failed, ConfigError before the first.
+
+    `optional` are the keys of ranges that come from a file: those that have no effect with the strategy,
+    sampler, ... of the command are left out.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    parsed = parse_arguments(arguments, num_folds=None)
-    space = {o.get_key_element(): create_optuna_distribution_from_override(o) for o in parsed.varied}
-    if not space:
-        raise ConfigError("a search without a range", to_do="hpo=density, or optimizer.lr='interval(1e-4, 1e-2)'")
+    parsed = session.parse(arguments)
     base = make_job(session.compose, parsed.fixed, ()).config
+    parsed = _without_foreign_ranges(session, parsed, base, optional)
+    _require_sensible(parsed, base, sampler)
+    space = {_key(o): create_optuna_distribution_from_override(o) for o in parsed.varied}
     _require_possible(session, parsed, space)
-    if "seed" not in sampler:
-        raise ConfigError(
-            f"{sampler._target_} has no seed",
-            to_do="a grid needs no search: leave hpo out and give the values with commas",
-        )
-    if base.hpo.folds is not None and base.data.num_folds is not None:
-        raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")
     storage = session.option("hpo.storage")
     criterion = Criterion(base.train.monitor)
     description = {
@@ -57,11 +64,15 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str]) 
         "folds": base.hpo.folds,
         "seed": base.hpo.seed,
         "direction": "minimize" if criterion.minimised else "maximize",
-        "storage": without_credentials(storage) if storage else "study.db",
+        "storage": without_credentials(without_folders(storage)) if storage else "study.db",
     }
+    name = sweep_name(parsed, base, session.choice("hpo") or "search")
+    folder = session.folder(name)
+    # A server is asked before anything is written; the file of the folder needs the folder.
+    study = open_study(storage, folder.name, space, base) if storage else None
     total = base.hpo.trials * (base.hpo.folds or 1)
-    with session.opened(sweep_name(parsed, base, session.choice("hpo") or "search"), base, total, description) as sweep:
-        study = _open_study(storage or f"sqlite:///{sweep.folder / 'study.db'}", sweep.folder.name, description)
+    with session.opened(name, base, total, description) as sweep:
+        study = study or open_study(study_file_url(folder), folder.name, space, base)
         search = Search(session, sweep, study, sampler, space, parsed, base)
         try:
             search.note_trials()
@@ -71,10 +82,58 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str]) 
             if best is not None:
                 write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
     if best is not None:
-        say(f"Train the best: python -m mammo.train --config-dir {sweep.folder} experiment=best_config")
+        words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
+        say(f"Train the best: {shlex.join(words)}")
     failed = [trial for trial in study.get_trials(deepcopy=False) if FAILED in trial.user_attrs]
     if failed:
         raise SweepError(f"{len(failed)} of {base.hpo.trials} trials; they count with the worst value")
+    if sweep.jobs.failed:
+        raise SweepError("a job has failed, and the search has stopped; the same command goes on")
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+")
+
+
+def _without_foreign_ranges(
+    session: Session, arguments: Arguments, base: Config, optional: Container[str]
+) -> Arguments:
+    """The arguments without the ranges of a file that have no effect with the groups of this command."""
+    keys = flatten(config_tree(base))
+    kept = []
+    for override in arguments.varied:
+        key, is_optional = _key(override), _key(override) in optional
+        value = _ends(create_optuna_distribution_from_override(override))[0]
+        is_foreign = is_optional and "." in key and key not in keys
+        if is_optional and not is_foreign:
+            try:
+                make_job(session.compose, arguments.fixed, [f"{key}={value}"])
+            except ConfigError:
+                is_foreign = True
+        if is_foreign:
+            say(f"{key} is not searched: it has no effect on this configuration")
+        else:
+            kept.append(override)
+    return dataclasses.replace(arguments, varied=tuple(kept))
+
+
+def _require_sensible(arguments: Arguments, base: Config, sampler: DictConfig) -> None:
+    """Raises ConfigError for a search that would search nothing, or noise."""
+    if not arguments.varied:
+        raise ConfigError("a search without a range", to_do="hpo=density, or optimizer.lr='interval(1e-4, 1e-2)'")
+    noise = [_key(override) for override in arguments.varied if _key(override) in NOT_SEARCHED]
+    if noise:
+        raise ConfigError(
+            f"a search over {noise[0]} finds the luckiest one",
+            to_do="hpo.folds=3 lets each trial count with the mean over folds; afterwards sweep seeds with the best",
+        )
+    if "seed" not in sampler:
+        raise ConfigError(
+            f"{sampler._target_} has no seed",
+            to_do="a grid needs no search: leave hpo out and give the values with commas",
+        )
+    if base.data.num_folds is not None:
+        raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")
 
 
 def _require_possible(session: Session, arguments: Arguments, space: Mapping[str, BaseDistribution]) -> None:
@@ -93,21 +152,6 @@ def _ends(distribution: BaseDistribution) -> Sequence[Any]:
     return (distribution.low, distribution.high)  # type: ignore[attr-defined]
 
 
-def _open_study(storage: str, name: str, description: Mapping[str, Any]) -> optuna.Study:
-    try:
-        study = optuna.create_study(
-            study_name=name, storage=storage, direction=description["direction"], load_if_exists=True
-        )
-    except Exception as error:  # whatever the driver of a database raises
-        raise ConfigError(
-            f"hpo.storage={without_credentials(storage)}: the study cannot be opened: "
-            f"{without_credentials(str(error).splitlines()[0])}",
-            "a URL that SQLAlchemy takes, such as sqlite:///study.db or postgresql://HOST/DATABASE",
-            "is the server running and its driver installed (for example pip install pg8000)?",
-        ) from error
-    return study
-
-
 class Search:
     """Asks for trials, runs their jobs, tells their values."""
 
@@ -123,6 +167,7 @@ class Search:
     ) -> None:
         self.session, self.sweep, self.study, self.sampler = session, sweep, study, sampler
         self.space, self.fixed, self.base = dict(space), arguments.fixed, base
+        self.failed_here = 0
         self.at_once = base.hpo.trials_at_once or session.jobs_at_once or 1
 
     def run(self) -> None:
@@ -141,8 +186,9 @@ class Search:
             self._run_together(batch)
 
     def _require_success(self, over: Sequence[FrozenTrial]) -> None:
-        if len(over) == TRIALS_THAT_MAY_ALL_FAIL and all(FAILED in trial.user_attrs for trial in over):
-            raise SweepError(f"the first {len(over)} trials have all failed: {over[-1].user_attrs[FAILED]}")
+        """Raises SweepError when nothing has ever worked, and this start has tried often enough."""
+        if self.failed_here >= TRIALS_THAT_MAY_ALL_FAIL and all(FAILED in trial.user_attrs for trial in over):
+            raise SweepError(f"all of {len(over)} trials have failed: {over[-1].user_attrs[FAILED]}")
 
     def _proposed(self, trial_id: int) -> Trial:
         """A trial with all of its parameters: those that are stored, and those that were still to be drawn."""
@@ -178,7 +224,24 @@ class Search:
             jobs = jobs_of[trial.number]
             found = [outcomes[job.name] for job in jobs if job.name in outcomes]
             if len(found) == len(jobs):  # fewer when a failure has ended the sweep: it is taken up again
+                self._require_comparable(found)
                 self._tell(trial, jobs, found)
+
+    def _require_comparable(self, outcomes: Sequence[Outcome]) -> None:
+        """Raises SweepError for outcomes that say nothing about the parameters; their trial is taken up again."""
+        outage = next((outcome.reason for outcome in outcomes if outcome.is_outage), None)
+        if outage is not None:
+            raise SweepError(f"{without_folders(outage)}\n  the search has stopped; the same command goes on")
+        for outcome in outcomes:
+            known = self.study.user_attrs.get(DATA)
+            if outcome.data_fingerprint is None or known == outcome.data_fingerprint:
+                continue
+            if known is not None:
+                raise SweepError(
+                    "the data has changed since the first trial, so trials cannot be compared\n"
+                    "  start another search with sweep.name=NAME"
+                )
+            self.study.set_user_attr(DATA, outcome.data_fingerprint)
 
     def _jobs(self, parameters: Mapping[str, Any]) -> list[Job]:
         proposed = [f"{name}={value}" for name, value in parameters.items()]
@@ -192,7 +255,8 @@ class Search:
         objectives = [outcome.objective for outcome in outcomes if outcome.objective is not None]
         if reasons:
             value = worst_objective(self.base.train.monitor, self.base.num_classes or 2)
-            trial.set_user_attr(FAILED, " ".join(reasons[0].split()))
+            trial.set_user_attr(FAILED, " ".join(without_folders(reasons[0]).split()))
+            self.failed_here += 1
         else:
             value = sum(objectives) / len(objectives)
         for job, outcome in zip(jobs, outcomes, strict=bool(jobs)):
@@ -202,7 +266,7 @@ class Search:
                 "params": trial.params,
                 "value": value,
                 "objective": outcome.objective,
-                "failed": reasons[0] if reasons else None,
+                "failed": without_folders(reasons[0]) if reasons else None,
                 "study": self.study.study_name,
             }
             directory = RunDirectory(self.sweep.folder / job.name)

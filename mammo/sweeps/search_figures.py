@@ -28,8 +28,7 @@ from optuna.importance import MeanDecreaseImpurityImportanceEvaluator
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR
-from mammo.figures import _save as save_figure
+from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, save_figure
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
 
 FAILED = "failed"  # user attribute of a trial: why it failed

@@ -20,7 +20,7 @@ from mammo.files import this_command, write_json
 from mammo.progress import console
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
-from mammo.sweeps.plan import Job, sweep_folder
+from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
 from mammo.sweeps.results import PLAN_FILE
 from mammo.sweeps.summary import close_sweep
 
@@ -60,6 +60,14 @@ class Session:
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
+    def parse(self, arguments: Sequence[str]) -> Arguments:
+        """The overrides of the command, see `parse_arguments`."""
+        return parse_arguments(arguments, self.option("data.num_folds"), self._context.config_loader)
+
+    def folder(self, name: str) -> Path:
+        """The folder of a sweep with this name."""
+        return sweep_folder(self._config, name)
+
     def option(self, key: str) -> Any:
         """The value of an option that the command, or a file that it chooses, sets for all jobs."""
         return OmegaConf.select(self._config, key)
@@ -90,7 +98,7 @@ class Session:
 
         Raises RunDirectoryError when another process has the folder, and SweepError when runs have failed.
         """
-        folder = sweep_folder(self._config, name)
+        folder = self.folder(name)
         folder.mkdir(parents=True, exist_ok=True)
         stop_on_error = config.sweep.on_error == "stop"
         jobs = Jobs(
@@ -110,7 +118,8 @@ class Session:
                 "on_error": config.sweep.on_error,
                 "published": config.sweep.published,
                 "search": search,
-                "jobs": _earlier_jobs(folder),
+                # The trials of earlier starts are part of a search, values that are not wanted any more of no grid.
+                "jobs": _earlier_jobs(folder) if search is not None else [],
             }
             sweep = OpenSweep(folder, jobs, plan)
             try:
@@ -119,7 +128,9 @@ class Session:
                 for line in close_sweep(folder).lines:
                     console.print(line, markup=False, soft_wrap=True)
         if jobs.failed and search is None:
-            raise SweepError(f"{jobs.failed} of {total} jobs; error.json and run.log in their folders say more")
+            raise SweepError(
+                f"{jobs.failed} of {total} jobs; the lines above, and error.json in their folders, say why"
+            )
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _files(results: SweepResults) -> list[str]:
         lines.append("  comparison.png       every run, with means and intervals")
     if folds_were_swept(results):
         lines.append("  cv_summary.json      the folds, and all of their predictions pooled")
-    if results.is_search and results.trials:
+    if (results.folder / "best_config.yaml").exists():
         lines += [
             "  best_config.yaml     the best trial as an experiment, runs as it is",
             "  optimization_history.png, parameter_importances.png, parallel_coordinates.png",

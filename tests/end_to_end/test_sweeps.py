@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY, history, only_run
 
 EXPERIMENTS = {
@@ -103,6 +109,10 @@ def test_a_sweep_can_stop_at_the_first_failure(class_folders, train, tmp_path, e
         (["seed=1,1"], "are the same run"),
         (["data.fold=all"], "data.fold=all: of how many?"),
         (["hpo=density", "optimizer.lr=interval(-1, 1e-4)"], "optimizer.lr: found -1"),
+        (["optimizer.lr=interval(1e-4, 1e-3)"], "a range without a search"),
+        (["seed=1,2", "hpo.folds=3"], "hpo has no effect without a search"),
+        (["hpo=density", "seed=1,2"], "a search over seed finds the luckiest one"),
+        (["seed=1,2", "sweep.name=.."], "is no name for a folder"),
         (["hpo=density", "train.epochs=2", "scheduler.warmup_epochs=interval(0, 1)"], "expected a whole number"),
         (["hpo=density", "hpo.storage=nosuch://me:secret@host/db"], "the study cannot be opened"),
     ],
@@ -176,3 +186,74 @@ def test_the_best_configuration_of_a_search_runs_as_it_is(class_folders, train, 
     assert objectives[again.name] == max(objectives.values())
     assert history(again) == history(stored[again.name])
     assert summary["objective"] <= objectives[again.name]
+
+
+RANGE = ("optimizer.lr=interval(1e-4,1e-3)", "hydra/sweeper/sampler=tpe", "sweep.name=mine")
+
+
+@pytest.mark.slow
+def test_an_outage_costs_neither_results_nor_trials(class_folders, train, tmp_path):
+    command = [*TINY, "train.epochs=1", f"data.root={class_folders}", *RANGE]
+    assert train("-m", *command, "hpo.trials=1").returncode == 0
+    before = {run: (run / "summary.json").read_bytes() for run in (tmp_path / "multirun" / "mine").glob("*s42*")}
+    gone = train("-m", *command, "hpo.trials=2", f"data.root={tmp_path / 'gone'}")
+    assert gone.returncode == 1
+    assert "the search has stopped; the same command goes on" in gone.stderr
+    assert {run: (run / "summary.json").read_bytes() for run in before} == before
+    done = train("-m", *command, "hpo.trials=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = json.loads((tmp_path / "multirun" / "mine" / "sweep.json").read_text())
+    assert [(trial["number"], trial["failed"]) for trial in plan["search"]["finished"]] == [(0, None), (1, None)]
+
+    # What its trials are worth may not change under a search.
+    for change in ("data.image_size=96", "hpo.folds=2", "optimizer.lr=interval(1e-5,1e-3)"):
+        other = train("-m", *command, "hpo.trials=3", change)
+        assert other.returncode == 2, other.stdout
+        assert "was begun with another configuration" in other.stderr
+
+    # A finished run of a grid stays finished when its data is away for a while.
+    grid = [*TINY, "train.epochs=1", "seed=1,2", "sweep.name=grid"]
+    assert train("-m", *grid, f"data.root={class_folders}").returncode == 0
+    away = train("-m", *grid, f"data.root={tmp_path / 'gone'}")
+    assert away.returncode == 1
+    assert "2 of 2 jobs" in away.stderr
+    runs = list((tmp_path / "multirun" / "grid").glob("*/summary.json"))
+    assert [json.loads(file.read_text())["status"] for file in runs] == ["completed"] * 2
+
+
+@pytest.mark.slow
+def test_ranges_that_a_configuration_does_not_have_are_left_out(class_folders, train, tmp_path):
+    small = [option for option in TINY if not option.startswith("optimizer.lr")]
+    done = train(
+        "-m", *small, "train.epochs=1", f"data.root={class_folders}", "hpo=density", "hpo.trials=1",
+        "strategy=head_only", "sampler=uniform", "~loss.label_smoothing",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "strategy.blocks is not searched: it has no effect" in done.stdout
+    (trial,) = tmp_path.glob("multirun/*/*/optuna_trial.json")
+    assert sorted(json.loads(trial.read_text())["params"]) == [
+        "augment", "optimizer.lr", "optimizer.weight_decay", "scheduler.warmup_epochs",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_process_of_a_parallel_sweep_leaves_the_sweep_to_be_repeated(class_folders, train, tmp_path):
+    command = [
+        "-m", "launcher=local_parallel", *TINY, "train.epochs=300", "seed=1,2", f"data.root={class_folders}",
+        "hydra.launcher.n_jobs=2",
+    ]  # fmt: skip
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "mammo.train", *command],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob("multirun/*/*/train_history.json")):
+        assert sweep.poll() is None
+        time.sleep(0.1)
+    found = subprocess.run(["pgrep", "-f", "LokyProcess", "-P", str(sweep.pid)], capture_output=True, text=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    output, errors = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1, output + errors
+    assert "a process was killed" in output
+    assert "Traceback" not in errors
+    assert "2 of 2 jobs" in errors
