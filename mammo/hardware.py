@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import dataclasses
@@ -139,8 +140,10 @@ def prepare_process(hardware: Hardware) -> None:
     """Set threads, memory allocation and determinism of the process."""
     keep_freed_memory()
     if gc.get_freeze_count() == 0:
-        # A search for garbage through all that the libraries have made takes a quarter of a second.
+        # A search for garbage through all that the libraries have made takes a quarter of a second. At the end
+        # libraries want to find it again.
         gc.freeze()
+        atexit.register(gc.unfreeze)
     torch.set_num_threads(hardware.threads)
     if hardware.deterministic and hardware.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -23,7 +23,11 @@ def command(target: str, *variables: str) -> list[str]:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     shown = subprocess.run(
-        ["make", "--dry-run", target, *variables], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", target, *variables],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     words = shlex.split(shown.stdout.splitlines()[-1])
     return words[words.index("mammo.train") + 1 :]

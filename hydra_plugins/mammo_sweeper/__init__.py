@@ -30,7 +30,8 @@ class MammoSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run what an earlier start of the same command has not finished."""
-        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        from_file = [f"{key}={value}" for key, value in self.params.items()]
+        given = [*from_file, *arguments]
         if self.sampler is None:
             from mammo.sweeps.grid import run_grid
 
@@ -38,7 +39,7 @@ class MammoSweeper(Sweeper):
         else:
             from mammo.sweeps.search import run_search
 
-            run_search(self.session, self.sampler, given, set(self.params))
+            run_search(self.session, self.sampler, given, from_file)
 
 
 @dataclass

@@ -47,8 +47,8 @@ NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.spl
 def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], optional: Container[str]) -> None:
     """Run the trials that remain; raises SweepError when some have failed, ConfigError before the first.
 
-    `optional` are the keys of ranges that come from a file: those that have no effect with the strategy,
-    sampler, ... of the command are left out.
+    `optional` are those of the arguments that come from a file: ranges among them that have no effect with the
+    strategy, sampler, ... of the command are left out.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     parsed = session.parse(arguments)
@@ -102,14 +102,14 @@ def _without_foreign_ranges(
     keys = flatten(config_tree(base))
     kept = []
     for override in arguments.varied:
-        key, is_optional = _key(override), _key(override) in optional
+        key, is_optional = _key(override), override.input_line in optional
         value = _ends(create_optuna_distribution_from_override(override))[0]
         is_foreign = is_optional and "." in key and key not in keys
         if is_optional and not is_foreign:
             try:
                 make_job(session.compose, arguments.fixed, [f"{key}={value}"])
-            except ConfigError:
-                is_foreign = True
+            except ConfigError as error:
+                is_foreign = "has no effect" in str(error)
         if is_foreign:
             say(f"{key} is not searched: it has no effect on this configuration")
         else:

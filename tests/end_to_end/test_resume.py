@@ -42,7 +42,7 @@ def test_every_job_of_a_multirun_has_its_log_and_is_found_again(class_folders, t
     command = ["-m", "seed=1,2", *TINY, "train.epochs=1", f"data.root={class_folders}"]
     done = train(*command)
     assert done.returncode == 0, done.stderr
-    runs = [path for path in (tmp_path / "multirun").iterdir() if path.is_dir()]
+    runs = [file.parent for file in tmp_path.glob("multirun/*/*/summary.json")]
     assert sorted(json.loads((run / "summary.json").read_text())["seed"] for run in runs) == [1, 2]
     assert all("Epoch 1/1" in (run / "run.log").read_text() for run in runs)
     alone = train(*command[2:], "seed=2")
