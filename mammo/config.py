@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +19,7 @@ from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.errors import ConfigError
+from mammo.files import safe_name
 from mammo.models import strategy
 from mammo.models.options import ModelOptions
 from mammo.options import choice, option, section
@@ -190,4 +190,4 @@ def run_name(config: Config) -> str:
     model = config.model.name or config.model.family
     fold = "" if config.data.fold is None else f"-f{config.data.fold}"
     name = config.run.name or f"{model}-{config.strategy.name}-{config.data.name}-s{config.seed}{fold}"
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}-{run_id(config)}"
+    return f"{safe_name(name)}-{run_id(config)}"

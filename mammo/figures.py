@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from mammo.files import write_bytes
 
 DPI = 300
 DOUBLE_COLUMN_INCHES = 7.0
@@ -82,12 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     with matplotlib.style.context(STYLE, after_reset=True):
         figure.savefig(buffer, format=path.suffix[1:], dpi=DPI, metadata=METADATA[path.suffix])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, buffer.getvalue())
 
 
 def history_figure(records: Sequence[dict[str, Any]]) -> Figure:

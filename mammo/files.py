@@ -36,16 +36,24 @@ def join_command(words: Sequence[str]) -> str:
     return without_credentials(shlex.join(words))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, and a crash, sees the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -81,6 +89,20 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
+def one_owner(lock_file: Path, refusal: Exception) -> Iterator[None]:
+    """Hold a lock between processes; raises `refusal` when another one holds it."""
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
     """Hold a lock between processes; `waiting` goes to the log when another one holds it."""
     lock = FileLock(lock_file)
@@ -93,6 +115,19 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def safe_name(text: str) -> str:
+    """The text as a part of a file name on any system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:

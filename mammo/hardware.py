@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import torch
 
+from mammo.cores import usable_cores
 from mammo.errors import ConfigError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -123,7 +124,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 def physical_cores() -> int:
     """Physical cores that this process may use, at least 1."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = usable_cores()
     return max(1, min(int(torch.cpu.get_capabilities().get("num_physical_cores") or allowed), allowed))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,11 @@ class Criterion:
     def minimised(self) -> bool:
         """Whether a lower objective is a better one (the direction of a search)."""
         return self.name in MINIMISED
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """`minimised` in Optuna's words."""
+        return "minimize" if self.minimised else "maximize"
 
     def is_better(self, candidate: Scores, best: Scores | None) -> bool:
         """Whether a later epoch replaces the best one so far; ties go to the lower loss, then to the earlier epoch."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 
+from mammo.cores import usable_cores
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary
 from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions, PrepareOptions
@@ -71,8 +71,3 @@ def check_preparation(done: StoreReport, max_bad_fraction: float) -> None:
     """Raise the DataError that training would; not for a shard, as only the whole dataset decides."""
     if done.shard is None:
         check_defects(done.left_out, done.num_stored, done.num_not_looked_at, max_bad_fraction)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

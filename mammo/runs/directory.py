@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import shutil
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import write_json, write_text
+from mammo.files import one_owner, read_json, write_json, write_text
 from mammo.trees import flatten
 
 # What a run writes; `run.restart=true` removes these and nothing else.
@@ -95,21 +94,19 @@ class RunDirectory:
         text = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))
         self.write_json(ERROR_FILE, {"type": type(error).__name__, "message": message, "traceback": text})
 
-    def lock(self) -> FileLock:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """The lock that the one process holds that trains here.
 
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunDirectoryError(
-                f"another process is training this run in {self.path}",
-                to_do="wait for it, or start a run of another configuration",
-            ) from None
-        return lock
+        refusal = RunDirectoryError(
+            f"another process is training this run in {self.path}",
+            to_do="wait for it, or start a run of another configuration",
+        )
+        with one_owner(self.path / LOCK_FILE, refusal):
+            yield
 
     def remove_if_empty(self) -> None:
         """Remove the folder when nothing is in it: Hydra makes it before anything is known to work.
@@ -132,10 +129,14 @@ class RunDirectory:
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+            return read_json(self.path / name)
         except (FileNotFoundError, ValueError):
             return None
-        return content if isinstance(content, dict) else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run that is here has its results."""
+        return (self.summary() or {}).get("status") == "completed"
 
     def check_data(self, data_fingerprint: str, split_fingerprint: str) -> None:
         """Refuse to go on, or to show old results, when the data is not what the run was started with."""

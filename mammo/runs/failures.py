@@ -25,17 +25,19 @@ def run_in_sweep(config: Config, folder: str, hydra_files: HydraFiles, share: Sh
     """
     directory = RunDirectory(Path(folder))
     started_at = utc_now()
-    release_memory()
     try:
         return run_training(config, folder, hydra_files, share, is_one_of_several=True)
     except RunDirectoryError:
         raise
     except Exception as error:
-        if (directory.summary() or {}).get("status") == "completed":
+        if directory.is_finished:
             raise
         if not getattr(error, "is_recorded", False):
             _record_early_failure(directory, config, hydra_files, error, started_at)
         return worst_objective(config.train.monitor, config.num_classes or 2)
+    finally:
+        # Not before the first run, which has nothing to give back.
+        release_memory()
 
 
 def _record_early_failure(

@@ -9,7 +9,7 @@ from mammo.metrics import Metrics
 from mammo.selection import SCORE_NAMES, Criterion
 from mammo.sweeps.configurations import Configuration, configurations
 from mammo.sweeps.pooling import CannotPool, mean_over_seeds, pool_folds
-from mammo.sweeps.results import RunResult, SweepResults, Trial
+from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none
 from mammo.sweeps.statistics import Components, Spread, spread, variance_components
 
 
@@ -57,8 +57,7 @@ def _finding(configuration: Configuration, with_folds: bool) -> Finding:
 
 def score(run: RunResult, name: str) -> float | None:
     """A metric of the best epoch of a finished run; None where it is undefined or the run not finished."""
-    value = run.metrics.get(name) if run.is_completed and run.metrics else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number_or_none(run.metrics.get(name)) if run.is_completed and run.metrics else None
 
 
 def _pool(configuration: Configuration) -> Pooled:

@@ -97,7 +97,7 @@ class Jobs:
         for i, job in enumerate(jobs, start=number + 1):
             what = " ".join(shortened(override) for override in job.swept)
             say(f"Job {i} of {self.total}{self._remark(' (', ')')}: {what} -> {job.name}")
-        before = [is_finished(self.folder / job.name) for job in jobs]
+        before = [RunDirectory(self.folder / job.name).is_finished for job in jobs]
         place = [f"hydra.sweep.dir={_quoted(self.folder)}"]
         together = [[*job.overrides, *place, f"hydra.sweep.subdir={_quoted(job.name)}"] for job in jobs]
         with self._watched([job.name for job in jobs], show):
@@ -129,7 +129,7 @@ class Jobs:
 
         def watch() -> None:
             while not over.wait(SECONDS_BETWEEN_LOOKS):
-                done = sum(is_finished(self.folder / name) for name in names)
+                done = sum(RunDirectory(self.folder / name).is_finished for name in names)
                 show(done_before + done, self._remark())
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -170,11 +170,6 @@ def shortened(override: str) -> str:
     with suppress(ValueError):
         value = value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
     return f"{key.split('.')[-1]}={value}"
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run directory holds a finished run."""
-    return (RunDirectory(folder).summary() or {}).get("status") == "completed"
 
 
 def outcome_on_disk(folder: Path, is_new: bool = True) -> Outcome:

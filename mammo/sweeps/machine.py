@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from omegaconf import DictConfig, OmegaConf
 
+from mammo.cores import usable_cores
 from mammo.errors import ConfigError
 
 
@@ -21,5 +20,4 @@ def jobs_at_once(launcher: DictConfig) -> int | None:
         raise ConfigError("hydra.launcher.n_jobs=0", "how many runs at once, or -1 for one on each core")
     if num_jobs is None or num_jobs > 0:
         return num_jobs
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores + 1 + num_jobs)
+    return max(1, usable_cores() + 1 + num_jobs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from omegaconf import DictConfig
 from mammo.compose import checked_config
 from mammo.config import Config, config_tree, identity_tree, run_name
 from mammo.errors import ConfigError
+from mammo.files import safe_name
 from mammo.trees import flatten
 
 ALL_FOLDS = "all"
@@ -50,7 +50,12 @@ class Arguments:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that vary, in the order of the command."""
-        return tuple(override.get_key_element() for override in self.varied)
+        return tuple(key_of(override) for override in self.varied)
+
+
+def key_of(override: Override) -> str:
+    """The key of an override, whether it is added, changed or deleted."""
+    return override.get_key_element().lstrip("+~")
 
 
 def parse_arguments(
@@ -64,11 +69,12 @@ def parse_arguments(
     by_key: dict[str, Override] = {}
     parser = OverridesParser.create(config_loader)
     for override in parser.parse_overrides(list(arguments)):
-        key = override.get_key_element().lstrip("+")
-        earlier = by_key.get(key.lstrip("~"))
-        if override.is_delete() and earlier is not None and earlier.is_sweep_override():
-            del by_key[key.lstrip("~")]  # a range that is not wanted
-            continue
+        key = key_of(override)
+        if override.is_delete():
+            if key in by_key and by_key[key].is_sweep_override():
+                del by_key[key]  # a range that is not wanted
+                continue
+            key = f"~{key}"
         if key == "data.fold" and override.value() == ALL_FOLDS:
             if not isinstance(num_folds, int):
                 raise ConfigError("data.fold=all: of how many?", to_do="set one number: data.num_folds=3")
@@ -131,7 +137,7 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
     if config.sweep.name is not None:
         if not config.sweep.name.strip(". "):
             raise ConfigError(f"sweep.name={config.sweep.name!r} is no name for a folder")
-        return _file_name(config.sweep.name)
+        return safe_name(config.sweep.name)
     tree = config_tree(config)
     words = [
         str((tree[group].get("name") if group in tree else None) or "")
@@ -145,20 +151,16 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
     # In a search the ranges belong to the study, in a grid the values are those that were wanted so far.
     varied_parts = [str(o.input_line) for o in arguments.varied] if what else sorted(arguments.keys)
     digest = hashlib.sha256("\n".join([*fixed, "varied:", *varied_parts]).encode()).hexdigest()[:8]
-    return _file_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
+    return safe_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
 
 
 def _changes_a_result(override: Override, keys: Sequence[str]) -> bool:
-    key = override.get_key_element().lstrip("+~")
+    key = key_of(override)
     if key.split("/")[0].split(".")[0] in _NOT_WHAT:
         return key == "hpo.folds"
     if override.is_delete():
         return True
     return any(other == key or other.startswith(f"{key}.") for other in keys) or key in ("experiment", "debug")
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
 def sweep_folder(config: DictConfig, name: str) -> Path:

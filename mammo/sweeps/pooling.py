@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import TrainingError
-from mammo.files import read_csv
+from mammo.files import read_csv, read_json
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics, compute_metrics
-from mammo.sweeps.results import RunResult, read_json
+from mammo.sweeps.results import RunResult
 
 
 class CannotPool(Exception):

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from mammo.config import check, identity_tree
 from mammo.errors import ConfigError
+from mammo.files import read_json
 from mammo.trees import flatten
 
 PLAN_FILE = "sweep.json"
@@ -100,8 +101,8 @@ class Published:
 class SweepResults:
     """A sweep as it is on disk: runs in the order of its plan, then of their names.
 
-    `search` is what the plan says about a hyperparameter search, or None. Without a plan it is not known
-    whether all runs of the sweep are here.
+    `search` is what the plan says about a hyperparameter search, or None; `trials` are its finished ones. Without
+    a plan it is not known whether all runs of the sweep are here.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class SweepResults:
     runs: tuple[RunResult, ...]
     monitor: str
     search: dict[str, Any] | None
+    trials: tuple[Trial, ...]
     published: tuple[Published, ...]
     problems: tuple[str, ...]
     has_plan: bool
@@ -133,22 +135,6 @@ class SweepResults:
     def trials_to_come(self) -> int:
         """How many trials of a search are not finished."""
         return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(self.trials))
-
-    @property
-    def trials(self) -> list[Trial]:
-        """The finished trials of a search, by number."""
-        entries = [_mapping(entry) for entry in (self.search or {}).get("finished") or []]
-        return [
-            Trial(
-                number=number,
-                params=_mapping(entry.get("params")),
-                value=_number(entry.get("value")),
-                failed=None if entry.get("failed") is None else str(entry["failed"]),
-                runs=tuple(map(str, entry.get("runs") or ())),
-            )
-            for entry in entries
-            if (number := _whole(entry.get("number"))) is not None
-        ]
 
     @property
     def is_search(self) -> bool:
@@ -187,13 +173,14 @@ def read_sweep(folder: Path) -> SweepResults:
             problems.append(f"{name}/ is not a run: neither config.yaml nor summary.json is in it")
     runs = _without_repeated(runs, problems)
     configured = (run.identity["train.monitor"] for run in runs if run.identity)
-    search = plan.get("search")
+    search = plan.get("search") if isinstance(plan.get("search"), dict) else None
     return SweepResults(
         folder=folder,
         name=str(plan.get("name") or folder.resolve().name),
         runs=tuple(runs),
         monitor=str(plan.get("monitor") or next(configured, "auto")),
-        search=search if isinstance(search, dict) else None,
+        search=search,
+        trials=tuple(_trials(search)),
         published=tuple(_published(plan.get("published"), problems)),
         problems=tuple(problems),
         has_plan=bool(plan),
@@ -202,14 +189,6 @@ def read_sweep(folder: Path) -> SweepResults:
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
 
 
 def _read_or_report(file: Path, problems: list[str]) -> dict[str, Any]:
@@ -255,7 +234,8 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _number(value: Any) -> float | None:
+def number_or_none(value: Any) -> float | None:
+    """A number of a JSON file; None for whatever else is there."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -281,7 +261,7 @@ def _read_run(folder: Path, problems: list[str]) -> RunResult:
         seed=_whole(known.get("seed", summary.get("seed"))),
         fold=_whole(known.get("data.fold", summary.get("fold"))),
         overrides=_texts(summary.get("overrides")),
-        objective=_number(summary.get("objective")),
+        objective=number_or_none(summary.get("objective")),
         metrics=metrics or None,
         last_metrics=_mapping(summary.get("last_metrics")) or None,
         error=_read_error(folder, problems) if status == FAILED else None,
@@ -325,6 +305,20 @@ def _without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunRes
     return [run for run in runs if run.name in names]
 
 
+def _trials(search: Mapping[str, Any] | None) -> Iterator[Trial]:
+    for entry in map(_mapping, (search or {}).get("finished") or []):
+        number = _whole(entry.get("number"))
+        if number is not None:
+            failed, runs = entry.get("failed"), entry.get("runs") or ()
+            yield Trial(
+                number=number,
+                params=_mapping(entry.get("params")),
+                value=number_or_none(entry.get("value")),
+                failed=None if failed is None else str(failed),
+                runs=tuple(map(str, runs)),
+            )
+
+
 def _published(entries: Any, problems: list[str]) -> list[Published]:
     found = []
     for entry in entries if isinstance(entries, list) else []:
@@ -340,7 +334,7 @@ def _published(entries: Any, problems: list[str]) -> list[Published]:
 
 def _mean_and_std(value: Any) -> tuple[float, float | None] | None:
     mean, std = value if isinstance(value, list) and len(value) == 2 else (value, None)
-    number, spread = _number(mean), _number(std)
+    number, spread = number_or_none(mean), number_or_none(std)
     return None if number is None else (number, spread)
 
 

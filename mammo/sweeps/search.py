@@ -14,7 +14,6 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from omegaconf import DictConfig
@@ -28,10 +27,10 @@ from mammo.runs.directory import RunDirectory
 from mammo.selection import Criterion, worst_objective
 from mammo.sweeps.best import write_findings
 from mammo.sweeps.launching import Outcome, say
-from mammo.sweeps.plan import Arguments, Job, make_job, sweep_name
+from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
 from mammo.sweeps.results import without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
-from mammo.sweeps.study import open_study, study_file_url
+from mammo.sweeps.study import STUDY_FILE, finished_trials, open_study, study_file_url
 from mammo.trees import flatten
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
@@ -55,7 +54,7 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     base = make_job(session.compose, parsed.fixed, ()).config
     parsed = _without_foreign_ranges(session, parsed, base, optional)
     _require_sensible(parsed, base, sampler)
-    space = {_key(o): create_optuna_distribution_from_override(o) for o in parsed.varied}
+    space = {key_of(o): create_optuna_distribution_from_override(o) for o in parsed.varied}
     _require_possible(session, parsed, space)
     storage = session.option("hpo.storage")
     criterion = Criterion(base.train.monitor)
@@ -63,8 +62,8 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
         "trials": base.hpo.trials,
         "folds": base.hpo.folds,
         "seed": base.hpo.seed,
-        "direction": "minimize" if criterion.minimised else "maximize",
-        "storage": without_credentials(without_folders(storage)) if storage else "study.db",
+        "direction": criterion.direction,
+        "storage": without_credentials(without_folders(storage)) if storage else STUDY_FILE,
     }
     name = sweep_name(parsed, base, session.choice("hpo") or "search")
     folder = session.folder(name)
@@ -84,15 +83,11 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     if best is not None:
         words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
         say(f"Train the best: {shlex.join(words)}")
-    failed = [trial for trial in study.get_trials(deepcopy=False) if FAILED in trial.user_attrs]
+    failed = [trial for trial in finished_trials(study) if FAILED in trial.user_attrs]
     if failed:
         raise SweepError(f"{len(failed)} of {base.hpo.trials} trials; they count with the worst value")
     if sweep.jobs.failed:
         raise SweepError("a job has failed, and the search has stopped; the same command goes on")
-
-
-def _key(override: Override) -> str:
-    return override.get_key_element().lstrip("+")
 
 
 def _without_foreign_ranges(
@@ -102,7 +97,7 @@ def _without_foreign_ranges(
     keys = flatten(config_tree(base))
     kept = []
     for override in arguments.varied:
-        key, is_optional = _key(override), override.input_line in optional
+        key, is_optional = key_of(override), override.input_line in optional
         value = _ends(create_optuna_distribution_from_override(override))[0]
         is_foreign = is_optional and "." in key and key not in keys
         if is_optional and not is_foreign:
@@ -121,7 +116,7 @@ def _require_sensible(arguments: Arguments, base: Config, sampler: DictConfig) -
     """Raises ConfigError for a search that would search nothing, or noise."""
     if not arguments.varied:
         raise ConfigError("a search without a range", to_do="hpo=density, or optimizer.lr='interval(1e-4, 1e-2)'")
-    noise = [_key(override) for override in arguments.varied if _key(override) in NOT_SEARCHED]
+    noise = [key_of(override) for override in arguments.varied if key_of(override) in NOT_SEARCHED]
     if noise:
         raise ConfigError(
             f"a search over {noise[0]} finds the luckiest one",
@@ -279,7 +274,6 @@ class Search:
 
     def note_trials(self) -> None:
         """Put the finished trials into the plan of the sweep, where reports read them."""
-        over = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
         self.sweep.note_trials(
             [
                 {
@@ -289,14 +283,16 @@ class Search:
                     "failed": trial.user_attrs.get(FAILED),
                     "runs": trial.user_attrs.get(RUNS, []),
                 }
-                for trial in over
+                for trial in finished_trials(self.study)
             ]
         )
 
     def best_job(self) -> Job | None:
         """The configuration of the best trial, as one run without folds; None where there is none."""
-        finished = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-        if all(FAILED in trial.user_attrs for trial in finished):
+        worked = [
+            t for t in finished_trials(self.study) if t.state == TrialState.COMPLETE and FAILED not in t.user_attrs
+        ]
+        if not worked:
             return None
         proposed = [f"{name}={value}" for name, value in self.study.best_trial.params.items()]
         return make_job(self.session.compose, self.fixed, proposed)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mammo.config import Config
 from mammo.errors import RunDirectoryError, TrainingError
-from mammo.files import this_command, write_json
-from mammo.progress import console
+from mammo.files import one_owner, read_json, this_command, write_json
+from mammo.runs.closing import show
+from mammo.runs.directory import LOCK_FILE
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
 from mammo.sweeps.results import PLAN_FILE
 from mammo.sweeps.summary import close_sweep
-
-LOCK_FILE = ".lock"
 
 
 class SweepError(TrainingError):
@@ -108,7 +105,10 @@ class Session:
             stop_on_error=stop_on_error,
             at_once=self.jobs_at_once if stop_on_error else None,
         )
-        with _locked(folder):
+        refusal = RunDirectoryError(
+            f"another process is running this sweep in {folder}", to_do="wait for it, or choose another sweep.name=NAME"
+        )
+        with one_owner(folder / LOCK_FILE, refusal):
             say(f"Sweep of {total} jobs in {folder}")
             plan = {
                 "schema_version": 1,
@@ -125,32 +125,16 @@ class Session:
             try:
                 yield sweep
             finally:
-                for line in close_sweep(folder).lines:
-                    console.print(line, markup=False, soft_wrap=True)
+                show(close_sweep(folder).lines)
         if jobs.failed and search is None:
             raise SweepError(
                 f"{jobs.failed} of {total} jobs; the lines above, and error.json in their folders, say why"
             )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunDirectoryError(
-            f"another process is running this sweep in {folder}", to_do="wait for it, or choose another sweep.name=NAME"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _earlier_jobs(folder: Path) -> list[dict[str, Any]]:
     """The jobs of earlier starts, which stay part of the sweep."""
     try:
-        return list(json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["jobs"])
+        return list(read_json(folder / PLAN_FILE)["jobs"])
     except (OSError, ValueError, KeyError, TypeError):
         return []

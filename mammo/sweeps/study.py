@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from mammo.config import Config, identity_tree
 from mammo.errors import ConfigError
@@ -33,7 +34,7 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
     `base` is the configuration that the parameters of `space` are put into. Raises ConfigError when the storage
     cannot be opened, or when the study was begun with another base, other ranges, folds or monitor.
     """
-    direction = "minimize" if Criterion(base.train.monitor).minimised else "maximize"
+    direction = Criterion(base.train.monitor).direction
     try:
         known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
         study = (
@@ -59,6 +60,11 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
             "give this search a name of its own: sweep.name=NAME",
         )
     return study
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that have been told, by number."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
 def _setup_of(space: Mapping[str, BaseDistribution], base: Config) -> str:

@@ -26,7 +26,7 @@ from mammo.sweeps.page import markdown
 from mammo.sweeps.pooling import split_fingerprint
 from mammo.sweeps.results import RunResult, SweepResults, read_sweep, without_folders
 from mammo.sweeps.statistics import Components, Spread
-from mammo.sweeps.tables import closing_lines
+from mammo.sweeps.tables import ELSEWHERE, closing_lines
 
 SCHEMA_VERSION = 1
 
@@ -102,8 +102,7 @@ def _configuration(finding: Finding) -> dict[str, Any]:
         if finding.variance is None
         else {name: _components(parts) for name, parts in finding.variance.items()},
         "published": {
-            name: {"mean": mean, "std": std, "note": "reported on another dataset"}
-            for name, (mean, std) in configuration.published.items()
+            name: {"mean": mean, "std": std, "note": ELSEWHERE} for name, (mean, std) in configuration.published.items()
         }
         or None,
         "problem": configuration.problem,

@@ -40,7 +40,7 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
         pass  # a table of dashes says nothing
     elif len(findings) == 1:
         lines += [*_one(findings[0], results), *_further(findings[0], results)]
-    elif findings:
+    else:
         lines += _several(findings, results)
     remarks = []
     for what, why in unfinished_jobs(results):
@@ -131,7 +131,10 @@ def _one(finding: Finding, results: SweepResults) -> list[str]:
         values = finding.aggregate[name]
         table.add_row(name, *spread_cells(values))
         if name in finding.configuration.published:
-            table.add_row("  reported on\n  another dataset", mean_and_std(*finding.configuration.published[name]))
+            table.add_row(
+                textwrap.indent(ELSEWHERE.replace(" on ", " on\n"), "  "),
+                mean_and_std(*finding.configuration.published[name]),
+            )
     return [finding.configuration.label, "", *_printed(table), ""]
 
 
