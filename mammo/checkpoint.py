@@ -1,81 +1,187 @@
 """Checkpoints: plain tensors, numbers, strings, lists and dicts, so that reading one never runs code.
 
-A checkpoint alone is enough to predict: it holds the configuration, the classes and the preprocessing.
+A checkpoint alone is enough to predict: it holds the configuration, the classes and the preprocessing. At
+every moment, also while one is replaced, there is a whole one whose SHA-256 is in `SHA256SUMS` beside it:
+`sha256sum --check SHA256SUMS` there verifies them without this project.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
 from mammo.errors import RunDirectoryError
-from mammo.files import sync_folder
+from mammo.files import file_sha256, naming, write_text
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+SUMS_FILE = "SHA256SUMS"
 
 
-def random_state() -> dict[str, Any]:
-    """The state of all global generators as tensors and plain lists."""
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": [name, [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint is kept that was at `path` before the present one."""
+    return path.with_name(f"previous_{path.name.removeprefix('last_')}")
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
-    """Write a checkpoint so that a crash leaves the old one or the new one, never half of one.
+    """Write a checkpoint and read it back before it replaces the one at `path`, which goes to `previous_of(path)`.
 
-    `also_as` are further names for it, given before `path` itself is replaced: a resumed run reads
-    `path` and does again what came after it.
+    `also_as` are further names for it in the same folder, given before `path` itself is replaced: a resumed run
+    reads `path` and does again what came after it. Raises OSError, with everything as it was before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder, previous = path.parent, previous_of(path)
+    folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        torch.save(dict(content), file)
+    try:
+        digest = _write_verified(temporary, content)
+        sums = _read_sums(folder)
+        new = {name: [digest] for name in (path.name, *(other.name for other in also_as))}
+        if path.exists():
+            new[previous.name] = sums.get(path.name, [])
+        # While files change places, the old and the new content of each name count as whole.
+        _write_sums(folder, sums | {name: [*new[name], *sums.get(name, [])] for name in new})
+        if path.exists():
+            _give_name(path, previous)
+        for other in also_as:
+            _give_name(temporary, other)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _write_sums(folder, sums | new)
+
+
+def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
+    """Write a checkpoint and force it to disk; returns its SHA-256 once the file has been found to have it."""
+    with naming(path), path.open("wb") as file:
+        hashing = _Hashing(file)
+        torch.save(dict(content), hashing)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
-    for other in also_as:
-        beside = other.with_name(f".{other.name}.tmp")
-        beside.unlink(missing_ok=True)
-        _same_content(temporary, beside)
-        os.replace(beside, other)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    digest = hashing.sha256.hexdigest()
+    if file_sha256(path) != digest:
+        raise OSError(f"{path.name} is not on the disk as it was written; is the disk sound?")
+    return digest
 
 
-def _same_content(source: Path, target: Path) -> None:
+class _Hashing:
+    """Passes on what is written to a file and computes its SHA-256."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _give_name(source: Path, target: Path) -> None:
     """A second name for a file, or a copy where the file system has no hard links."""
+    beside = target.with_name(f".{target.name}.tmp")
+    beside.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(source, beside)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, beside)
+    os.replace(beside, target)
+
+
+def _read_sums(folder: Path) -> dict[str, list[str]]:
+    """The SHA-256 of each checkpoint of a folder; two while it is being replaced, the new one first."""
+    try:
+        lines = (folder / SUMS_FILE).read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return {}
+    sums: dict[str, list[str]] = {}
+    for digest, _, name in (line.partition("  ") for line in lines):
+        sums.setdefault(name, []).append(digest)
+    return sums
+
+
+def _write_sums(folder: Path, sums: Mapping[str, list[str]]) -> None:
+    write_text(folder / SUMS_FILE, "".join(f"{digest}  {name}\n" for name in sorted(sums) for digest in sums[name]))
+
+
+def remove_previous(path: Path) -> None:
+    """Remove the checkpoint before the one at `path`: of a finished run nobody goes on from it."""
+    previous = previous_of(path)
+    sums = _read_sums(path.parent)
+    if sums.pop(previous.name, None) is not None:
+        _write_sums(path.parent, sums)
+    previous.unlink(missing_ok=True)
+
+
+def verify(path: Path) -> bool | None:
+    """Whether the content of a checkpoint is what was written; None where no SHA-256 of it is known."""
+    known = _read_sums(path.parent).get(path.name)
+    return None if known is None else file_sha256(path) in known
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU without running code; raises RunDirectoryError when it is not one."""
+    """Read a checkpoint on the CPU without running code; raises RunDirectoryError when it is not a whole one."""
+    if not path.exists():
+        raise _unusable(f"{path.name} is missing")
+    if verify(path) is False:
+        raise _unusable(f"{path.name} is damaged: its SHA-256 is not the one in {SUMS_FILE}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises zip, pickle, EOF and runtime errors alike for a damaged file.
-        raise RunDirectoryError(
-            f"{path.name} cannot be read ({type(error).__name__})",
-            "a checkpoint written by this project",
-            "start over with run.restart=true",
-        ) from error
+        raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise RunDirectoryError(
-            f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}",
-            to_do="start over with run.restart=true",
-        )
+        raise _unusable(f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}")
     return content
+
+
+def _unusable(found: str) -> RunDirectoryError:
+    return RunDirectoryError(found, "a whole checkpoint of this project", "start over with run.restart=true")
+
+
+def load_newest(path: Path, others: Sequence[Path]) -> dict[str, Any] | None:
+    """The checkpoint at `path`, or where it is damaged the newest whole one of others; None where there is none.
+
+    What is damaged is said in the log. Raises RunDirectoryError when there are checkpoints and none is whole.
+    """
+    candidates: list[tuple[dict[str, Any], Path]] = []
+    damage: RunDirectoryError | None = None
+    for candidate in (path, *others):
+        if not candidate.exists():
+            continue
+        try:
+            content = load_checkpoint(candidate)
+        except RunDirectoryError as error:
+            damage = damage or error
+            log.warning("%s", error.found)
+            continue
+        if candidate == path:
+            return content
+        candidates.append((content, candidate))
+    if not candidates:
+        if damage is not None:
+            raise damage
+        return None
+    content, chosen = max(candidates, key=lambda candidate: position_of(candidate[0]))
+    log.warning("going on from %s instead; what came after it is computed again", chosen.name)
+    if path.exists():
+        # What is damaged must not become the previous checkpoint of the next one.
+        _give_name(chosen, path)
+        sums = _read_sums(path.parent)
+        _write_sums(path.parent, sums | {path.name: sums.get(chosen.name, [])})
+    return content
+
+
+def position_of(content: Mapping[str, Any]) -> tuple[int, int]:
+    """How far a checkpoint is: whole epochs, and batches of the next one."""
+    unfinished = content.get("unfinished_epoch")
+    return content["epoch"], unfinished["batches_done"] if unfinished else 0

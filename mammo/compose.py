@@ -35,7 +35,7 @@ from mammo.trees import flatten
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 DISK_REMEDY = "free some space or choose other folders: cache_dir=DIR, hydra.run.dir=DIR; the same command then goes on"
 HYDRA_FLAGS = (
     "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
@@ -181,7 +181,8 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
         print(f"error: {readable}", file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        print(f"failed: {error.strerror}\n  {DISK_REMEDY}", file=sys.stderr)
+        name = Path(error.filename).name.removeprefix(".").removesuffix(".tmp") if error.filename else "a file"
+        print(f"failed: {error.strerror}, while {name} was written\n  {DISK_REMEDY}", file=sys.stderr)
         sys.exit(1)
     if not isinstance(error, TrainingError):
         traceback.print_exc()

@@ -55,6 +55,9 @@ class TrainOptions:
     clip_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", at_least=0)
     on_collapse: Literal["warn", "stop"] = option("warn", "what to do when the model predicts too few classes")
     keep_checkpoint_every_epochs: int = option(0, "keep checkpoint_epoch_N.pth every N epochs; 0: none", at_least=0)
+    checkpoint_every_seconds: float = option(
+        300.0, "save a checkpoint within an epoch when the last is this old; 0: none", at_least=0, in_run_id=False
+    )
     compile: bool = option(False, "compile the network: slow to start, faster steps; other dropout")
     deterministic: bool | None = option(None, "deterministic kernels; null: on CPU yes, on CUDA no")
     max_batches: int | None = option(None, "end every epoch and validation after N batches (debugging)", at_least=1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mammo.errors import TrainingError
-from mammo.hardware import Hardware, seed_everything
+from mammo.hardware import Hardware, random_state, restore_random_state, seed_everything
 from mammo.losses import Loss
 from mammo.models.network import Network
 from mammo.schedulers import Schedule
@@ -31,7 +31,7 @@ class EpochBatches(Protocol):
 
     @property
     def sizes(self) -> list[int]: ...
-    def epoch(self, epoch: int) -> Iterator[Any]: ...
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +90,28 @@ class EpochResult:
     skipped_steps: int
 
 
+@dataclasses.dataclass(frozen=True)
+class EpochState:
+    """How far an epoch has come, in plain numbers: with network, optimizer and scaler, training goes on from it.
+
+    `epoch` is 0-based; `batches_done` ends with a step of the optimizer; `rng` is the state of the generators.
+    """
+
+    epoch: int
+    batches_done: int = 0
+    loss_sum: float = 0.0
+    num_correct: int = 0
+    skipped_steps: int = 0
+    train_seconds: float = 0.0
+    loading_seconds: float = 0.0
+    rng: dict[str, Any] | None = None
+
+
+# Called where training can be left and taken up again, with a function that tells the state there. Asking for
+# it makes the host wait for the device.
+AtRest = Callable[[Callable[[], EpochState]], None]
+
+
 @dataclasses.dataclass
 class Trainer:
     """Everything that changes while training, and what an epoch needs."""
@@ -109,43 +131,55 @@ class Trainer:
         rest = self.network.forward_rest
         self._forward: Callable[[Tensor], Tensor] = torch.compile(rest) if self.compiled else rest
 
+    def steps(self, num_batches: int) -> int:
+        """How many steps of the optimizer some batches of an epoch make."""
+        return -(-num_batches // self.settings.accumulate)
+
     def fit(
-        self, inputs: Inputs, first_epoch: int, validation_losses: Callable[[], Sequence[float]]
+        self, inputs: Inputs, start: EpochState, validation_losses: Callable[[], Sequence[float]], at_rest: AtRest
     ) -> Iterator[EpochResult]:
-        """Train from `first_epoch` (0-based) on and yield the result of each epoch.
+        """Train from `start` on and yield the result of each epoch.
 
         `validation_losses` gives the losses of all epochs so far, which some schedules look at; it is
-        asked when an epoch begins, after the consumer has taken in the one before. Raises
+        asked when an epoch begins, after the consumer has taken in the one before. `at_rest` is called after
+        each step of the optimizer and each batch of the validation; what it raises ends training there. Raises
         TrainingError when a loss is not finite.
         """
-        for epoch in range(first_epoch, self.settings.epochs):
+        for epoch in range(start.epoch, self.settings.epochs):
             # Dropout is a function of seed and epoch: a resumed run draws what an uninterrupted one does.
             seed_everything(self.settings.seed, epoch)
             label = f"Epoch {epoch + 1}/{self.settings.epochs}"
-            result = self._train_epoch(inputs, epoch, validation_losses(), f"{label} [train]")
-            started = time.perf_counter()
-            validation = predict(self.network, inputs, self.track, f"{label} [val]")
-            seconds = time.perf_counter() - started
-            yield dataclasses.replace(result, validation=validation, validation_seconds=seconds)
+            begun = start if epoch == start.epoch else EpochState(epoch)
+            trained = self._train_epoch(inputs, begun, validation_losses(), at_rest, f"{label} [train]")
+            yield self._validated(inputs, trained, at_rest, f"{label} [val]")
 
-    def _train_epoch(self, inputs: Inputs, epoch: int, val_losses: Sequence[float], label: str) -> EpochResult:
-        network, device = self.network, self.hardware.device
-        network.only_head_learns = epoch < self.settings.head_only_epochs
-        network.train()
-        sizes = inputs.train.sizes
+    def _train_epoch(
+        self, inputs: Inputs, begun: EpochState, val_losses: Sequence[float], at_rest: AtRest, label: str
+    ) -> EpochState:
+        epoch, sizes, device = begun.epoch, inputs.train.sizes, self.hardware.device
+        self.network.only_head_learns = epoch < self.settings.head_only_epochs
+        self.network.train()
         # Apple's GPUs know no float64; there a sum over an epoch is good to six digits.
         sum_dtype = torch.float32 if device.type == "mps" else torch.float64
-        total_loss = torch.zeros((), dtype=sum_dtype, device=device)
-        total_correct = torch.zeros((), dtype=torch.int64, device=device)
+        loss_sum = torch.tensor(begun.loss_sum, dtype=sum_dtype, device=device)
+        num_correct = torch.tensor(begun.num_correct, dtype=torch.int64, device=device)
         guard = _FiniteGuard(at_once=device.type == "cpu")
-        skipped_steps, loading_seconds, started = 0, 0.0, time.perf_counter()
-        waiting_since = started
-        for i, batch in enumerate(self.track(inputs.train.epoch(epoch), label, len(sizes))):
+        batches_done, skipped_steps, loading_seconds = begun.batches_done, begun.skipped_steps, begun.loading_seconds
+
+        def state() -> EpochState:
+            guard.check()
+            seconds = begun.train_seconds + time.perf_counter() - started
+            sums = loss_sum.item(), int(num_correct.item())
+            return EpochState(epoch, batches_done, *sums, skipped_steps, seconds, loading_seconds, random_state())
+
+        if begun.rng is not None:
+            restore_random_state(begun.rng)
+        started = waiting_since = time.perf_counter()
+        batches = self.track(inputs.train.epoch(epoch, batches_done), label, len(sizes) - batches_done)
+        for i, batch in enumerate(batches, start=batches_done):
             loading_seconds += time.perf_counter() - waiting_since
-            group = range(
-                i - i % self.settings.accumulate,
-                min(len(sizes), i - i % self.settings.accumulate + self.settings.accumulate),
-            )
+            first = i - i % self.settings.accumulate
+            group = range(first, min(len(sizes), first + self.settings.accumulate))
             if i == group.start:
                 self._set_rates(epoch, group.stop / len(sizes), val_losses)
                 self.optimizer.zero_grad(set_to_none=True)
@@ -154,28 +188,33 @@ class Trainer:
             with self.hardware.autocast():
                 logits = self._forward(trunk_output)
             per_image = self.loss.per_image(logits.float(), targets, self.class_weights)
+            guard.watch(per_image.detach(), batch)
             # A mean over the images of the whole step, whatever the sizes of its batches.
             self.scaler.scale(per_image.sum() / sum(sizes[j] for j in group)).backward()
+            loss_sum += per_image.detach().sum()
+            num_correct += (logits.argmax(dim=1) == targets).sum()
             if i == group.stop - 1:
                 skipped_steps += self._step()
-
-            total_loss += per_image.detach().sum()
-            total_correct += (logits.argmax(dim=1) == targets).sum()
-            guard.watch(per_image.detach(), batch)
+                batches_done = group.stop
+                at_rest(state)
             waiting_since = time.perf_counter()
-        guard.check()
-        seconds, images_seen = time.perf_counter() - started, sum(sizes)
+        return state()
+
+    def _validated(self, inputs: Inputs, trained: EpochState, at_rest: AtRest, label: str) -> EpochResult:
+        started, num_images = time.perf_counter(), sum(inputs.train.sizes)
+        # Training goes on from its end, whatever batch of the validation it is left at.
+        validation = predict(self.network, inputs, self.track, label, lambda: at_rest(lambda: trained))
         return EpochResult(
-            epoch=epoch,
-            train_loss=total_loss.item() / images_seen,
-            train_acc=total_correct.item() / images_seen,
+            epoch=trained.epoch,
+            train_loss=trained.loss_sum / num_images,
+            train_acc=trained.num_correct / num_images,
             learning_rates={group["name"]: group["lr"] for group in self.optimizer.param_groups},
-            validation=Predictions(np.empty((0, 0)), np.empty(0)),
-            train_images=images_seen,
-            train_seconds=seconds,
-            validation_seconds=0.0,
-            loading_seconds=loading_seconds,
-            skipped_steps=skipped_steps,
+            validation=validation,
+            train_images=num_images,
+            train_seconds=trained.train_seconds,
+            validation_seconds=time.perf_counter() - started,
+            loading_seconds=trained.loading_seconds,
+            skipped_steps=trained.skipped_steps,
         )
 
     def _set_rates(self, epoch: int, step_fraction: float, val_losses: Sequence[float]) -> None:
@@ -226,7 +265,7 @@ class NonFiniteLossError(TrainingError):
 
 
 @torch.inference_mode()
-def predict(network: Network, inputs: Inputs, track: Track, label: str) -> Predictions:
+def predict(network: Network, inputs: Inputs, track: Track, label: str, after_batch: Callable[[], None]) -> Predictions:
     """Logits of all validation batches in fp32: what is reported must not depend on a machine's fast formats."""
     network.eval()
     logits, targets = [], []
@@ -234,4 +273,5 @@ def predict(network: Network, inputs: Inputs, track: Track, label: str) -> Predi
         trunk_output, target = inputs.prepare_validation(batch)
         logits.append(network.forward_rest(trunk_output).float())
         targets.append(target)
+        after_batch()
     return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy())

@@ -221,8 +221,8 @@ class BankedTraining:
         """Number of images of each batch of an epoch."""
         return self._batches.sizes
 
-    def epoch(self, epoch: int) -> Iterator[FeatureBatch]:
-        """The batches of epoch `epoch` (0-based)."""
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[FeatureBatch]:
+        """The batches of epoch `epoch` (0-based), from `first_batch` on."""
         self._bank.mark_as_used()
         order, views = self._batches.drawn(epoch)
         rows = self._rows[self._drawn.places(order, views)]
@@ -231,7 +231,7 @@ class BankedTraining:
         def load(part: slice) -> FeatureBatch:
             return FeatureBatch(self._bank.read(rows[part]), targets[part], order[part])
 
-        return in_order(load, self._batches.plan, self._batches.num_workers)
+        return in_order(load, self._batches.plan[first_batch:], self._batches.num_workers)
 
 
 class BankedEvaluation:

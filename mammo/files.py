@@ -8,11 +8,13 @@ import json
 import logging
 import math
 import os
+import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,34 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, and a crash, sees the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming(path):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the name of a file to errors of writing it, which have none when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path.name
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder and in those in it."""
+    for pattern in (".*.tmp", "*/.*.tmp"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,17 +110,30 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def one_owner(lock_file: Path, refusal: Exception) -> Iterator[None]:
-    """Hold a lock between processes; raises `refusal` when another one holds it."""
-    lock = FileLock(lock_file)
+def one_owner(lock_file: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
+    """Hold a lock between processes; raises `refusal(holder)` when another one holds it.
+
+    The system frees the lock of a process that has died, however it died.
+    """
+    lock, note = FileLock(lock_file), lock_file.with_name(f"{lock_file.name}_owner")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise refusal from None
+        raise refusal(_holder(note)) from None
     try:
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        note.write_text(f"process {os.getpid()} on {platform.node()}, since {now}", encoding="utf-8")
         yield
     finally:
+        note.unlink(missing_ok=True)
         lock.release()
+
+
+def _holder(note: Path) -> str:
+    try:
+        return note.read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
+        return "another process"
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import platform
 import random
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,3 +191,25 @@ def seed_everything(*parts: int) -> None:
     random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002 - libraries may draw from the global generator
     torch.manual_seed(mixed)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of all global generators as tensors and plain lists."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put back what `random_state` gave; generators of GPUs only where there are as many."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

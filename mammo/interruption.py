@@ -45,7 +45,12 @@ def deferred() -> Iterator[None]:
         _is_deferring = before
 
 
+def is_asked_to_stop() -> bool:
+    """Whether a signal has come."""
+    return _received is not None
+
+
 def stop_if_asked() -> None:
     """Raise KeyboardInterrupt if a signal has come: for places where work can be left and taken up again."""
-    if _received is not None:
+    if is_asked_to_stop():
         raise KeyboardInterrupt

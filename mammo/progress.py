@@ -146,26 +146,32 @@ def _bars() -> Iterator[Progress]:
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """The items, with their progress shown."""
-    with counting(label, lambda: total) as count:
+    """The items, with their progress shown; whoever works on them asks whether to stop."""
+    with _shown_count(label, total) as count:
         for done, item in enumerate(items, start=1):
             yield item
             count(done, total)
 
 
 @contextmanager
-def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A function (done, total) that shows progress, for work that counts by itself."""
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A function (done, total) that shows progress, for work that counts by itself and can be left at each count."""
+    with _shown_count(label) as show:
+
+        def count(done: int, of: int) -> None:
+            stop_if_asked()
+            show(done, of)
+
+        yield count
+
+
+@contextmanager
+def _shown_count(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     if console.is_terminal:
         with _bars() as bars:
-            task = bars.add_task(label, total=total() if total else None)
-
-            def move(done: int, of: int) -> None:
-                stop_if_asked()
-                bars.update(task, completed=done, total=of)
-
+            task = bars.add_task(label, total=total)
             try:
-                yield move
+                yield lambda done, of: bars.update(task, completed=done, total=of)
             finally:
                 bars.remove_task(task)
         return
@@ -173,7 +179,6 @@ def counting(label: str, total: Callable[[], int] | None = None) -> Iterator[Cal
 
     def count(done: int, of: int) -> None:
         nonlocal last_line
-        stop_if_asked()
         now = time.monotonic()
         if now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from tests.pictures import write_class_folders
 
 # Tests run in several processes, one for each core; threads of their own would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,14 +59,4 @@ def train(tmp_path: Path, session_cache: Path) -> Train:
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny dataset of four classes, 8 PNGs each: bright half-ellipses whose texture grows with the class."""
-    root = tmp_path_factory.mktemp("classes")
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[:96, :72]
-    breast = ((y - 48) / 42) ** 2 + (x / 60) ** 2 < 1
-    for index, name in enumerate("ABCD"):
-        (root / name).mkdir()
-        for number in range(8):
-            tissue = random.random((96, 72)) < 0.1 + 0.25 * index
-            grey = breast * (70 + 120 * tissue + random.normal(0, 8, tissue.shape))
-            Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(root / name / f"{name}{number}.png")
-    return root
+    return write_class_folders(tmp_path_factory.mktemp("classes"))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from mammo import checkpoint
-from mammo.checkpoint import load_checkpoint, random_state, save_checkpoint
+from mammo.checkpoint import load_checkpoint, load_newest, previous_of, save_checkpoint, verify
 from mammo.errors import RunDirectoryError
+from mammo.hardware import random_state, restore_random_state
 
 
 def content(value: float) -> dict:
@@ -27,11 +34,7 @@ def test_what_is_saved_is_loaded_as_plain_data(tmp_path):
 def test_the_random_state_can_be_put_back(tmp_path):
     save_checkpoint(tmp_path / "c.pth", content(0.0) | {"rng": random_state()})
     expected = (random.random(), np.random.rand(), torch.rand(1))  # noqa: NPY002
-    state = load_checkpoint(tmp_path / "c.pth")["rng"]
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
+    restore_random_state(load_checkpoint(tmp_path / "c.pth")["rng"])
     assert (random.random(), np.random.rand(), torch.rand(1)) == expected  # noqa: NPY002
 
 
@@ -41,7 +44,10 @@ def test_a_further_name_keeps_its_content_when_the_first_is_replaced(tmp_path):
     save_checkpoint(last, content(2.0))
     assert load_checkpoint(best)["model_state_dict"]["w"][0] == 1.0
     assert load_checkpoint(last)["model_state_dict"]["w"][0] == 2.0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pth", "last.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "SHA256SUMS", "best.pth", "last.pth", "previous_last.pth",
+    ]  # fmt: skip
+    assert load_checkpoint(previous_of(last))["model_state_dict"]["w"][0] == 1.0
 
 
 def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
@@ -56,11 +62,108 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "last.pth")["model_state_dict"]["w"][0] == 1.0
 
 
+def epoch_of(checkpoint_content: dict | None) -> int:
+    assert checkpoint_content is not None
+    return int(checkpoint_content["epoch"])
+
+
+def save_epoch(folder: Path, epoch: int, *, is_best: bool = False) -> None:
+    also_as = [folder / "best.pth"] if is_best else []
+    save_checkpoint(folder / "last.pth", content(float(epoch)) | {"epoch": epoch}, also_as)
+
+
+def newest(folder: Path) -> dict | None:
+    return load_newest(folder / "last.pth", [folder / "previous_last.pth", folder / "best.pth"])
+
+
+def damage(path: Path) -> None:
+    """Change one byte in the middle, as a disk does that forgets."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] = (content[len(content) // 2] + 1) % 256
+    path.unlink()  # it may share its content with another name
+    path.write_bytes(content)
+
+
+def test_the_sums_are_those_of_coreutils(tmp_path):
+    for epoch in (1, 2, 3):
+        save_epoch(tmp_path, epoch, is_best=epoch == 2)
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0
+    assert sorted(done.stdout.decode().split()[::2]) == ["best.pth:", "last.pth:", "previous_last.pth:"]
+
+
+def test_the_newest_whole_checkpoint_is_taken_and_said(tmp_path, caplog):
+    assert newest(tmp_path) is None
+    for epoch in (1, 2, 3, 4):
+        save_epoch(tmp_path, epoch, is_best=epoch == 2)
+    assert epoch_of(newest(tmp_path)) == 4
+    assert not caplog.messages
+
+    damage(tmp_path / "last.pth")
+    assert verify(tmp_path / "last.pth") is False
+    with pytest.raises(RunDirectoryError, match=r"last\.pth is damaged"):
+        load_checkpoint(tmp_path / "last.pth")
+    assert epoch_of(newest(tmp_path)) == 3
+    assert "going on from previous_last.pth" in caplog.text
+    assert verify(tmp_path / "last.pth") is True, "the damaged one is replaced, so that it never becomes the previous"
+
+    damage(tmp_path / "last.pth")
+    damage(tmp_path / "previous_last.pth")
+    assert epoch_of(newest(tmp_path)) == 2
+    for path in tmp_path.glob("*.pth"):
+        damage(path)
+    with pytest.raises(RunDirectoryError, match="damaged"):
+        newest(tmp_path)
+
+
+def test_without_sums_a_checkpoint_that_can_be_read_is_taken(tmp_path):
+    save_epoch(tmp_path, 1)
+    (tmp_path / "SHA256SUMS").unlink()
+    assert verify(tmp_path / "last.pth") is None
+    assert epoch_of(newest(tmp_path)) == 1
+
+
+def kill_at_file_operation(number: int, work: Callable[[], None]) -> bool:
+    """Do some work in a process of its own that kills itself before a certain operation on files; True if it did."""
+    process = os.fork()
+    if process == 0:
+        left = number
+
+        def count(event: str, arguments: tuple) -> None:
+            nonlocal left
+            if event in ("open", "os.rename", "os.link", "os.remove", "os.truncate", "shutil.copyfile"):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        work()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def test_killed_before_any_operation_on_files_a_whole_checkpoint_is_there(tmp_path, caplog):
+    number, was_killed = 0, True
+    while was_killed:
+        folder = tmp_path / str(number)
+        for epoch in (1, 2):
+            save_epoch(folder, epoch, is_best=epoch == 1)
+        number += 1
+        was_killed = kill_at_file_operation(number, lambda f=folder: save_epoch(f, 3, is_best=True))
+        assert epoch_of(newest(folder)) in ((2, 3) if was_killed else (3,))
+        assert not caplog.messages, "a kill is no damage"
+        assert verify(folder / "best.pth") is True
+        save_epoch(folder, 4)
+        assert epoch_of(newest(folder)) == 4
+    assert number > 10, "there are that many operations"
+
+
 @pytest.mark.parametrize("damage", [b"", b"rubbish", None])
 def test_a_damaged_file_is_said_to_be_one(tmp_path, damage):
     save_checkpoint(tmp_path / "last.pth", content(1.0))
     whole = (tmp_path / "last.pth").read_bytes()
     (tmp_path / "last.pth").write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    (tmp_path / "SHA256SUMS").unlink()
     with pytest.raises(RunDirectoryError, match=r"last\.pth cannot be read"):
         load_checkpoint(tmp_path / "last.pth")
 

@@ -12,7 +12,7 @@ from mammo.data.augment import AugmentOptions
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, TrainingBatches
 from mammo.data.sampler import Uniform
 from mammo.data.store import StoredImages
-from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Trainer, predict
+from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
 from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.losses import CrossEntropy
@@ -72,8 +72,17 @@ def no_losses() -> list[float]:
     return []
 
 
+def never_stop(tell_state) -> None:
+    """What is called wherever training could be left."""
+
+
 def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0):
-    return list(trainer.fit(inputs(trainer, batch_size), first_epoch, no_losses))
+    return list(trainer.fit(inputs(trainer, batch_size), EpochState(first_epoch), no_losses, never_stop))
+
+
+def predictions(trainer: Trainer, validation_batch_size: int = 4) -> Predictions:
+    images = inputs(trainer, validation_batch_size=validation_batch_size)
+    return predict(trainer.network, images, quiet, "", lambda: None)
 
 
 def head(trainer: Trainer) -> torch.Tensor:
@@ -158,7 +167,7 @@ def test_the_loss_may_fall_and_the_predictions_are_those_of_the_trained_network(
     trainer = make_trainer(settings={"epochs": 6})
     results = run(trainer)
     assert results[-1].train_loss < results[0].train_loss
-    again = predict(trainer.network, inputs(trainer), quiet, "")
+    again = predictions(trainer)
     assert np.array_equal(results[-1].validation.logits, again.logits)
     assert results[-1].validation.probabilities.sum(axis=1) == pytest.approx(np.ones(10))
 
@@ -166,8 +175,8 @@ def test_the_loss_may_fall_and_the_predictions_are_those_of_the_trained_network(
 @pytest.mark.parametrize("batch_size", [2, 3, 10])
 def test_validation_does_not_depend_on_the_batch_size(batch_size):
     trainer = make_trainer()
-    reference = predict(trainer.network, inputs(trainer), quiet, "")
-    other = predict(trainer.network, inputs(trainer, validation_batch_size=batch_size), quiet, "")
+    reference = predictions(trainer)
+    other = predictions(trainer, batch_size)
     assert np.allclose(reference.logits, other.logits, atol=1e-4)
     assert np.array_equal(reference.targets, other.targets)
 
@@ -178,7 +187,7 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
     whole = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     expected = run(whole)
     half = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
-    steps = half.fit(inputs(half), 0, no_losses)
+    steps = half.fit(inputs(half), EpochState(0), no_losses, never_stop)
     next(steps)
     fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     fresh.network.load_state_dict(half.network.state_dict())
@@ -189,10 +198,45 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
     assert torch.equal(head(fresh), head(whole))
 
 
+class Left(Exception):
+    """Training was left within an epoch."""
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("strategy", [FrozenLastBlock(), FullFinetune()])
+def test_training_can_be_left_after_any_step_and_in_the_validation(strategy, accumulate):
+    """Three batches an epoch, three batches of validation: left at each place where it may be, gone on from there."""
+    settings = {"epochs": 2, "accumulate": accumulate}
+    whole = make_trainer(strategy, dropout=0.5, schedule=Cosine(per_step=True), settings=settings)
+    expected = run(whole)
+    places = 2 * (whole.steps(3) + 3)
+    for place in range(places):
+        left = make_trainer(strategy, dropout=0.5, schedule=Cosine(per_step=True), settings=settings)
+        states: list[EpochState] = []
+
+        def leave(tell_state, states=states, place=place):
+            states.append(tell_state())
+            if len(states) > place:
+                raise Left
+
+        done: list = []
+        with pytest.raises(Left):
+            done.extend(left.fit(inputs(left), EpochState(0), no_losses, leave))
+        fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(per_step=True), settings=settings)
+        fresh.network.load_state_dict(left.network.state_dict())
+        fresh.optimizer.load_state_dict(left.optimizer.state_dict())
+        torch.rand(17)  # whatever else drew random numbers in between
+        rest = list(fresh.fit(inputs(fresh), states[-1], no_losses, never_stop))
+        for result, other in zip(rest, expected[-len(rest) :], strict=True):
+            assert (result.train_loss, result.train_acc) == (other.train_loss, other.train_acc), place
+            assert np.array_equal(result.validation.logits, other.validation.logits), place
+        assert torch.equal(head(fresh), head(whole)), place
+
+
 def test_only_the_head_moves_in_head_only_epochs():
     trainer = make_trainer(strategy=FrozenLastBlock(), settings={"epochs": 2, "head_only_epochs": 1})
     body = {k: v.clone() for k, v in trainer.network.state_dict().items() if not k.startswith("head.")}
-    epochs = trainer.fit(inputs(trainer), 0, no_losses)
+    epochs = trainer.fit(inputs(trainer), EpochState(0), no_losses, never_stop)
     before = head(trainer)
     next(epochs)
     assert all(torch.equal(trainer.network.state_dict()[k], v) for k, v in body.items())
@@ -234,7 +278,7 @@ def test_the_schedule_sees_the_losses_of_the_epochs_before():
     trainer = make_trainer(schedule=Plateau(warmup_epochs=0, patience=0), settings={"epochs": 4})
     losses: list[float] = []
     rates = []
-    for result in trainer.fit(inputs(trainer), 0, lambda: losses):
+    for result in trainer.fit(inputs(trainer), EpochState(0), lambda: losses, never_stop):
         rates.append(result.learning_rates["head"])
         losses.append([1.0, 2.0, 0.5, 0.4][result.epoch])
     assert rates == pytest.approx([1e-2, 1e-2, 5e-3, 5e-3])

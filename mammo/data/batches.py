@@ -136,14 +136,14 @@ class TrainingBatches:
             kept[:] = draw_view(self.augment, self.data.image_ids[position], view)
         return kept
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch `epoch` (0-based)."""
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `epoch` (0-based), from `first_batch` on."""
         order, views = self.drawn(epoch)
 
         def load(part: slice) -> Batch:
             return make_batch(self.data, order[part], self.changes_of(order[part], views[part]))
 
-        return in_order(load, self.plan, self.num_workers)
+        return in_order(load, self.plan[first_batch:], self.num_workers)
 
 
 def make_batch(data: LabelledImages, positions: np.ndarray, changes: np.ndarray | None) -> Batch:

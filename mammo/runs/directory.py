@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import one_owner, read_json, write_json, write_text
+from mammo.files import one_owner, read_json, remove_leftovers, write_json, write_text
 from mammo.trees import flatten
 
 # What a run writes; `run.restart=true` removes these and nothing else.
@@ -62,7 +62,7 @@ class RunDirectory:
                     "choose another folder with run.name=NAME or hydra.run.dir=DIR",
                 )
             return
-        stored = flatten(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {})
+        stored = self._stored_config()
         differing = [key for key, value in identity.items() if stored.get(key) != value]
         if differing:
             lines = [f"    {key}: {stored.get(key)!r} there, {identity[key]!r} here" for key in differing[:12]]
@@ -70,6 +70,16 @@ class RunDirectory:
                 f"{self.path} holds a run of another configuration:\n" + "\n".join(lines),
                 to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
             )
+
+    def _stored_config(self) -> dict[str, Any]:
+        try:
+            tree = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            return flatten(tree or {})
+        except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+            raise RunDirectoryError(
+                f"config.yaml in {self.path} cannot be read, so it is not known which run it was",
+                to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
+            ) from None
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
         """Make the folder that of this run: the configuration comes first, so that it is known whose it is.
@@ -101,12 +111,15 @@ class RunDirectory:
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        refusal = RunDirectoryError(
-            f"another process is training this run in {self.path}",
+        with one_owner(self.path / LOCK_FILE, self._refusal):
+            remove_leftovers(self.path)
+            yield
+
+    def _refusal(self, holder: str) -> RunDirectoryError:
+        return RunDirectoryError(
+            f"another process is training this run in {self.path}: {holder}",
             to_do="wait for it, or start a run of another configuration",
         )
-        with one_owner(self.path / LOCK_FILE, refusal):
-            yield
 
     def remove_if_empty(self) -> None:
         """Remove the folder when nothing is in it: Hydra makes it before anything is known to work.

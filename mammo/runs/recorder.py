@@ -13,8 +13,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mammo.checkpoint import SCHEMA_VERSION, random_state, save_checkpoint
-from mammo.engine import EpochResult, Predictions, Trainer
+from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
+from mammo.engine import EpochResult, EpochState, Predictions, Trainer
+from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
 from mammo.selection import COLLAPSE_REMEDIES, Criterion, EarlyStopping, Scores, detect_collapse
@@ -41,21 +42,26 @@ class Recorder:
     class_names: Sequence[str]
     patient_ids: Sequence[str]
     epochs: int
+    batches_per_epoch: int
     keep_every_epochs: int
     constants: Mapping[str, Any]
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: Scores | None = None
     collapse_reason: str | None = None
-    global_step: int = 0
     _has_said_remedies: bool = False
 
-    def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Continue after the epoch of a checkpoint."""
+    def restore(self, checkpoint: Mapping[str, Any]) -> EpochState:
+        """Continue where a checkpoint was saved; returns the state of the epoch that comes next."""
         self.history = [dict(record) for record in checkpoint["history"]]
-        self.best = Scores(**checkpoint["best_metrics"])
+        best = checkpoint["best_metrics"]
+        self.best = None if best is None else Scores(**best)
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
-        self.global_step = checkpoint["global_step"]
-        self._write_history()
+        if self.history:
+            self._write_history()
+        unfinished = checkpoint["unfinished_epoch"]
+        if unfinished is None:
+            return EpochState(checkpoint["epoch"])
+        return EpochState(checkpoint["epoch"], **unfinished, rng=checkpoint["rng"])
 
     @property
     def best_epoch(self) -> int:
@@ -77,13 +83,12 @@ class Recorder:
         patients = self.patient_ids[: len(predictions.targets)]
         return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
 
-    def record(self, result: EpochResult, trainer: Trainer, steps: int) -> Metrics:
+    def record(self, result: EpochResult, trainer: Trainer) -> Metrics:
         """Take in the result of an epoch, save the checkpoint, write the history, log the line."""
         metrics = self.metrics_of(result.validation)
         is_best = self.criterion.is_better(metrics.scores, self.best)
         if is_best:
             self.best = metrics.scores
-        self.global_step += steps
         self.history.append(history_record(result, metrics, is_best))
         self.collapse_reason = detect_collapse(metrics)
         self._save(result, trainer, is_best)
@@ -103,7 +108,20 @@ class Recorder:
         also_as = [self.directory.best_checkpoint] if is_best else []
         if self.keep_every_epochs and epoch % self.keep_every_epochs == 0:
             also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{epoch}.pth"))
-        content = {
+        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, None), also_as)
+
+    def save_unfinished(self, state: EpochState, trainer: Trainer) -> None:
+        """Save a checkpoint within an epoch, right where `state` was told."""
+        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, state))
+
+    def _content(self, trainer: Trainer, unfinished: EpochState | None) -> dict[str, Any]:
+        """All that training goes on from, after whole epochs or within one."""
+        epoch, steps_done, position = len(self.history), 0, None
+        if unfinished is not None:
+            steps_done = trainer.steps(unfinished.batches_done)
+            position = dataclasses.asdict(unfinished)
+            del position["epoch"], position["rng"]
+        return {
             "schema_version": SCHEMA_VERSION,
             "model_state_dict": trainer.network.state_dict(),
             "optimizer_state_dict": trainer.optimizer.state_dict(),
@@ -112,17 +130,17 @@ class Recorder:
             "scaler_state_dict": trainer.scaler.state_dict(),
             "ema_state_dict": None,
             "epoch": epoch,
-            "global_step": self.global_step,
+            "unfinished_epoch": position,
+            "global_step": epoch * trainer.steps(self.batches_per_epoch) + steps_done,
             "best_metrics": dataclasses.asdict(self.best) if self.best is not None else None,
             "monitor_state": {"best_epoch": self.best_epoch, "collapse_reason": self.collapse_reason},
             "early_stopping_state": {
                 "epochs_since_best": self.early_stopping.epochs_since_best([r["is_best"] for r in self.history])
             },
-            "rng": random_state(),
+            "rng": random_state() if unfinished is None else unfinished.rng,
             "history": self.history,
             **self.constants,
         }
-        save_checkpoint(self.directory.last_checkpoint, content, also_as)
 
     def _write_history(self) -> None:
         self.directory.write_json("train_history.json", self.history)

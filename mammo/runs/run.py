@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mammo.checkpoint import load_checkpoint
+from mammo.checkpoint import load_checkpoint, load_newest, previous_of, remove_previous
 from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
-from mammo.engine import Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
+from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
 from mammo.errors import RunDirectoryError, TrainingError, UserError
 from mammo.features import Source
 from mammo.hardware import Hardware
-from mammo.interruption import deferred
+from mammo.interruption import deferred, is_asked_to_stop, stop_if_asked
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
@@ -115,6 +118,7 @@ class Run:
             class_names=dataset.manifest.class_names,
             patient_ids=dataset.table["patient_id"].iloc[dataset.split.val].tolist(),
             epochs=config.train.epochs,
+            batches_per_epoch=len(self.train_batches.plan),
             keep_every_epochs=config.train.keep_checkpoint_every_epochs,
             constants=constants,
         )
@@ -180,17 +184,19 @@ class Run:
             folder, tree = self.directory.path, config_tree(self.config)
             self.tracker = self.config.tracker.open(folder, folder.name, tree)
             self.trainer = self._make_trainer(self.model, self.class_weights)
-            first_epoch = self._resume()
-            steps = -(-len(self.train_batches.plan) // self.config.train.accumulate)
-            is_over = first_epoch == self.config.train.epochs or (first_epoch > 0 and self._is_over())
-            inputs = self._make_inputs(range(0) if is_over else range(first_epoch, self.config.train.epochs))
+            start = self._resume()
+            epochs = range(start.epoch, self.config.train.epochs)
+            is_over = not epochs or (start.epoch > 0 and start.batches_done == 0 and self._is_over())
+            inputs = self._make_inputs(range(0) if is_over else epochs)
+            self._postpone_checkpoint()
             if not is_over:
-                for result in self.trainer.fit(inputs, first_epoch, lambda: self.recorder.validation_losses):
+                for result in self.trainer.fit(inputs, start, lambda: self.recorder.validation_losses, self._at_rest):
                     self.train_seconds += result.train_seconds
                     self.loading_seconds += result.loading_seconds
                     self.validation_seconds += result.validation_seconds
                     self.epochs_here += 1
-                    self._show_best_so_far(self.recorder.record(result, self.trainer, steps))
+                    self._show_best_so_far(self.recorder.record(result, self.trainer))
+                    self._postpone_checkpoint()
                     if self.tracker is not None:
                         self.tracker.log(numbers_of(self.recorder.history[-1]), result.epoch + 1)
                     if self._is_over():
@@ -207,27 +213,43 @@ class Run:
             if self.tracker is not None:
                 self.tracker.close(self.summary["status"] == "completed")
 
-    def _resume(self) -> int:
-        """Go back to the last checkpoint, if there is one; returns the epoch (0-based) to train first."""
-        if not self.directory.last_checkpoint.exists():
-            return 0
-        checkpoint = load_checkpoint(self.directory.last_checkpoint)
+    def _at_rest(self, tell_state: Callable[[], EpochState]) -> None:
+        """Save within an epoch when the last checkpoint is old, or when the process is asked to end."""
+        is_asked = is_asked_to_stop()
+        if is_asked or time.monotonic() >= self.next_checkpoint_at:
+            self.recorder.save_unfinished(tell_state(), self.trainer)
+            self._postpone_checkpoint()
+        stop_if_asked()
+
+    def _postpone_checkpoint(self) -> None:
+        self.next_checkpoint_at = time.monotonic() + (self.config.train.checkpoint_every_seconds or math.inf)
+
+    def _resume(self) -> EpochState:
+        """Go back to the newest whole checkpoint, if there is one; returns where training goes on."""
+        last, best = self.directory.last_checkpoint, self.directory.best_checkpoint
+        checkpoint = load_newest(last, [previous_of(last), best])
+        if checkpoint is None:
+            return EpochState(0)
+        if checkpoint["best_metrics"] is not None:
+            load_checkpoint(best)  # without it the run could not be finished: that is said now
         self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
         self.trainer.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
         self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
-        self.recorder.restore(checkpoint)
-        log.info("resuming after epoch %d", checkpoint["epoch"])
-        self.earlier_seconds = sum(record["seconds"] for record in self.recorder.history)
+        start = self.recorder.restore(checkpoint)
+        place = f" and batch {start.batches_done} of {len(self.train_batches.plan)} of the next"
+        log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
+        seconds = sum(record["seconds"] for record in self.recorder.history)
+        self.earlier_seconds = seconds + start.train_seconds
         now = environment(self.hardware)
         for key in ("device", "amp_dtype", "threads", "torch"):
             # Bit-identical results need the same device, number format, threads and library.
             earlier = self.summary["environment"][key]
             if earlier != now[key]:
                 log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
-        entry = {"at": utc_now(), "after_epoch": checkpoint["epoch"], "environment": now, "git": git_state()}
-        self.summary["resumed"] = [*self.summary["resumed"], entry]
+        entry = {"at": utc_now(), "after_epoch": start.epoch, "after_batch": start.batches_done, "environment": now}
+        self.summary["resumed"] = [*self.summary["resumed"], {**entry, "git": git_state()}]
         self.directory.write_json("summary.json", self.summary)
-        return int(checkpoint["epoch"])
+        return start
 
     def _show_best_so_far(self, metrics: Metrics) -> None:
         """Metrics and figures of a new best epoch, for who looks at a long run; the end writes them again."""
@@ -253,11 +275,12 @@ class Run:
                 to_do="start over with run.restart=true",
             )
         self.trainer.network.load_state_dict(best["model_state_dict"])
-        predictions = predict(self.trainer.network, inputs, track, "Best epoch [val]")
+        predictions = predict(self.trainer.network, inputs, track, "Best epoch [val]", stop_if_asked)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
+        remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
         self.summary["throughput"] = self._throughput()
         self.summary["status"] = "completed"
@@ -295,5 +318,7 @@ class Run:
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in error.positions]
             message = f"{message}: {', '.join(ids)}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
-        self.directory.write_error(error, message)
-        self._stop("failed")
+        # On a full disk the failure cannot be written down either; it is the error itself that must be seen.
+        with suppress(OSError):
+            self.directory.write_error(error, message)
+            self._stop("failed")

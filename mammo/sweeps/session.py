@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,7 @@ class Session:
             stop_on_error=stop_on_error,
             at_once=self.jobs_at_once if stop_on_error else None,
         )
-        refusal = RunDirectoryError(
-            f"another process is running this sweep in {folder}", to_do="wait for it, or choose another sweep.name=NAME"
-        )
-        with one_owner(folder / LOCK_FILE, refusal):
+        with one_owner(folder / LOCK_FILE, partial(_in_use, folder)):
             say(f"Sweep of {total} jobs in {folder}")
             plan = {
                 "schema_version": 1,
@@ -130,6 +128,13 @@ class Session:
             raise SweepError(
                 f"{jobs.failed} of {total} jobs; the lines above, and error.json in their folders, say why"
             )
+
+
+def _in_use(folder: Path, holder: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"another process is running this sweep in {folder}: {holder}",
+        to_do="wait for it, or choose another sweep.name=NAME",
+    )
 
 
 def _earlier_jobs(folder: Path) -> list[dict[str, Any]]:
