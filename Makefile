@@ -1,6 +1,7 @@
 # make train   install into .venv and train the default run on generated exams
 # make test    install with the test tools and run the whole test suite
 # make bench   measure this machine against plain code, less than an hour: docs/performance.md
+# make torture kill runs 200 times at chosen places and compare to the bit, about ten minutes: docs/crashes.md
 # make check   lint, format and types, as CI does
 # make help    this text
 #
@@ -27,7 +28,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test bench check format clean $(STUDIES)
+.PHONY: help train test bench torture check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -83,6 +84,10 @@ reproduce-hpo:
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+# One thread each: two runs at a time, and results that do not depend on it.
+torture: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture --kills 200
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -62,7 +62,13 @@ def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
     """Write a checkpoint and force it to disk; returns its SHA-256 once the file has been found to have it."""
     with naming(path), path.open("wb") as file:
         hashing = _Hashing(file)
-        torch.save(dict(content), hashing)  # type: ignore[arg-type]
+        try:
+            torch.save(dict(content), hashing)  # type: ignore[arg-type]
+        except RuntimeError:
+            if hashing.error is None:
+                raise
+            # What torch makes of a full disk is a position in the file that it did not expect.
+            raise hashing.error from None
         file.flush()
         os.fsync(file.fileno())
     digest = hashing.sha256.hexdigest()
@@ -72,15 +78,20 @@ def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
 
 
 class _Hashing:
-    """Passes on what is written to a file and computes its SHA-256."""
+    """Passes on what is written to a file and computes its SHA-256; `error` is what went wrong with it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.sha256 = hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.sha256.update(data)
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()

@@ -8,6 +8,7 @@ selects and stops.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -188,13 +189,16 @@ class Trainer:
             with self.hardware.autocast():
                 logits = self._forward(trunk_output)
             per_image = self.loss.per_image(logits.float(), targets, self.class_weights)
-            guard.watch(per_image.detach(), batch)
+            guard.watch_losses(per_image.detach(), batch.positions)
             # A mean over the images of the whole step, whatever the sizes of its batches.
             self.scaler.scale(per_image.sum() / sum(sizes[j] for j in group)).backward()
             loss_sum += per_image.detach().sum()
             num_correct += (logits.argmax(dim=1) == targets).sum()
             if i == group.stop - 1:
-                skipped_steps += self._step()
+                norm, was_skipped = self._step()
+                skipped_steps += was_skipped
+                if not self.scaler.is_enabled():
+                    guard.watch_gradient(norm)
                 batches_done = group.stop
                 at_rest(state)
             waiting_since = time.perf_counter()
@@ -221,47 +225,60 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(group["base_lr"], epoch, self.settings.epochs, step_fraction, val_losses)
 
-    def _step(self) -> int:
-        """Unscale, clip, step, update; returns 1 when the scaler skipped the step because of an overflow."""
+    def _step(self) -> tuple[Tensor, bool]:
+        """Unscale, clip, step, update; returns the norm of the gradient, and whether the scaler skipped the step
+        because of an overflow."""
         self.scaler.unscale_(self.optimizer)
-        if self.settings.clip_norm > 0:
-            learning = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(learning, self.settings.clip_norm)
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.clip_norm or math.inf)
         scale_before = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return int(self.scaler.get_scale() < scale_before)
+        return norm, self.scaler.get_scale() < scale_before
 
 
 class _FiniteGuard:
-    """Notices a loss that is not finite, and in which images.
+    """Notices a loss or a gradient that is not finite, and in which images.
 
-    Asking an accelerator for a value makes the host wait for it: there it is asked when the epoch ends.
+    Asking an accelerator for a value makes the host wait for it: there it is asked when a state is told.
     """
 
     def __init__(self, at_once: bool) -> None:
         self._at_once = at_once
-        self._watched: list[tuple[Tensor, Any]] = []
+        self._watched: list[tuple[str, Tensor, np.ndarray]] = []
+        self._of_step: list[np.ndarray] = []
 
-    def watch(self, per_image: Tensor, batch: Any) -> None:
-        self._watched.append((per_image, batch.positions))
+    def watch_losses(self, per_image: Tensor, positions: np.ndarray) -> None:
+        """Losses [N] of the images at some positions [N]."""
+        self._of_step.append(positions)
+        self._watch("loss", per_image, positions)
+
+    def watch_gradient(self, norm: Tensor) -> None:
+        """Norm of the gradient of a step, of all images since the last one."""
+        positions = np.concatenate(self._of_step)
+        self._of_step.clear()
+        self._watch("gradient", norm.expand(len(positions)), positions)
+
+    def _watch(self, what: str, values: Tensor, positions: np.ndarray) -> None:
+        self._watched.append((what, values, positions))
         if self._at_once:
             self.check()
 
     def check(self) -> None:
-        for per_image, positions in self._watched:
-            finite = torch.isfinite(per_image).cpu().numpy()
+        """Raises NonFiniteLossError."""
+        for what, values, positions in self._watched:
+            finite = torch.isfinite(values).cpu().numpy()
             if not finite.all():
-                raise NonFiniteLossError(positions[~finite].tolist())
+                raise NonFiniteLossError(what, positions[~finite].tolist())
         self._watched.clear()
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss of some images is not finite; `positions` are their places in the training set."""
+    """The loss (or the gradient) of some images is not finite; `positions` are their places in the training set."""
 
-    def __init__(self, positions: list[int]) -> None:
+    def __init__(self, what: str, positions: list[int]) -> None:
         self.positions = positions
-        super().__init__(f"the loss of {len(positions)} images is not finite")
+        super().__init__(f"the {what} of {len(positions)} images is not finite")
 
 
 @torch.inference_mode()

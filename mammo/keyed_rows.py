@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from mammo.files import naming, sync_folder
+
 # In case two processes start a file at once; a write takes far less.
 LOCK_TIMEOUT_SECONDS = 600
 
@@ -70,11 +72,12 @@ class KeyedRows:
         """
         if rows.shape != (len(keys), *self.shape) or rows.dtype != self.dtype:
             raise ValueError(f"rows of {rows.dtype} {rows.shape}, expected {self.dtype} {(len(keys), *self.shape)}")
-        with self._lock:
+        with self._lock, naming(self._rows_file):
             self.refresh()
             new = {key: i for i, key in enumerate(keys) if key not in self._row_of}
             if not new:
                 return
+            is_new = not self._rows_file.exists()
             self._rows_file.touch()
             with self._rows_file.open("r+b") as file:
                 # Beyond the end a file would be filled with zeros, which the keys there are would then name.
@@ -92,6 +95,8 @@ class KeyedRows:
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self.folder)
             self.refresh()
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:

@@ -260,6 +260,33 @@ def test_a_loss_that_is_not_finite_names_the_images():
     assert caught.value.positions == [int(i) for i in first.positions if i % 3 == 1]
 
 
+def test_a_gradient_that_is_not_finite_names_the_images_of_the_step():
+    """Losses are finite, a weight's gradient is not: at once, before a state with such weights can be saved."""
+    trainer = make_trainer(settings={"accumulate": 2})
+    trainer.network.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+    states: list[EpochState] = []
+    with pytest.raises(NonFiniteLossError, match="gradient of 8 images") as caught:
+        list(trainer.fit(inputs(trainer), EpochState(0), no_losses, lambda tell_state: states.append(tell_state())))
+    first, second, _ = batches().epoch(0)
+    assert caught.value.positions == [*first.positions, *second.positions]
+    assert not states
+
+
+def test_steps_that_overflow_in_fp16_are_skipped_and_counted():
+    """A scale of 2**100 makes every gradient infinite: it is halved at each step until they fit."""
+    trainer = make_trainer(hardware=Hardware(torch.device("cpu"), "fp16", 1, True), settings={"epochs": 40})
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    before = head(trainer)
+    results = trainer.fit(inputs(trainer), EpochState(0), no_losses, never_stop)
+    assert next(results).skipped_steps == 3
+    assert torch.equal(head(trainer), before), "a step that is skipped changes no weight"
+    rest = list(results)
+    assert trainer.scaler.get_scale() == 2.0 ** (100 - 3 - sum(result.skipped_steps for result in rest))
+    assert rest[-1].skipped_steps == 0
+    assert not torch.equal(head(trainer), before)
+    assert torch.isfinite(head(trainer)).all()
+
+
 def test_class_weights_weigh_the_images():
     weights = torch.tensor([1.0, 2.0, 0.5])
     trainer = make_trainer(settings={"epochs": 1}, class_weights=weights)

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from mammo.errors import ConfigError
-from mammo.files import one_at_a_time
+from mammo.files import one_at_a_time, write_text
 from mammo.keyed_rows import KeyedRows
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class FeatureBank:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(_lock_file(self.path), "another process is filling the feature bank"):
             self._rows = self._open()
-            (self.path / "bank.json").write_text(self._description, encoding="utf-8")
+            write_text(self.path / "bank.json", self._description)
             places = self.missing(keys)
             num_flushed = min(IMAGES_PER_FLUSH, BYTES_PER_FLUSH // self.feature_bytes)
             num_flushed = max(1, num_flushed // images_at_once) * images_at_once

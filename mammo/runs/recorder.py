@@ -165,6 +165,7 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
         "lr_groups": result.learning_rates,
         "seconds": round(result.train_seconds + result.validation_seconds, 3),
         "images_per_second": round(result.train_images / result.train_seconds, 2),
+        "skipped_steps": result.skipped_steps,
         "is_best": is_best,
     }
 

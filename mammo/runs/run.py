@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 CUDA_LOADER_THREADS = 2
 # Figures take half a second: with these pauses less than a hundredth of the time of a run.
 SECONDS_BETWEEN_FIGURES = 60.0
+NON_FINITE_REMEDIES = "what helps: a lower optimizer.lr, train.amp=off, train.clip_norm=1; the last checkpoint is whole"
 
 
 class Run:
@@ -316,7 +317,7 @@ class Run:
         message = str(error)
         if isinstance(error, NonFiniteLossError):
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in error.positions]
-            message = f"{message}: {', '.join(ids)}"
+            message = f"{message}: {', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
         # On a full disk the failure cannot be written down either; it is the error itself that must be seen.
         with suppress(OSError):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 
+from mammo.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY, history, only_run, start_and_kill
 
@@ -92,7 +98,9 @@ def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_ca
         assert any(line.startswith("Epoch 1/200") for line in first.stdout)
         second = train(*command)
         assert second.returncode == 2
-        assert "another process is training this run" in second.stderr
+        assert re.search(
+            rf"another process is training this run in .*: process {first.pid} on \S+, since 20", second.stderr
+        )
         assert not (only_run(tmp_path) / "error.json").exists()
     finally:
         first.send_signal(signal.SIGINT)
@@ -102,29 +110,118 @@ def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_ca
     assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_run_that_is_asked_to_end_leaves_nothing_half_written(
-    number, class_folders, session_cache, train, tmp_path
-) -> None:
-    command = [*TINY, "train.epochs=40", f"data.root={class_folders}"]
-    run = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def start(command: list[str], folder: Path, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.train", *command],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
     )  # fmt: skip
+
+
+def wait_for_line(run: subprocess.Popen[str], beginning: str) -> None:
     assert run.stdout is not None
-    assert any(line.startswith("Epoch 2/40") for line in run.stdout)
-    run.send_signal(number)
-    assert "the same command goes on" in run.communicate(timeout=60)[1]
-    assert run.returncode == 85
-    folder = only_run(tmp_path)
-    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
-    assert not (folder / "error.json").exists()
-    before = len(history(folder))
-    done = train(*command)
+    assert any(line.startswith(beginning) for line in run.stdout)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_finishes_the_batch_and_goes_on_there(class_folders, session_cache, train, tmp_path):
+    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.batch_size=2"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+    assert train(*command, folder=whole).returncode == 0
+    for epoch, number in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]):
+        run = start([*command, f"cache_dir={session_cache}"], stopped)
+        wait_for_line(run, f"Epoch {epoch}/3" if epoch else "training: ")
+        run.send_signal(number)
+        assert "the same command goes on" in run.communicate(timeout=60)[1]
+        assert run.returncode == 85, number
+        folder = only_run(stopped)
+        assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
+        assert not (folder / "error.json").exists()
+        unfinished = torch.load(folder / "checkpoints/last_model.pth", weights_only=True)["unfinished_epoch"]
+        assert unfinished["batches_done"] > 0, "what was done of the epoch is not lost"
+    done = train(*command, folder=stopped)
     assert done.returncode == 0, done.stderr
-    assert f"resuming after epoch {before}" in done.stdout
-    assert len(history(folder)) == 40
+    assert f"resuming after epoch 2 and batch {unfinished['batches_done']} of 9 of the next" in done.stdout
+    assert history(folder) == history(only_run(whole))
+    assert (folder / "val_predictions.csv").read_bytes() == (only_run(whole) / "val_predictions.csv").read_bytes()
+
+
+def test_a_second_ctrl_c_stops_at_once(class_folders, session_cache, tmp_path):
+    """The whole epoch is one step, which the first Ctrl-C lets end and the second does not."""
+    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.image_size=256"]
+    run = start([*command, "train.accumulate=64", "data.batch_size=2", f"cache_dir={session_cache}"], tmp_path)
+    wait_for_line(run, "Epoch 1/3")
+    for _ in range(2):
+        time.sleep(0.3)
+        run.send_signal(signal.SIGINT)
+    run.communicate(timeout=60)
+    assert run.returncode == 85
+    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "interrupted"
+    checkpoint = torch.load(only_run(tmp_path) / "checkpoints/last_model.pth", weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["unfinished_epoch"]) == (1, None)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(class_folders, session_cache, train, tmp_path):
+    """A limit for the size of files, set after the first epoch, stands for the disk: a checkpoint has megabytes."""
+    command = [*TINY, "train.epochs=4", f"data.root={class_folders}"]
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    whole.mkdir()
+    full.mkdir()
+    assert train(*command, folder=whole).returncode == 0
+    run = start([*command, f"cache_dir={session_cache}"], full)
+    wait_for_line(run, "Epoch 1/4")
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (2**20, 2**20))
+    message = run.communicate(timeout=60)[1]
+    assert run.returncode == 1
+    assert "failed: File too large, while last_model.pth was written" in message
+    assert "free some space" in message
+    assert "Traceback" not in message
+    folder = only_run(full)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "failed"
+    assert not list(folder.rglob("*.tmp")), "what could not be written whole takes no room"
+    done = train(*command, folder=full)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after epoch" in done.stdout
+    assert history(folder) == history(only_run(whole))
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(class_folders, session_cache, train, tmp_path):
+    command = [*TINY, "train.epochs=4", f"data.root={class_folders}"]
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    whole.mkdir()
+    damaged.mkdir()
+    assert train(*command, folder=whole).returncode == 0
+    start_and_kill([*command, f"cache_dir={session_cache}"], damaged, "Epoch 3/4")
+    last = only_run(damaged) / "checkpoints/last_model.pth"
+    content = last.read_bytes()
+    last.unlink()
+    last.write_bytes(content[: len(content) // 2])
+    done = train(*command, folder=damaged)
+    assert done.returncode == 0, done.stderr
+    assert "last_model.pth is damaged" in done.stdout + done.stderr
+    assert "going on from " in done.stdout + done.stderr
+    assert history(only_run(damaged)) == history(only_run(whole))
+    for name in ("best_model.pth", "last_model.pth"):
+        states = [torch.load(only_run(f) / "checkpoints" / name, weights_only=True) for f in (whole, damaged)]
+        assert all(torch.equal(v, states[1]["model_state_dict"][k]) for k, v in states[0]["model_state_dict"].items())
+
+
+def test_a_loss_that_explodes_leaves_the_last_checkpoint_whole(class_folders, train, tmp_path):
+    """Each step multiplies all weights by -9: a weight decay of 0.1 at a rate of 100."""
+    command = [*TINY, f"data.root={class_folders}", "strategy=head_only", "train.epochs=40", "optimizer=sgd"]
+    explosive = ["optimizer.lr=100", "optimizer.weight_decay=0.1", "scheduler=constant", "train.amp=off"]
+    done = train(*command, *explosive, "train.checkpoint_every_seconds=1e-6")
+    assert done.returncode == 1
+    run = only_run(tmp_path)
+    message = json.loads((run / "error.json").read_text())["message"]
+    assert re.match(r"the (loss|gradient) of \d+ images is not finite: [A-D]/[A-D]\d\.png", message), message
+    assert "a lower optimizer.lr" in message
+    checkpoint = load_checkpoint(run / "checkpoints/last_model.pth")
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["model_state_dict"].values())
 
 
 def test_a_run_goes_on_when_nobody_reads_its_output_any_more(class_folders, session_cache, tmp_path):

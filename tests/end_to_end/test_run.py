@@ -58,7 +58,7 @@ METRIC_KEYS = (
 )
 HISTORY_KEYS = (
     "epoch train_loss train_acc val_loss val_acc val_bal_acc val_bal_acc_adj val_kappa val_kappa_quadratic "
-    "val_macro_f1 val_auc_ovr val_auc_ovo val_pred_counts lr lr_groups seconds images_per_second is_best"
+    "val_macro_f1 val_auc_ovr val_auc_ovo val_pred_counts lr lr_groups seconds images_per_second skipped_steps is_best"
 )
 CHECKPOINT_KEYS = (
     "schema_version model_state_dict optimizer_state_dict scheduler_state_dict scaler_state_dict ema_state_dict epoch "
