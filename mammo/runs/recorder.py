@@ -58,7 +58,7 @@ class Recorder:
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
         if self.history:
             self._write_history()
-        unfinished = checkpoint["unfinished_epoch"]
+        unfinished = checkpoint.get("unfinished_epoch")
         if unfinished is None:
             return EpochState(checkpoint["epoch"])
         return EpochState(checkpoint["epoch"], **unfinished, rng=checkpoint["rng"])
