@@ -8,6 +8,7 @@ every moment, also while one is replaced, there is a whole one whose SHA-256 is 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import shutil
@@ -18,12 +19,14 @@ from typing import Any, BinaryIO
 import torch
 
 from mammo.errors import RunDirectoryError
-from mammo.files import file_sha256, naming, write_text
+from mammo.files import file_sha256, naming, sync_folder, write_text
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SUMS_FILE = "SHA256SUMS"
+# sha256sum skips lines that begin so.
+SUPERSEDED = "# "
 
 
 def previous_of(path: Path) -> Path:
@@ -43,19 +46,20 @@ def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Pa
     try:
         digest = _write_verified(temporary, content)
         sums = _read_sums(folder)
-        new = {name: [digest] for name in (path.name, *(other.name for other in also_as))}
+        new = {other.name: [digest, *sums.get(other.name, [])[:1]] for other in also_as} | {path.name: [digest]}
         if path.exists():
-            new[previous.name] = sums.get(path.name, [])
-        # While files change places, the old and the new content of each name count as whole.
-        _write_sums(folder, sums | {name: [*new[name], *sums.get(name, [])] for name in new})
+            new[previous.name] = sums.get(path.name, [])[:1]
+        # Before anything changes its name: the old content of `path` is known as that of the previous one, and that
+        # of a further name is listed as superseded.
+        _write_sums(folder, sums | new)
         if path.exists():
             _give_name(path, previous)
         for other in also_as:
             _give_name(temporary, other)
         os.replace(temporary, path)
+        sync_folder(folder)
     finally:
         temporary.unlink(missing_ok=True)
-    _write_sums(folder, sums | new)
 
 
 def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
@@ -109,34 +113,47 @@ def _give_name(source: Path, target: Path) -> None:
 
 
 def _read_sums(folder: Path) -> dict[str, list[str]]:
-    """The SHA-256 of each checkpoint of a folder; two while it is being replaced, the new one first."""
+    """The SHA-256 of each checkpoint of a folder, and behind it that of what had the name before."""
     try:
         lines = (folder / SUMS_FILE).read_text(encoding="ascii").splitlines()
     except (FileNotFoundError, UnicodeDecodeError):
         return {}
     sums: dict[str, list[str]] = {}
-    for digest, _, name in (line.partition("  ") for line in lines):
+    for digest, _, name in (line.removeprefix(SUPERSEDED).partition("  ") for line in lines):
         sums.setdefault(name, []).append(digest)
     return sums
 
 
-def _write_sums(folder: Path, sums: Mapping[str, list[str]]) -> None:
-    write_text(folder / SUMS_FILE, "".join(f"{digest}  {name}\n" for name in sorted(sums) for digest in sums[name]))
+def _write_sums(folder: Path, sums: Mapping[str, Sequence[str]]) -> None:
+    lines = [
+        f"{SUPERSEDED if i else ''}{digest}  {name}\n" for name in sorted(sums) for i, digest in enumerate(sums[name])
+    ]
+    write_text(folder / SUMS_FILE, "".join(lines))
+
+
+def _clean_sums(folder: Path) -> None:
+    """List what is there: a process that was killed while files changed their names has listed what was to come."""
+    sums = _read_sums(folder)
+    known = set(itertools.chain(*sums.values()))
+    actual = {name: file_sha256(folder / name) for name in sums if (folder / name).exists()}
+    clean = {name: [digest] for name, digest in actual.items() if digest in known}
+    if clean != sums:
+        # One that is damaged keeps what it should be.
+        _write_sums(folder, {name: clean.get(name, sums[name][:1]) for name in actual})
 
 
 def remove_previous(path: Path) -> None:
     """Remove the checkpoint before the one at `path`: of a finished run nobody goes on from it."""
     previous = previous_of(path)
     sums = _read_sums(path.parent)
-    if sums.pop(previous.name, None) is not None:
-        _write_sums(path.parent, sums)
+    _write_sums(path.parent, {name: digests[:1] for name, digests in sums.items() if name != previous.name})
     previous.unlink(missing_ok=True)
 
 
 def verify(path: Path) -> bool | None:
     """Whether the content of a checkpoint is what was written; None where no SHA-256 of it is known."""
-    known = _read_sums(path.parent).get(path.name)
-    return None if known is None else file_sha256(path) in known
+    sums = _read_sums(path.parent)
+    return file_sha256(path) in itertools.chain(*sums.values()) if sums.get(path.name) else None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -164,6 +181,7 @@ def load_newest(path: Path, others: Sequence[Path]) -> dict[str, Any] | None:
 
     What is damaged is said in the log. Raises RunDirectoryError when there are checkpoints and none is whole.
     """
+    _clean_sums(path.parent)
     candidates: list[tuple[dict[str, Any], Path]] = []
     damage: RunDirectoryError | None = None
     for candidate in (path, *others):
