@@ -79,9 +79,13 @@ def _look(words: Sequence[str]) -> list[Section]:
     if not words:
         from mammo.checks.environment import check_environment
 
+        if sys.stderr.isatty():
+            print("Importing every package once ...", file=sys.stderr)
         return check_environment()
-    folders = [Path(word) for word in words if _is_folder(word)]
-    options = [word for word in words if not _is_folder(word)]
+    has_flags = any(word.startswith("--") for word in words)  # of Hydra: what follows one is no folder
+    is_folder = [Path(word).exists() or not (has_flags or _is_option(word)) for word in words]
+    folders = [Path(word) for word, it_is in zip(words, is_folder, strict=True) if it_is]
+    options = [word for word, it_is in zip(words, is_folder, strict=True) if not it_is]
     if folders:
         from mammo.checks.results import check_results, holds_results
 
@@ -98,9 +102,8 @@ def _look(words: Sequence[str]) -> list[Section]:
     return check_composed(options_for_folder(folders[0], options) if folders else options)
 
 
-def _is_folder(word: str) -> bool:
-    """Whether a word names a folder, there or not, and no option."""
-    return Path(word).exists() or not ("=" in word or word.startswith(("-", "~", "+")))
+def _is_option(word: str) -> bool:
+    return "=" in word or word.startswith(("-", "~", "+"))
 
 
 def _show(sections: Sequence[Section], *, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def check_dataset(options: DataOptions, cache_folder: Path, counting: Counting) 
         if options.format != "phantom" and not (options.root and Path(options.root).expanduser().is_dir()):
             raise  # nothing was looked at: a mistake in the command
         expected = f"\nexpected: {error.expected}" if error.expected else ""
-        return [Section(title, [problem("a run would end", f"{error.found}{expected}", error.to_do)])]
+        return [Section(title, [problem("data", f"a run would end: {error.found}{expected}", error.to_do)])]
     headers = _headers(dataset, counting)
     return [
         Section(f"{title}: what a run uses", [*_use_findings(dataset)], [_class_table(dataset)]),

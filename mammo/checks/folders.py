@@ -42,7 +42,10 @@ def check_folders() -> list[Finding]:
 
 
 def _folder_findings(subject: str, folder: Path, elsewhere: str) -> Iterator[Finding]:
-    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        yield problem(subject, f"{existing} is a file and no folder", elsewhere)
+        return
     shown = str(folder) if existing == folder else f"{folder} (will be made)"
     try:
         with tempfile.TemporaryDirectory(prefix=".mammo-doctor-", dir=existing) as trial:

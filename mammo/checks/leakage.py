@@ -106,4 +106,6 @@ def _pictures(groups: Sequence[Sequence[int]]) -> str:
 def _ids(dataset: Dataset, groups: Sequence[Sequence[int]]) -> str:
     """The first of the images, as they are named in results."""
     ids = dataset.table["image_id"]
-    return some([dataset.rename(ids.iloc[row]) for rows in groups for row in rows], SHOWN_IDS)
+    names = some([dataset.rename(ids.iloc[row]) for rows in groups for row in rows], SHOWN_IDS)
+    lookup = f" (in the cache folder pseudonyms/{dataset.lookup_name} leads back to ids)"
+    return names + lookup * dataset.is_pseudonymized

@@ -132,7 +132,7 @@ def _finding_lines(finding: Finding, subject_width: int) -> list[str]:
     for number, paragraph in enumerate(finding.text.split("\n") if finding.text else []):
         indent = " " * (len(paragraph) - len(paragraph.lstrip()))
         first = f"{start:<{len(hanging)}}" if number == 0 else hanging
-        lines += _wrapped(printable(paragraph), first, hanging + indent)
+        lines += _wrapped(printable(paragraph), first, hanging + indent + "  " * bool(indent))
     if finding.to_do:
         lines += _wrapped(f"to do: {printable(finding.to_do)}", hanging, hanging + " " * 7)
     return lines

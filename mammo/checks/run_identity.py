@@ -6,11 +6,12 @@ import functools
 import re
 from collections.abc import Iterator
 
-from mammo.checks.report import Finding, note, ok, problem
+from mammo.checks.report import Finding, note, ok, problem, some
 from mammo.checks.run_files import RunFiles
 from mammo.config import Config, check, run_id
 from mammo.errors import ConfigError
 from mammo.runs.provenance import git_state
+from mammo.trees import flatten
 
 
 def checked_config(run: RunFiles) -> Config | ConfigError | None:
@@ -45,8 +46,31 @@ def check_identity(run: RunFiles, config: Config | ConfigError | None) -> Iterat
             yield problem("run id", text, "find out which of them was changed; run.restart=true starts over")
         else:
             yield ok("run id", f"{recomputed}, recomputed from config.yaml")
+        yield _repeated_finding(run, config)
     if of_folder is None:
         yield note("folder", "its name does not end with a run id: it was named by hand")
+
+
+def _repeated_finding(run: RunFiles, config: Config) -> Finding:
+    """Whether the files that repeat options state those of `config.yaml`."""
+    data = config.data
+    of_summary = {
+        "seed": config.seed, "fold": data.fold, "strategy": config.strategy.name, "data.name": data.name,
+        "model.name": config.model.name, "balance.sampler": config.sampler.name, "epochs_planned": config.train.epochs,
+    }  # fmt: skip
+    of_manifest = {
+        "split_seed": data.split_seed, "num_folds": data.num_folds, "fold": data.fold,
+        "val_fraction": data.val_fraction if data.num_folds is None else None,
+    }  # fmt: skip
+    wrong = []
+    for file, tree, wanted in (("summary.json", run.summary, of_summary), ("manifest.json", run.manifest, of_manifest)):
+        stated = flatten(tree or {})
+        wrong += [
+            f"{file} says {key}={stated[key]}, not {value}"
+            for key, value in wanted.items()
+            if key in stated and stated[key] != value
+        ]
+    return problem("options", some(wrong, 4)) if wrong else ok("options", "all files state those of config.yaml")
 
 
 def check_provenance(run: RunFiles) -> Iterator[Finding]:

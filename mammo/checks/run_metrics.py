@@ -21,6 +21,7 @@ from mammo.config import Config
 from mammo.files import read_csv
 from mammo.metrics import compute_metrics
 from mammo.runs.recorder import HISTORY_METRICS
+from mammo.runs.summary import MATRICES
 from mammo.selection import Criterion, Scores
 
 TOLERANCE = 1e-6
@@ -36,15 +37,23 @@ def check_metrics(run: RunFiles, config: Config | None) -> Iterator[Finding]:
     if run.predictions is not None and run.metrics is not None:
         by_project, by_sklearn = _by_project(run.predictions), _by_sklearn(run.predictions)
         wrong = _differences(run.metrics, by_project) + _differences(run.metrics, by_sklearn)
-        yield _compared("val_metrics.json", wrong, f"{len(by_project)} values follow from {PREDICTIONS}")
+        # Most of what is wrong is found by both.
+        yield _compared(
+            "val_metrics.json", list(dict.fromkeys(wrong)), f"{len(by_project)} values follow from {PREDICTIONS}"
+        )
         yield _intervals_finding(run.metrics)
     if run.is_completed and run.summary is not None and run.metrics is not None:
-        wrong = _differences(run.summary["metrics"], run.metrics, only_common=True)
+        scalar = {key: value for key, value in run.metrics.items() if key not in MATRICES}
+        wrong = _differences(run.summary["metrics"], scalar, "val_metrics.json has")
         if config is not None:
             objective = Criterion(config.train.monitor).objective(_scores(run.metrics))
             stated = {"objective": run.summary["objective"], "monitor.value": run.summary["monitor"]["value"]}
             wrong += _differences(stated, dict.fromkeys(stated, objective))
-        yield _compared("summary.json", wrong, "its metrics are those of val_metrics.json")
+        if run.history:
+            last = {key.removeprefix("val_"): value for key, value in run.history[-1].items() if key.startswith("val_")}
+            differing = _differences(run.summary["last_metrics"], last, "the history has")
+            wrong += [f"last_metrics: {text}" for text in differing]
+        yield _compared("summary.json", wrong, "its metrics are those of val_metrics.json and of the last epoch")
 
 
 def check_best_epoch(run: RunFiles, config: Config | None) -> Iterator[Finding]:
@@ -169,13 +178,12 @@ def _compared(subject: str, wrong: list[str], well: str) -> Finding:
     return problem(subject, some(wrong, 4)) if wrong else ok(subject, well)
 
 
-def _differences(stated: Mapping[str, Any], computed: Mapping[str, Any], *, only_common: bool = False) -> list[str]:
-    """What is stated otherwise than it was computed, in words."""
-    keys = [key for key in computed if key in stated or not only_common]
+def _differences(stated: Mapping[str, Any], wanted: Mapping[str, Any], source: str = "computed") -> list[str]:
+    """What is stated otherwise than it should be, in words; `source` says where the right value is from."""
     return [
-        f"{key} is stated as {_shown(stated.get(key))}, computed {_shown(computed[key])}"
-        for key in keys
-        if not _equal(stated.get(key), computed[key])
+        f"{key} is stated as {_shown(stated.get(key))}, {source} {_shown(value)}"
+        for key, value in wanted.items()
+        if not _equal(stated.get(key), value)
     ]
 
 

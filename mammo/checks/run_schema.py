@@ -44,7 +44,7 @@ _WITH_DATA: dict[str, Types] = {
 _WHEN_COMPLETED: dict[str, Types] = {
     "finished_at": _TEXT, "seconds": _NUMBER, "epochs_run": _WHOLE, "best_epoch": _WHOLE, "monitor.name": _TEXT,
     "monitor.value": _NUMBER, "objective": _NUMBER, "metrics": _MAPPING, "throughput": _MAPPING,
-    "collapse.detected": _TRUTH, "collapse.reason": _TEXT_OR_NULL,
+    "last_metrics": _MAPPING, "collapse.detected": _TRUTH, "collapse.reason": _TEXT_OR_NULL,
 }  # fmt: skip
 _METRICS: dict[str, Types] = {
     **dict.fromkeys(SCORE_NAMES, _NUMBER_OR_NULL),

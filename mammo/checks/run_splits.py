@@ -12,6 +12,9 @@ from mammo.checks.report import Finding, counted, note, ok, problem, some
 from mammo.checks.run_files import CsvTable, RunFiles
 from mammo.config import Config
 
+# What the predictions repeat of splits/val.csv.
+DESCRIPTION = ("patient_id", "exam_id", "laterality", "view")
+
 
 def check_splits(run: RunFiles, config: Config | None) -> Iterator[Finding]:
     """Findings about `splits/`, the predictions and `quarantine.csv`."""
@@ -20,13 +23,16 @@ def check_splits(run: RunFiles, config: Config | None) -> Iterator[Finding]:
         yield note("splits", "train.overfit_batches: training and validation are the same images, on purpose")
     else:
         yield _overlap_finding(run)
-    wrong = [text for name, table in run.parts.items() for text in _wrong_counts(run, name, table)]
+    wrong = [text for name, table in _parts(run) for text in _wrong_counts(run, name, table)]
     wrong += _wrong_fingerprints(run)
     if run.summary is not None and "data" in run.summary:
         data = run.summary["data"]
-        total = sum(len(table.rows) for table in run.parts.values())
-        if not same_on_purpose and {"train", "val"} <= run.parts.keys() and total != data["num_images"]:
-            wrong.append(f"summary.json says {data['num_images']} images, splits/ has {total}")
+        if not same_on_purpose and {"train", "val"} <= run.parts.keys():
+            labels = Counter(label for table in run.parts.values() for label in table.column("label"))
+            if labels.total() != data["num_images"]:
+                wrong.append(f"summary.json says {data['num_images']} images, splits/ has {labels.total()}")
+            elif labels != {label: number for label, number in data["class_counts"].items() if number}:
+                wrong.append("summary.json counts the classes of all images differently than splits/")
         if run.quarantine is not None and len(run.quarantine.rows) != data["num_quarantined"]:
             wrong.append(f"quarantine.csv has {len(run.quarantine.rows)} rows, summary.json {data['num_quarantined']}")
     if wrong:
@@ -35,6 +41,13 @@ def check_splits(run: RunFiles, config: Config | None) -> Iterator[Finding]:
         yield ok("counts", "splits/, manifest.json, quarantine.csv and summary.json agree")
     if run.predictions is not None and "val" in run.parts:
         yield _predictions_finding(run.predictions, run.parts["val"], is_cut=_is_cut(config))
+
+
+def _parts(run: RunFiles) -> Iterator[tuple[str, CsvTable]]:
+    """Each part that can be read, and the test set also where it is empty and has no file."""
+    yield from run.parts.items()
+    if "test" not in run.parts:
+        yield "test", CsvTable(["image_id", "patient_id", "label"], [])
 
 
 def _overlap_finding(run: RunFiles) -> Finding:
@@ -60,9 +73,9 @@ def _wrong_counts(run: RunFiles, name: str, table: CsvTable) -> list[str]:
     if repeated:
         wrong.append(f"splits/{name}.csv: {counted(repeated, 'image')} twice")
     for file, tree in (("manifest.json", run.manifest), ("summary.json", (run.summary or {}).get("split"))):
-        stated = (tree or {}).get(name)
-        if stated is None:
+        if tree is None:
             continue
+        stated = tree[name]
         for key, value in counts.items():
             if stated.get(key) != value:
                 wrong.append(f"{file} says {stated.get(key)} {key} in {name}, splits/{name}.csv has {value}")
@@ -102,6 +115,7 @@ def _predictions_finding(predictions: CsvTable, val: CsvTable, *, is_cut: bool) 
     """Each validation image is predicted once, with its label."""
     subject, to_do = "predictions", "the metrics are not those of the validation set; do not use them"
     predicted, label_of = predictions.column("image_id"), {row["image_id"]: row["label"] for row in val.rows}
+    described = {row["image_id"]: [row[name] for name in DESCRIPTION] for row in val.rows}
     wrong = []
     if repeated := len(predicted) - len(set(predicted)):
         wrong.append(f"{counted(repeated, 'image')} predicted twice")
@@ -112,6 +126,8 @@ def _predictions_finding(predictions: CsvTable, val: CsvTable, *, is_cut: bool) 
     other = sum(row["y_true"] != label_of.get(row["image_id"], row["y_true"]) for row in predictions.rows)
     if other:
         wrong.append(f"y_true is not the label in splits/val.csv in {counted(other, 'row')}")
+    if any([row[name] for name in DESCRIPTION] != described.get(row["image_id"]) for row in predictions.rows):
+        wrong.append("patient, exam, side or view are not those in splits/val.csv")
     if wrong:
         return problem(subject, some(wrong, 4), to_do)
     if is_cut:

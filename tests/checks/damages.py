@@ -200,6 +200,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda run: (run / "quarantine.csv").write_text("image_id,stage,reason\nx,file,cut off\n"),
         ["quarantine.csv has 1 rows, summary.json 0"],
     ),
+    "a number of the last epoch": (
+        lambda run: change_nested(run / "summary.json", "last_metrics", acc=0.99),
+        ["summary.json: last_metrics: acc is stated as 0.99"],
+    ),
+    "another seed": (lambda run: change(run / "summary.json", seed=7), ["options: summary.json says seed=7, not 42"]),
+    "another class count": (
+        lambda run: change_nested(run / "summary.json", "data", class_counts={"A": 32}),
+        ["summary.json counts the classes of all images differently"],
+    ),
+    "another side of a predicted image": (
+        lambda run: change_rows(run / "val_predictions.csv", first_row_with(laterality="L")),
+        ["patient, exam, side or view are not those in splits/val.csv"],
+    ),
     "another option": (
         lambda run: change_config(run, "optimizer", lr=0.5),
         ["run id: ", "optimizer.lr than config.yaml"],

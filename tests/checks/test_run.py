@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from mammo.checks.report import Level, text_lines
 from mammo.checks.run import check_run
@@ -45,6 +49,42 @@ def test_what_is_broken_is_named(healthy, name, capsys):
     found = [f"{one['subject']}: {one['text']}" for one in section["findings"] if one["level"] == "PROBLEM"]
     for text in wanted:
         assert text in "\n".join(found)
+
+
+def spots(tree: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths to all values in a tree."""
+    yield path
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in children:
+        yield from spots(value, (*path, key))
+
+
+def test_no_content_of_a_file_ends_the_doctor(healthy):
+    """Values of other types, damaged bytes and odd cells are findings, never an error of the doctor itself."""
+    shutil.rmtree(healthy / "checkpoints")
+    draw = random.Random(7)
+    files = sorted(healthy.glob("*.json")) + sorted(healthy.glob("*/*.json")) + sorted(healthy.rglob("*.csv"))
+    for _ in range(60):
+        file = draw.choice([*files, healthy / "config.yaml"])
+        before = content = file.read_bytes()
+        if draw.random() < 0.3 and content:
+            content = bytearray(content)
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        elif file.suffix == ".csv":
+            cells = content.decode().split(",")
+            cells[draw.randrange(len(cells))] = draw.choice(["", "nan", "inf", "-1", "\x00"])
+            content = ",".join(cells).encode()
+        else:
+            tree = yaml.safe_load(content)  # JSON is YAML
+            *path, last = draw.choice([spot for spot in spots(tree) if spot])
+            node = tree
+            for key in path:
+                node = node[key]
+            node[last] = draw.choice([None, [], {}, "x", -1, 10**400, True, [[]], {"a": 1}])
+            content = json.dumps(tree).encode()
+        file.write_bytes(content)
+        assert text_lines([check_run(healthy)])
+        file.write_bytes(before)
 
 
 def test_looking_changes_nothing(healthy):
