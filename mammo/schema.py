@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem]
 def _choose(group: str, tree: Any, path: str, problems: list[Problem], keys: list[str]) -> Any:
     choices = registered(group)
     name = tree.get("name") if isinstance(tree, Mapping) else None
-    if name not in choices:
+    if not isinstance(name, str) or name not in choices:
         problems.append(Problem(f"{path}.name", f"found {name!r}", nearest(str(name), choices)))
         return None
     return _build(choices[name], tree, path, problems, keys)
@@ -141,7 +141,7 @@ def _fits_one(value: Any, kind: Any) -> bool:
             _fits(k, arguments[0]) and _fits(v, arguments[1]) for k, v in value.items()
         )
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)

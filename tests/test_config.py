@@ -153,12 +153,17 @@ def test_values_that_fit(key, value):
     [("count", 1.0), ("count", True), ("count", "1"), ("count", -1), ("count", None), ("share", 0), ("share", 1),
      ("share", float("nan")), ("share", float("inf")), ("share", False), ("flag", 1), ("flag", "true"), ("names", "a"),
      ("names", [1]), ("rates", [0.1, 0.0]), ("rates", ["a"]), ("text", 3), ("table", {"a": 1}), ("table", [1]),
-     ("counts", 1)],
+     ("counts", 1), ("share", 10**400)],
 )  # fmt: skip
 def test_values_that_do_not_fit(key, value):
     problems: list[Problem] = []
     build(Sample, {key: value}, problems)
     assert [problem.key for problem in problems] == [key]
+
+
+def test_a_choice_that_is_no_name_is_a_mistake():
+    with pytest.raises(ConfigError, match=r"strategy.name: found \['frozen_last_block'\]"):
+        composed("strategy.name=[frozen_last_block]")
 
 
 def test_a_whole_number_is_a_float_where_one_is_wanted():

@@ -6,7 +6,6 @@ Both must come to the same files and the same settings, or the one would not fin
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mammo.cache import user_cache_folder
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
@@ -21,6 +21,10 @@ from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.phantom import phantom_folder
 from mammo.data.store import ImageFile, PixelSettings
 from mammo.errors import DataError
+
+__all__ = [
+    "STORES", "Counting", "ImageList", "check_defects", "list_images", "reasons_summary", "user_cache_folder",
+]  # fmt: skip
 
 # Folder of all image stores in the cache folder.
 STORES = "stores"
@@ -39,13 +43,6 @@ class ImageList:
     files: list[ImageFile]
     settings: PixelSettings
     num_not_looked_at: int
-
-
-def user_cache_folder(cache_dir: str | None) -> Path:
-    """Where stores and generated data are kept: `cache_dir`, or `mammo` in the user's cache folder."""
-    if cache_dir is not None:
-        return Path(cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mammo"
 
 
 def list_images(options: DataOptions, cache_folder: Path, counting: Counting) -> ImageList:

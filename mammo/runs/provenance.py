@@ -8,10 +8,12 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mammo
-from mammo.hardware import Hardware
+
+if TYPE_CHECKING:
+    from mammo.hardware import Hardware
 
 GIT_TIMEOUT_SECONDS = 20
 

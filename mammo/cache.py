@@ -1,0 +1,13 @@
+"""Where decoded images, feature banks and generated exams are kept, without heavy imports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def user_cache_folder(cache_dir: str | None) -> Path:
+    """Where stores and generated data are kept: `cache_dir`, or `mammo` in the user's cache folder."""
+    if cache_dir is not None:
+        return Path(cache_dir).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mammo"

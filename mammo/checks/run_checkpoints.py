@@ -1,0 +1,99 @@
+"""The checkpoints of a run: whole, readable without running code, and of this very run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from mammo.checkpoint import load_checkpoint
+from mammo.checks.hashes import verify
+from mammo.checks.report import Finding, note, ok, problem, some
+from mammo.checks.run_files import BEST, LAST, RunFiles
+from mammo.config import Config, identity_tree
+from mammo.errors import RunDirectoryError
+from mammo.models.weights import is_file
+from mammo.trees import flatten
+
+KEYS = (
+    "schema_version", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict",
+    "ema_state_dict", "epoch", "global_step", "best_metrics", "monitor_state", "early_stopping_state", "rng",
+    "history", "config", "class_names", "preprocessing", "run_id", "data_fingerprint", "split_fingerprint",
+    "git_commit",
+)  # fmt: skip
+TO_DO = "do not use it; run.restart=true starts over"
+
+
+def check_checkpoints(run: RunFiles, config: Config | None) -> Iterator[Finding]:
+    """Findings about both checkpoints that a run keeps; one that is missing has been reported."""
+    for name in (BEST, LAST):
+        file = run.folder / name
+        if not file.is_file():
+            continue
+        is_intact = verify(file)
+        if is_intact is False:
+            yield problem(file.name, "its SHA-256 is not one that SHA256SUMS lists: it was changed", TO_DO)
+        try:
+            content = load_checkpoint(file)
+        except RunDirectoryError as error:
+            yield problem(file.name, error.found, TO_DO)
+            continue
+        wrong = _wrong(content)
+        if not wrong:
+            wrong = [*_foreign(run, config, content), *_wrong_epoch(run, name, content)]
+        if wrong:
+            yield problem(file.name, some(wrong, 4), TO_DO)
+        elif is_intact is None:
+            yield note(file.name, f"epoch {content['epoch']}; no hash of it was recorded (SHA256SUMS)")
+        else:
+            yield ok(file.name, f"epoch {content['epoch']}, as recorded in SHA256SUMS")
+
+
+def _wrong(content: Mapping[str, Any]) -> list[str]:
+    """What makes the content of a checkpoint unusable."""
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        return [f"{', '.join(missing)} is missing"]
+    weights = content["model_state_dict"]
+    bad = [name for name, tensor in weights.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    return [f"weights that are not finite: {some(bad)}"] if bad else []
+
+
+def _foreign(run: RunFiles, config: Config | None, content: Mapping[str, Any]) -> list[str]:
+    """Signs that a checkpoint belongs to another run."""
+    wrong = []
+    summary = run.summary
+    if summary is not None and "data" in summary:
+        of_run = {
+            "run_id": summary["run_id"],
+            "data_fingerprint": summary["data"]["fingerprint"],
+            "split_fingerprint": summary["split"]["fingerprint"],
+        }
+        wrong += [f"its {key} is another one than in summary.json" for key in of_run if content[key] != of_run[key]]
+    if run.metrics is not None and content["class_names"] != run.metrics["class_names"]:
+        wrong.append(f"its classes are {', '.join(content['class_names'])}")
+    if config is not None:
+        stored, own = flatten(content["config"]), flatten(identity_tree(config))
+        # Of a file with weights a checkpoint holds the name alone.
+        if is_file(config.model.weights):
+            own.pop("model.weights")
+        wrong += [f"its config has another {key} than config.yaml" for key in own if stored.get(key) != own[key]]
+    return wrong
+
+
+def _wrong_epoch(run: RunFiles, name: str, content: Mapping[str, Any]) -> list[str]:
+    """Whether a checkpoint is of the epoch that it should be of, by the history."""
+    if not run.history:
+        return []
+    epoch, history = content["epoch"], run.history
+    best_epoch = max((record["epoch"] for record in history if record["is_best"]), default=0)
+    if name == BEST and run.is_completed and epoch != best_epoch:
+        return [f"it is of epoch {epoch}, the best epoch is {best_epoch}"]
+    if name == LAST and run.is_completed and epoch != len(history):
+        return [f"it is of epoch {epoch}, the last epoch is {len(history)}"]
+    # Of a run that goes on or was killed the history may be an epoch behind.
+    seen = min(epoch, len(history))
+    if content["history"][:seen] != history[:seen]:
+        return ["its history is not that of train_history.json"]
+    return []

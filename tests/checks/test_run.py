@@ -1,0 +1,155 @@
+"""A healthy run passes; each thing that is broken on purpose is named."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mammo.checks.report import Level, text_lines
+from mammo.checks.run import check_run
+from tests.checks.conftest import status_of
+from tests.checks.damages import DAMAGES, LAST, truncate, write_hashes
+from tests.sweeps.sweeps import change
+
+
+def problems(folder: Path) -> list[str]:
+    """Subject and text of every problem of a run."""
+    findings = check_run(folder).findings
+    return [f"{finding.subject}: {finding.text}" for finding in findings if finding.level is Level.PROBLEM]
+
+
+@pytest.fixture
+def healthy(run: Path) -> Path:
+    write_hashes(run)
+    return run
+
+
+def test_a_healthy_run_passes(healthy, capsys):
+    assert status_of(healthy) == 0
+    output = capsys.readouterr().out
+    assert "0 problems" in output
+    assert max(map(len, output.splitlines()[1:])) <= 80
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_broken_is_named(healthy, name, capsys):
+    damage, wanted = DAMAGES[name]
+    damage(healthy)
+    assert status_of(healthy, "--json") == 1
+    (section,) = json.loads(capsys.readouterr().out)["sections"]
+    found = [f"{one['subject']}: {one['text']}" for one in section["findings"] if one["level"] == "PROBLEM"]
+    for text in wanted:
+        assert text in "\n".join(found)
+
+
+def spots(tree: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths to all values in a tree."""
+    yield path
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in children:
+        yield from spots(value, (*path, key))
+
+
+def test_no_content_of_a_file_ends_the_doctor(healthy):
+    """Values of other types, damaged bytes and odd cells are findings, never an error of the doctor itself."""
+    shutil.rmtree(healthy / "checkpoints")
+    draw = random.Random(7)
+    files = sorted(healthy.glob("*.json")) + sorted(healthy.glob("*/*.json")) + sorted(healthy.rglob("*.csv"))
+    for _ in range(60):
+        file = draw.choice([*files, healthy / "config.yaml"])
+        before = content = file.read_bytes()
+        if draw.random() < 0.3 and content:
+            content = bytearray(content)
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        elif file.suffix == ".csv":
+            cells = content.decode().split(",")
+            cells[draw.randrange(len(cells))] = draw.choice(["", "nan", "inf", "-1", "\x00"])
+            content = ",".join(cells).encode()
+        else:
+            tree = yaml.safe_load(content)  # JSON is YAML
+            *path, last = draw.choice([spot for spot in spots(tree) if spot])
+            node = tree
+            for key in path:
+                node = node[key]
+            node[last] = draw.choice([None, [], {}, "x", -1, 10**400, True, [[]], {"a": 1}])
+            content = json.dumps(tree).encode()
+        file.write_bytes(content)
+        assert text_lines([check_run(healthy)])
+        file.write_bytes(before)
+
+
+def test_looking_changes_nothing(healthy):
+    def state() -> dict[str, tuple[int, bytes]]:
+        files = [path for path in healthy.rglob("*") if path.is_file()]
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = state()
+    check_run(healthy)
+    assert state() == before
+
+
+def test_a_run_without_hashes_is_a_note(run):
+    (run / "checkpoints" / "SHA256SUMS").unlink(missing_ok=True)
+    assert problems(run) == []
+    lines = "\n".join(text_lines([check_run(run)]))
+    assert "no hash of it was recorded" in lines
+
+
+HOLDS_LOCK = (
+    "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
+)
+
+
+def test_a_run_that_says_running_is_interrupted_when_nobody_holds_it(healthy):
+    change(healthy / "summary.json", status="running")
+    status = next(finding for finding in check_run(healthy).findings if finding.subject == "status")
+    assert (status.level, status.to_do) == (Level.NOTE, "the same command goes on")
+    assert "interrupted" in status.text
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_LOCK, str(healthy / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    try:
+        status = next(finding for finding in check_run(healthy).findings if finding.subject == "status")
+        assert "a process is training it now" in status.text
+    finally:
+        holder.communicate("\n")
+
+
+def test_a_failed_run_is_a_note_and_says_why(healthy):
+    change(healthy / "summary.json", status="failed")
+    (healthy / "error.json").write_text(
+        json.dumps({"type": "TrainingError", "message": "the loss is\x1b[31m not finite"})
+    )
+    assert problems(healthy) == []
+    lines = "\n".join(text_lines([check_run(healthy)]))
+    assert "failed: TrainingError" in lines
+    assert "\x1b" not in lines
+
+
+def test_a_folder_named_by_hand_is_a_note(healthy):
+    renamed = healthy.rename(healthy.with_name("mine"))
+    assert problems(renamed) == []
+    assert any("named by hand" in finding.text for finding in check_run(renamed).findings)
+
+
+def test_several_folders_one_of_them_broken(healthy, tmp_path, capsys):
+    broken = shutil.copytree(healthy, tmp_path / "copies" / healthy.name)
+    truncate(broken / LAST)
+    assert status_of(healthy, broken, "--json") == 1
+    content = json.loads(capsys.readouterr().out)
+    assert content["problems"] == 2
+    assert [len([f for f in s["findings"] if f["level"] == "PROBLEM"]) for s in content["sections"]] == [0, 2]
