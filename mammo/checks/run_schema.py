@@ -62,7 +62,7 @@ _RECORD: dict[str, Types] = {
     "epoch": _WHOLE, "train_loss": _NUMBER, "train_acc": _NUMBER,
     **{f"val_{name}": _NUMBER_OR_NULL for name in HISTORY_METRICS},
     "val_pred_counts": _LIST, "lr": _NUMBER, "lr_groups": _MAPPING, "seconds": _NUMBER, "images_per_second": _NUMBER,
-    "is_best": _TRUTH,
+    "skipped_steps": _WHOLE, "is_best": _TRUTH,
 }  # fmt: skip
 
 

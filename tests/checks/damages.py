@@ -159,12 +159,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "a truncated checkpoint": (
         lambda run: truncate(run / BEST),
-        ["best_model.pth: its SHA-256", "best_model.pth cannot be read"],
+        ["best_model.pth is damaged"],
     ),
-    "a flipped bit": (lambda run: flip_bit(run / BEST), ["best_model.pth: its SHA-256 is not one that"]),
+    "a flipped bit": (lambda run: flip_bit(run / BEST), ["best_model.pth is damaged: its SHA-256 is not the one"]),
     "another hash": (
         lambda run: (run / "checkpoints" / "SHA256SUMS").write_text(f"{'0' * 64}  {Path(LAST).name}\n"),
-        ["last_model.pth: its SHA-256"],
+        ["last_model.pth is damaged: its SHA-256"],
     ),
     "a checkpoint of another epoch": (
         lambda run: change_checkpoint(run / BEST, epoch=1),

@@ -17,7 +17,7 @@ import yaml
 from mammo.checks.report import Level, text_lines
 from mammo.checks.run import check_run
 from tests.checks.conftest import status_of
-from tests.checks.damages import DAMAGES, LAST, truncate, write_hashes
+from tests.checks.damages import DAMAGES, LAST, truncate
 from tests.sweeps.sweeps import change
 
 
@@ -27,24 +27,18 @@ def problems(folder: Path) -> list[str]:
     return [f"{finding.subject}: {finding.text}" for finding in findings if finding.level is Level.PROBLEM]
 
 
-@pytest.fixture
-def healthy(run: Path) -> Path:
-    write_hashes(run)
-    return run
-
-
-def test_a_healthy_run_passes(healthy, capsys):
-    assert status_of(healthy) == 0
+def test_a_healthy_run_passes(run, capsys):
+    assert status_of(run) == 0
     output = capsys.readouterr().out
     assert "0 problems" in output
     assert max(map(len, output.splitlines()[1:])) <= 80
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_is_broken_is_named(healthy, name, capsys):
+def test_what_is_broken_is_named(run, name, capsys):
     damage, wanted = DAMAGES[name]
-    damage(healthy)
-    assert status_of(healthy, "--json") == 1
+    damage(run)
+    assert status_of(run, "--json") == 1
     (section,) = json.loads(capsys.readouterr().out)["sections"]
     found = [f"{one['subject']}: {one['text']}" for one in section["findings"] if one["level"] == "PROBLEM"]
     for text in wanted:
@@ -59,13 +53,13 @@ def spots(tree: Any, path: tuple = ()) -> Iterator[tuple]:
         yield from spots(value, (*path, key))
 
 
-def test_no_content_of_a_file_ends_the_doctor(healthy):
+def test_no_content_of_a_file_ends_the_doctor(run):
     """Values of other types, damaged bytes and odd cells are findings, never an error of the doctor itself."""
-    shutil.rmtree(healthy / "checkpoints")
+    shutil.rmtree(run / "checkpoints")
     draw = random.Random(7)
-    files = sorted(healthy.glob("*.json")) + sorted(healthy.glob("*/*.json")) + sorted(healthy.rglob("*.csv"))
+    files = sorted(run.glob("*.json")) + sorted(run.glob("*/*.json")) + sorted(run.rglob("*.csv"))
     for _ in range(60):
-        file = draw.choice([*files, healthy / "config.yaml"])
+        file = draw.choice([*files, run / "config.yaml"])
         before = content = file.read_bytes()
         if draw.random() < 0.3 and content:
             content = bytearray(content)
@@ -83,17 +77,17 @@ def test_no_content_of_a_file_ends_the_doctor(healthy):
             node[last] = draw.choice([None, [], {}, "x", -1, 10**400, True, [[]], {"a": 1}])
             content = json.dumps(tree).encode()
         file.write_bytes(content)
-        assert text_lines([check_run(healthy)])
+        assert text_lines([check_run(run)])
         file.write_bytes(before)
 
 
-def test_looking_changes_nothing(healthy):
+def test_looking_changes_nothing(run):
     def state() -> dict[str, tuple[int, bytes]]:
-        files = [path for path in healthy.rglob("*") if path.is_file()]
+        files = [path for path in run.rglob("*") if path.is_file()]
         return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
     before = state()
-    check_run(healthy)
+    check_run(run)
     assert state() == before
 
 
@@ -109,13 +103,13 @@ HOLDS_LOCK = (
 )
 
 
-def test_a_run_that_says_running_is_interrupted_when_nobody_holds_it(healthy):
-    change(healthy / "summary.json", status="running")
-    status = next(finding for finding in check_run(healthy).findings if finding.subject == "status")
+def test_a_run_that_says_running_is_interrupted_when_nobody_holds_it(run):
+    change(run / "summary.json", status="running")
+    status = next(finding for finding in check_run(run).findings if finding.subject == "status")
     assert (status.level, status.to_do) == (Level.NOTE, "the same command goes on")
     assert "interrupted" in status.text
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDS_LOCK, str(healthy / ".lock")],
+        [sys.executable, "-c", HOLDS_LOCK, str(run / ".lock")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -123,33 +117,31 @@ def test_a_run_that_says_running_is_interrupted_when_nobody_holds_it(healthy):
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     try:
-        status = next(finding for finding in check_run(healthy).findings if finding.subject == "status")
+        status = next(finding for finding in check_run(run).findings if finding.subject == "status")
         assert "a process is training it now" in status.text
     finally:
         holder.communicate("\n")
 
 
-def test_a_failed_run_is_a_note_and_says_why(healthy):
-    change(healthy / "summary.json", status="failed")
-    (healthy / "error.json").write_text(
-        json.dumps({"type": "TrainingError", "message": "the loss is\x1b[31m not finite"})
-    )
-    assert problems(healthy) == []
-    lines = "\n".join(text_lines([check_run(healthy)]))
+def test_a_failed_run_is_a_note_and_says_why(run):
+    change(run / "summary.json", status="failed")
+    (run / "error.json").write_text(json.dumps({"type": "TrainingError", "message": "the loss is\x1b[31m not finite"}))
+    assert problems(run) == []
+    lines = "\n".join(text_lines([check_run(run)]))
     assert "failed: TrainingError" in lines
     assert "\x1b" not in lines
 
 
-def test_a_folder_named_by_hand_is_a_note(healthy):
-    renamed = healthy.rename(healthy.with_name("mine"))
+def test_a_folder_named_by_hand_is_a_note(run):
+    renamed = run.rename(run.with_name("mine"))
     assert problems(renamed) == []
     assert any("named by hand" in finding.text for finding in check_run(renamed).findings)
 
 
-def test_several_folders_one_of_them_broken(healthy, tmp_path, capsys):
-    broken = shutil.copytree(healthy, tmp_path / "copies" / healthy.name)
+def test_several_folders_one_of_them_broken(run, tmp_path, capsys):
+    broken = shutil.copytree(run, tmp_path / "copies" / run.name)
     truncate(broken / LAST)
-    assert status_of(healthy, broken, "--json") == 1
+    assert status_of(run, broken, "--json") == 1
     content = json.loads(capsys.readouterr().out)
     assert content["problems"] == 2
     assert [len([f for f in s["findings"] if f["level"] == "PROBLEM"]) for s in content["sections"]] == [0, 2]
