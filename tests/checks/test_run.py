@@ -143,5 +143,5 @@ def test_several_folders_one_of_them_broken(run, tmp_path, capsys):
     truncate(broken / LAST)
     assert status_of(run, broken, "--json") == 1
     content = json.loads(capsys.readouterr().out)
-    assert content["problems"] == 2
-    assert [len([f for f in s["findings"] if f["level"] == "PROBLEM"]) for s in content["sections"]] == [0, 2]
+    assert content["problems"] == 1
+    assert [len([f for f in s["findings"] if f["level"] == "PROBLEM"]) for s in content["sections"]] == [0, 1]
