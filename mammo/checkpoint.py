@@ -17,6 +17,7 @@ import torch
 
 from mammo.errors import RunDirectoryError
 from mammo.files import sync_folder
+from mammo.torch_files import load_tensors
 
 SCHEMA_VERSION = 1
 
@@ -65,7 +66,7 @@ def _same_content(source: Path, target: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU without running code; raises RunDirectoryError when it is not one."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except Exception as error:
         # torch raises zip, pickle, EOF and runtime errors alike for a damaged file.
         raise RunDirectoryError(

@@ -26,12 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.mammo_sweeper import MammoSweeper
 from mammo.config import Config, check, run_name
+from mammo.config_files import check_config_files
 from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
 from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
 from mammo.schema import key_tree
 from mammo.trees import flatten
+from mammo.yaml_files import read_yaml
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
@@ -39,7 +41,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 DISK_REMEDY = "free some space or choose other folders: cache_dir=DIR, hydra.run.dir=DIR; the same command then goes on"
 HYDRA_FLAGS = (
     "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
-    "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
+    "--config-path", "--config-name", "--config-dir", "--info",
 )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def _states(file: Path, key: str) -> bool:
     """Whether a YAML file has a dotted key."""
     if not file.is_file():
         return False
-    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    node = read_yaml(file)
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return False
@@ -158,6 +160,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     prepare_hydra(command)
     # Hydra finds plugins in folders on the path; an editable installation has none for it.
     Plugins.instance().register(MammoSweeper)
+    check_config_files()
     listen()
     try:
         entry()

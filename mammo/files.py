@@ -119,7 +119,10 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo.errors import WeightsError
+from mammo.torch_files import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,7 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         except SafetensorError as error:
             raise WeightsError(f"model.weights={path}: not a safetensors file ({error})") from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = load_tensors(path)
     except Exception as error:
         raise WeightsError(
             f"model.weights={path}: torch cannot read it as plain tensors ({_first_line(error)})",

@@ -19,6 +19,7 @@ import yaml
 from mammo.errors import RunDirectoryError, UserError
 from mammo.files import one_owner, read_json, write_json, write_text
 from mammo.trees import flatten
+from mammo.yaml_files import read_yaml
 
 # What a run writes; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
@@ -62,7 +63,7 @@ class RunDirectory:
                     "choose another folder with run.name=NAME or hydra.run.dir=DIR",
                 )
             return
-        stored = flatten(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")) or {})
+        stored = self._stored_config()
         differing = [key for key, value in identity.items() if stored.get(key) != value]
         if differing:
             lines = [f"    {key}: {stored.get(key)!r} there, {identity[key]!r} here" for key in differing[:12]]
@@ -70,6 +71,13 @@ class RunDirectory:
                 f"{self.path} holds a run of another configuration:\n" + "\n".join(lines),
                 to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
             )
+
+    def _stored_config(self) -> dict[str, Any]:
+        try:
+            tree = read_yaml(self.path / "config.yaml")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunDirectoryError(f"{self.path}/config.yaml cannot be read ({type(error).__name__})") from error
+        return flatten(tree) if isinstance(tree, dict) else {}
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
         """Make the folder that of this run: the configuration comes first, so that it is known whose it is.

@@ -7,6 +7,7 @@ DICOM file is decided by content, patient, side and view come from the headers.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def exam_root(root: Path) -> Path:
 def exam_folder(folder: Path, accession: str) -> Path | None:
     """The folder of an exam, its number padded with zeros where that is how the folder is named; None if missing."""
     names = [accession, accession.zfill(ACCESSION_DIGITS)] if accession.isdigit() else [accession]
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    return next((folder / name for name in names if os.path.isdir(folder / name)), None)
 
 
 def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam], tuple[str, ...], list[LeftOut]]:
@@ -120,7 +121,7 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
             left_out.append(LeftOut(accession, "label", problems[0]))
         elif skipped:
             left_out.append(LeftOut(accession, "excluded", f"class {SKIP} (skip)"))
-        elif not (folder / accession).is_dir():
+        elif not os.path.isdir(folder / accession):
             missing = ("file", "the exam folder is missing") if names else ("excluded", NO_LABEL)
             left_out.append(LeftOut(accession, *missing))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
@@ -90,7 +91,7 @@ def _archive_table(path: Path, root: Path, options: DataOptions) -> Finding:
 def _image_table(path: Path, root: Path, options: DataOptions) -> Finding:
     table = map_columns(read_table(path), options.table.columns, path.name)
     folder = path.parent if path.is_relative_to(root) else root
-    num_files = sum((folder / name.replace("\\", "/")).is_file() for name in table["path"] if name)
+    num_files = sum(os.path.isfile(folder / name.replace("\\", "/")) for name in table["path"] if name)
     why = f"{path.name} has columns for image and label, and {num_files} of {len(table)} files exist"
     table_options = dataclasses.replace(options.table, files=[path.name]) if not options.csv else options.table
     chosen: TableOptions = table_options

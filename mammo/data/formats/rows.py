@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from mammo.data.options import DataOptions
 from mammo.errors import BadFile, DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
+_LONGEST_PATH = 4096
+ALLOW_OUTSIDE = " (data.allow_outside_root=true allows it)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,7 @@ def build_manifest(
         label_map or options.table.label_map,
     )
     splits = _splits([row.split for row in rows], options.table.split_map)
-    images, misplaced = _by_image(rows, labels, splits, root)
+    images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
     kept, unusable = _one_entry_each(images)
     all_left_out = [*left_out, *misplaced, *unusable]
     kept, unwanted = _filter_views(kept, options.views)
@@ -109,7 +112,7 @@ def is_image_name(name: str) -> bool:
 
 
 def _by_image(
-    rows: Sequence[Row], labels: ParsedLabels, splits: Sequence[str], root: Path
+    rows: Sequence[Row], labels: ParsedLabels, splits: Sequence[str], root: Path, *, may_be_outside: bool
 ) -> tuple[dict[str, list[dict[str, str]]], list[LeftOut]]:
     """Image id -> what each row says about the image, in the columns of a manifest and `problem`; bad paths."""
     images: dict[str, list[dict[str, str]]] = {}
@@ -117,9 +120,10 @@ def _by_image(
     real_folder = functools.cache(os.path.realpath)
     for row, label, problem, split in zip(rows, labels.names, labels.problems, splits, strict=True):
         try:
-            file, image_id = _locate(row, root, real_folder)
+            file, image_id = _locate(row, root, real_folder, may_be_outside=may_be_outside)
         except BadFile as bad:
-            left_out.append(LeftOut(row.where, "file", bad.reason))
+            which = row.where if row.file is None else row.file.relative_to(root).as_posix()
+            left_out.append(LeftOut(which, "file", bad.reason))
             continue
         entry = {
             "image_id": image_id,
@@ -136,23 +140,36 @@ def _by_image(
     return images, left_out
 
 
-def _locate(row: Row, root: Path, real_folder: Callable[[Path], str]) -> tuple[Path, str]:
-    """Path and image id of a row's file. Raises `BadFile` when a table names a path outside of `root`."""
+def _locate(row: Row, root: Path, real_folder: Callable[[Path], str], *, may_be_outside: bool) -> tuple[Path, str]:
+    """Path and image id of a row's file. Raises `BadFile` for a path outside of `root`, unless that is allowed."""
     if row.file is not None:
-        return row.file, row.file.relative_to(root).as_posix()
+        file = row.file
+    else:
+        file = _named_file(row, root, may_be_absolute=may_be_outside)
+    real_file = os.path.join(real_folder(file.parent), file.name)
+    if os.path.islink(real_file):
+        real_file = os.path.realpath(real_file)
+    if not may_be_outside and not Path(real_file).is_relative_to(real_folder(root)):
+        raise BadFile(f"the path leaves data.root{ALLOW_OUTSIDE}")
+    if file.is_relative_to(root):
+        return file, file.relative_to(root).as_posix()
+    # What lies elsewhere is told apart by its folder, of which nothing else is written anywhere.
+    folder = hashlib.sha256(str(file.parent).encode(errors="surrogateescape")).hexdigest()[:12]
+    return file, f"outside/{folder}/{file.name}"
+
+
+def _named_file(row: Row, root: Path, *, may_be_absolute: bool) -> Path:
+    """The file that a table names; raises `BadFile` for what cannot be one."""
     text = row.named.strip().replace("\\", "/")
     if not text:
         raise BadFile("the row names no image")
-    if PurePosixPath(text).is_absolute() or re.match(r"[A-Za-z]:", text):
-        raise BadFile("the path is absolute; it must be relative to the table")
-    image_id = os.path.relpath(os.path.normpath((row.folder or root) / text), root).replace(os.sep, "/")
-    file = root / image_id
-    real_file = Path(real_folder(file.parent), file.name)
-    if real_file.is_symlink():
-        real_file = real_file.resolve()
-    if not real_file.is_relative_to(real_folder(root)):
-        raise BadFile("the path leaves data.root")
-    return file, image_id
+    if "\0" in text or len(text) > _LONGEST_PATH:
+        raise BadFile("the path is no path of a file")
+    if "://" in text:
+        raise BadFile("the path is a URL; it must be that of a file")
+    if not may_be_absolute and (PurePosixPath(text).is_absolute() or re.match(r"[A-Za-z]:", text)):
+        raise BadFile(f"the path is absolute; it must be relative to the table{ALLOW_OUTSIDE}")
+    return Path(os.path.normpath((row.folder or root) / text))
 
 
 def _splits(texts: Sequence[str], split_map: Mapping[str, str]) -> list[str]:
