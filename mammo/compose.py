@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +30,9 @@ from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest
 from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
+from mammo.plain_text import terminal_text
 from mammo.schema import key_tree
+from mammo.tracebacks import error_text, traceback_text
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
@@ -181,14 +182,14 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
     """End the command: status 2 and a message for a mistake of the user, status 1 for a failure."""
     readable = _readable(error, command)
     if readable is not None:
-        print(f"error: {readable}", file=sys.stderr)
+        print(terminal_text(f"error: {readable}"), file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         print(f"failed: {error.strerror}\n  {DISK_REMEDY}", file=sys.stderr)
         sys.exit(1)
     if not isinstance(error, TrainingError):
-        traceback.print_exc()
-    print(f"failed: {error}", file=sys.stderr)
+        print(terminal_text(traceback_text(error)), file=sys.stderr)
+    print(terminal_text(f"failed: {error_text(error)}"), file=sys.stderr)
     sys.exit(1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.plugins.config_source import ConfigResult
@@ -32,17 +33,20 @@ class CheckedFileSource(FileConfigSource):
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.exists() or Path(self.path).resolve() == CONFIG_FOLDER:
             return super().load_config(config_path)
+        name = f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml"
         try:
             tree = read_yaml(file)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
         except ValueError as error:
-            raise ConfigError(f"{Path(self.path).name}/{config_path}.yaml: {error}") from error
+            raise ConfigError(f"{name} cannot be read: {error}") from error
         result = super().load_config(config_path)
         package = str((result.header or {}).get("package") or "")
         places = [*config_path.removesuffix(".yaml").split("/"), *package.split(".")]
         found = "it is meant for Hydra" if "hydra" in places else next(_more_than_data(tree), None)
         if found is not None:
             raise ConfigError(
-                f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml: {found}",
+                f"{name}: {found}",
                 "a file outside of conf/ sets options of the project: it is data, whoever wrote it",
                 "if you wrote it and trust it: put it into conf/, or give these settings on the command line",
             )

@@ -18,6 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mammo.plain_text import text_of_cell
+
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8 as `write_bytes` does."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -145,4 +147,5 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
             raise ValueError(str(error)) from error
     if not lines or any(len(line) != len(lines[0]) for line in lines):
         raise ValueError("not a whole table")
-    return lines[0], [[cell.removeprefix("'") for cell in line] for line in lines[1:]]
+    header, *rows = [[text_of_cell(cell) for cell in line] for line in lines]
+    return header, rows

@@ -133,7 +133,7 @@ def read_content(path: Path) -> tuple[bytes, str, dict | None]:
 
 
 def _name_hash(path: Path) -> str:
-    return hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
 
 
 def _signature(stat: os.stat_result) -> list[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import shutil
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ import yaml
 
 from mammo.errors import RunDirectoryError, UserError
 from mammo.files import one_owner, read_json, write_json, write_text
+from mammo.plain_text import cell_text
+from mammo.tracebacks import traceback_text
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
@@ -99,7 +100,7 @@ class RunDirectory:
     def write_error(self, error: Exception, message: str) -> None:
         """Write `error.json` and mark the error as recorded; a mistake of the user needs no traceback."""
         error.is_recorded = True  # type: ignore[attr-defined]
-        text = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        text = None if isinstance(error, UserError) else traceback_text(error)
         self.write_json(ERROR_FILE, {"type": type(error).__name__, "message": message, "traceback": text})
 
     @contextmanager
@@ -186,8 +187,8 @@ class RunDirectory:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
         lines = _Lines()
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+        writer.writerow([cell_text(column) for column in columns])
+        writer.writerows([cell_text(cell) for cell in row] for row in rows)
         self.write_text(name, "".join(lines.parts))
 
 
@@ -199,7 +200,3 @@ class _Lines:
 
     def write(self, text: str) -> None:
         self.parts.append(text)
-
-
-def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, is_image_name, list_files
+from mammo.data.formats.rows import Row, build_manifest, id_of, is_image_name, list_files
 from mammo.data.formats.tabular import read_text
 from mammo.data.labels import DENSITY
 from mammo.data.manifest import LeftOut, Manifest
@@ -125,5 +125,5 @@ def _loose(name: str) -> str:
 def _exam_of(row: Row, root: Path) -> str:
     """The name of the folder in `root` that holds the image; empty for an image in `root` itself."""
     file = row.file or (row.folder or root) / row.named
-    parts = file.relative_to(root).parts if file.is_relative_to(root) else ()
+    parts = id_of(file, root).split("/") if file.is_relative_to(root) else []
     return parts[0] if len(parts) > 1 else ""

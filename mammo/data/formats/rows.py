@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,13 @@ from mammo.data.options import DataOptions
 from mammo.errors import BadFile, DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
+_VIEWS = {
+    "CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN",
+    "SPOT", "MAG", "CV", "AT", "AX", "TAN", "RL", "RM", "RS", "RI", "CCID", "MLOID",
+}  # fmt: skip
 _LONGEST_PATH = 4096
+_LONGEST_CLASS_NAME = 64
+_MOST_CLASSES = 100
 ALLOW_OUTSIDE = " (data.allow_outside_root=true allows it)"
 
 
@@ -67,7 +74,8 @@ def build_manifest(
         classes or options.classes,
         label_map or options.table.label_map,
     )
-    splits = _splits([row.split for row in rows], options.table.split_map)
+    _require_printable(labels.class_names)
+    splits = _splits(rows, options.table.split_map)
     images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
     kept, unusable = _one_entry_each(images)
     all_left_out = [*left_out, *misplaced, *unusable]
@@ -106,6 +114,25 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def id_of(file: Path, root: Path) -> str:
+    """The path of a file below `root` as an image id; bytes of its name that are no UTF-8 are written as text."""
+    return file.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+
+
+def contents_of(folder: Path) -> str:
+    """What is in a folder, in words: names in an archive may be those of patients."""
+    entries = list(folder.iterdir())
+    kinds = Counter(
+        "folders" if entry.is_dir() else f"{entry.suffix[:8].lower() or 'other'} files" for entry in entries
+    )
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(6)) or "nothing"
+
+
+def _suffix_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in (*IMAGE_SUFFIXES, ".csv", ".tsv", ".txt", ".json", ".xlsx", ".zip") else "other"
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
@@ -122,7 +149,7 @@ def _by_image(
         try:
             file, image_id = _locate(row, root, real_folder, may_be_outside=may_be_outside)
         except BadFile as bad:
-            which = row.where if row.file is None else row.file.relative_to(root).as_posix()
+            which = row.where if row.file is None else id_of(row.file, root)
             left_out.append(LeftOut(which, "file", bad.reason))
             continue
         entry = {
@@ -152,9 +179,9 @@ def _locate(row: Row, root: Path, real_folder: Callable[[Path], str], *, may_be_
     if not may_be_outside and not Path(real_file).is_relative_to(real_folder(root)):
         raise BadFile(f"the path leaves data.root{ALLOW_OUTSIDE}")
     if file.is_relative_to(root):
-        return file, file.relative_to(root).as_posix()
+        return file, id_of(file, root)
     # What lies elsewhere is told apart by its folder, of which nothing else is written anywhere.
-    folder = hashlib.sha256(str(file.parent).encode(errors="surrogateescape")).hexdigest()[:12]
+    folder = hashlib.sha256(os.fsencode(file.parent)).hexdigest()[:12]
     return file, f"outside/{folder}/{file.name}"
 
 
@@ -172,18 +199,30 @@ def _named_file(row: Row, root: Path, *, may_be_absolute: bool) -> Path:
     return Path(os.path.normpath((row.folder or root) / text))
 
 
-def _splits(texts: Sequence[str], split_map: Mapping[str, str]) -> list[str]:
+def _require_printable(class_names: Sequence[str]) -> None:
+    """Raises `DataError` for what is rather something else than classes: their names stand in tables and figures."""
+    odd = [name for name in class_names if not name.isprintable() or len(name) > _LONGEST_CLASS_NAME]
+    if odd or len(class_names) > _MOST_CLASSES:
+        found = "a label that is no name of a class" if odd else f"{len(class_names)} different labels"
+        raise DataError(
+            found,
+            f"at most {_MOST_CLASSES} classes, whose names are printable and no longer than {_LONGEST_CLASS_NAME}",
+            "check which column holds the labels: data.table.columns.label",
+        )
+
+
+def _splits(rows: Sequence[Row], split_map: Mapping[str, str]) -> list[str]:
     usual = {"": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
     known = usual | {"test": "test", "testing": "test"}
     known |= {key.strip().casefold(): name for key, name in split_map.items()}
-    strange = sorted({text for text in texts if text.strip().casefold() not in known})
+    strange = [row.where for row in rows if row.split.strip().casefold() not in known]
     if strange:
         raise DataError(
-            f"unknown split names: {', '.join(repr(text) for text in strange[:5])}",
+            f"{len(strange)} rows have an unknown split name: {', '.join(strange[:5])}",
             expected="train, val or test",
             to_do="say in data.table.split_map what they mean, or set data.table.columns.split=null to ignore them",
         )
-    return [known[text.strip().casefold()] for text in texts]
+    return [known[row.split.strip().casefold()] for row in rows]
 
 
 def _one_entry_each(images: Mapping[str, list[dict[str, str]]]) -> tuple[list[dict[str, str]], list[LeftOut]]:
@@ -216,15 +255,16 @@ def _filter_views(
         return entries, []
     wanted = {"", *(view.upper() for view in views)}
     left_out = [
-        LeftOut(entry["image_id"], "excluded", f"{_shown_view(entry['view'])} is not in data.views")
+        LeftOut(entry["image_id"], "excluded", f"view {shown_view(entry['view'])} is not in data.views")
         for entry in entries
         if entry["view"] not in wanted
     ]
     return [entry for entry in entries if entry["view"] in wanted], left_out
 
 
-def _shown_view(view: str) -> str:
-    return f"view {view}" if re.fullmatch(r"[A-Z-]{1,16}", view) else "the view"  # it can be free text in a header
+def shown_view(view: str) -> str:
+    """A view as it may be written: free text of a header or a table, in which a name can be, is `OTHER`."""
+    return view if not view or set(view.split("-")) <= _VIEWS else "OTHER"
 
 
 def group_images(

@@ -167,7 +167,7 @@ ERRORS = [
     ("image,label,label\na.png,A,B\n", {}, "several columns named label"),
     ("image,label,patient\na.png,A,p,q\n", {}, "more cells than the header, the first at row 2"),
     ("image,label,patient\na.png,1,p\nb.png,B,p\n", {}, "labels.csv row 2: '1'|labels.csv row 3: 'B'"),
-    ("image,label,patient,split\na.png,A,p,fold1\n", {}, "unknown split names: 'fold1'.*split_map"),
+    ("image,label,patient,split\na.png,A,p,fold1\n", {}, "1 rows have an unknown split name: labels.csv row 2"),
     ("image,label,patient\nx.png,A,p\n", {}, "no image of table can be used; 1 rows .*file is missing"),
     ("image,label,patient\na.png,A,p\n", {"columns": {"patient": "patient"}}, "patient is unknown.*patient_id"),
     ("image,label,patient\na.png,A,p\n", {"columns": {"view": "projection"}}, "no column projection"),
