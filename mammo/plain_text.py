@@ -10,8 +10,13 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b"
 
 
 def cell_text(cell: Any) -> Any:
-    """A cell of a CSV file: text that a spreadsheet would take for a formula has an apostrophe before it."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+    """A cell of a CSV file: text that a spreadsheet would take for a formula has an apostrophe before it.
+
+    A carriage return becomes a blank: the csv module leaves it bare, and readers take it for the end of a row.
+    """
+    if not isinstance(cell, str):
+        return cell
+    return ("'" if cell.startswith(_FORMULA_STARTS) else "") + cell.replace("\r", " ")
 
 
 def text_of_cell(cell: str) -> str:

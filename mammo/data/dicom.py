@@ -265,7 +265,7 @@ def _refuse(header: Header, accept: Collection[str]) -> None:
         found, expected = shown_code(header.modality), ", ".join(PROJECTION_MODALITIES)
         raise BadFile(f"modality {found} is no projection X-ray (expected {expected})")
     if header.is_colour and "colour" not in accept:
-        raise BadFile(f"colour image ({shown_code(header.photometric)}, {header.samples_per_pixel} samples)")
+        raise BadFile(f"colour image ({shown_code(header.photometric)})")
     if header.frames > 1 and "multiframe" not in accept:
         raise BadFile(f"multi-frame image ({header.frames} frames)")
     if header.presentation_intent == "FOR PROCESSING" and "for_processing" not in accept:

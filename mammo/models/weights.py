@@ -97,7 +97,7 @@ def hub_offline_when_unreachable() -> Iterator[None]:
     """
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     try:
-        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_SECONDS):  # noqa: S310  (an address of the library)
             pass
     except urllib.error.HTTPError:
         pass  # it answered
