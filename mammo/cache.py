@@ -7,7 +7,12 @@ from pathlib import Path
 
 
 def user_cache_folder(cache_dir: str | None) -> Path:
-    """Where stores and generated data are kept: `cache_dir`, or `mammo` in the user's cache folder."""
+    """Where stores and generated data are kept: `cache_dir`, or `mammo` in the user's cache folder.
+
+    The latter is made readable by the user alone: images are in it.
+    """
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mammo"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mammo"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

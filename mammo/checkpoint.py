@@ -20,6 +20,7 @@ import torch
 
 from mammo.errors import RunDirectoryError
 from mammo.files import file_sha256, naming, sync_folder, write_text
+from mammo.torch_files import load_tensors
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if verify(path) is False:
         raise _unusable(f"{path.name} is damaged: its SHA-256 is not the one in {SUMS_FILE}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except Exception as error:
         # torch raises zip, pickle, EOF and runtime errors alike for a damaged file.
         raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error

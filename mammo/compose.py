@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,12 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.mammo_sweeper import MammoSweeper
 from mammo.config import Config, check, run_name
+from mammo.config_files import check_config_files
 from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
 from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
+from mammo.plain_text import terminal_text
 from mammo.schema import key_tree
+from mammo.tracebacks import error_text, traceback_text
 from mammo.trees import flatten
+from mammo.yaml_files import read_yaml
 
 CONFIG_FOLDER = str(Path(__file__).resolve().parents[1] / "conf")
 USER_ERROR_STATUS = 2
@@ -39,7 +42,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 DISK_REMEDY = "free some space or choose other folders: cache_dir=DIR, hydra.run.dir=DIR; the same command then goes on"
 HYDRA_FLAGS = (
     "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion",
-    "--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info",
+    "--config-path", "--config-name", "--config-dir", "--info",
 )  # fmt: skip
 
 
@@ -133,7 +136,7 @@ def _states(file: Path, key: str) -> bool:
     """Whether a YAML file has a dotted key."""
     if not file.is_file():
         return False
-    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    node = read_yaml(file)
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return False
@@ -158,6 +161,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     prepare_hydra(command)
     # Hydra finds plugins in folders on the path; an editable installation has none for it.
     Plugins.instance().register(MammoSweeper)
+    check_config_files()
     listen()
     try:
         entry()
@@ -178,15 +182,15 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
     """End the command: status 2 and a message for a mistake of the user, status 1 for a failure."""
     readable = _readable(error, command)
     if readable is not None:
-        print(f"error: {readable}", file=sys.stderr)
+        print(terminal_text(f"error: {readable}"), file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         name = Path(error.filename).name.removeprefix(".").removesuffix(".tmp") if error.filename else "a file"
         print(f"failed: {error.strerror}, while {name} was written\n  {DISK_REMEDY}", file=sys.stderr)
         sys.exit(1)
     if not isinstance(error, TrainingError):
-        traceback.print_exc()
-    print(f"failed: {error}", file=sys.stderr)
+        print(terminal_text(traceback_text(error)), file=sys.stderr)
+    print(terminal_text(f"failed: {error_text(error)}"), file=sys.stderr)
     sys.exit(1)
 
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammo.files import write_bytes
+from mammo.plain_text import figure_text
 
 DPI = 300
 DOUBLE_COLUMN_INCHES = 7.0
@@ -236,6 +237,7 @@ def confusion_matrix_figure(matrix: Sequence[Sequence[int]], class_names: Sequen
         axes.imshow(np.ma.masked_invalid(fractions), cmap=colours, vmin=0, vmax=1.15)
         for true, predicted in np.ndindex(counts.shape):
             _write_cell(axes, predicted, true, int(counts[true, predicted]), float(fractions[true, predicted]))
+        class_names = [figure_text(name) for name in class_names]
         axes.set_xticks(range(num_classes), class_names)
         if not upright:
             axes.tick_params(axis="x", labelrotation=45)

@@ -20,6 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mammo.plain_text import text_of_cell
+
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +76,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8 as `write_bytes` does."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -153,7 +155,10 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content
@@ -176,4 +181,5 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
             raise ValueError(str(error)) from error
     if not lines or any(len(line) != len(lines[0]) for line in lines):
         raise ValueError("not a whole table")
-    return lines[0], [[cell.removeprefix("'") for cell in line] for line in lines[1:]]
+    header, *rows = [[text_of_cell(cell) for cell in line] for line in lines]
+    return header, rows

@@ -60,7 +60,7 @@ class KeyedRows:
             added = file.read()
         # What follows the last line break was cut off by a crash; `append` removes it.
         complete = added[: added.rfind(b"\n") + 1]
-        for row, key in enumerate(complete.decode("ascii").splitlines(), start=self._num_rows):
+        for row, key in enumerate(complete.decode("ascii", errors="replace").splitlines(), start=self._num_rows):
             self._row_of.setdefault(key, row)
             self._num_rows = row + 1
         self._keys_bytes += len(complete)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -30,6 +30,8 @@ from rich.progress import (
 from rich.text import Text
 
 from mammo.interruption import stop_if_asked
+from mammo.plain_text import terminal_text
+from mammo.tracebacks import traceback_text
 
 T = TypeVar("T")
 
@@ -59,7 +61,17 @@ class _ConsoleHandler(logging.Handler):
         style = {"WARNING": "yellow", "ERROR": "bold red"}.get(record.levelname, "")
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         # Without a traceback, which belongs into the file.
-        console.print(mark + record.getMessage(), style=style, markup=False, soft_wrap=True)
+        console.print(terminal_text(mark + record.getMessage()), style=style, markup=False, soft_wrap=True)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Lines that can be shown on a terminal later: nothing in them commands it, and tracebacks quote no data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal_text(super().format(record))
+
+    def formatException(self, ei: Any) -> str:
+        return traceback_text(ei[1])
 
 
 class _EarlyLines(logging.Handler):
@@ -88,7 +100,7 @@ def log_to_file(file: Path) -> None:
     """Append the project's log to a file too, with times, from its first line on."""
     logger = logging.getLogger("mammo")
     handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     for early in [other for other in logger.handlers if isinstance(other, _EarlyLines)]:
         for record in early.records:
             handler.handle(record)

@@ -220,7 +220,7 @@ def _read_layout(dataset: pydicom.Dataset) -> _Layout:
 def _decode_native(pixels: bytes, layout: _Layout, is_little_endian: bool, value_representation: str) -> np.ndarray:
     """All frames [frames, ...] of uncompressed pixels (PS3.5 section 8.1)."""
     if layout.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
-        raise BadFile(f"uncompressed {layout.photometric} is not supported")
+        raise BadFile("uncompressed pixels of this colour model are not supported")
     item_bytes = layout.bits_allocated // 8
     num_bytes = layout.frame_values * layout.frames * item_bytes
     surplus = len(pixels) - num_bytes
@@ -253,7 +253,8 @@ def _decode_encapsulated(pixels: bytes, layout: _Layout, syntax: uid.UID, start:
     """Frames `start` to `stop` of compressed pixels (PS3.5 annex A.4)."""
     decode = _frame_decoder(syntax)
     if decode is None:
-        raise BadFile(f"the transfer syntax {syntax.name if syntax.is_transfer_syntax else syntax} is not supported")
+        known = syntax.name if syntax.is_transfer_syntax else "of the file"
+        raise BadFile(f"the transfer syntax {known} is not supported")
     decoded = []
     with bad_file_if_it_fails("malformed compressed pixel data"):
         streams = generate_frames(pixels, number_of_frames=layout.frames)

@@ -39,6 +39,13 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
+# Codes that a message may quote. Anything else in their place can be anything, in a shifted header also a name.
+_SHOWN_CODES = {
+    "MG", "CR", "DX", "RG", "CT", "MR", "US", "NM", "PT", "XA", "RF", "IO", "PX", "OT", "SC", "SM", "ES", "GM", "BI",
+    "SR", "PR", "KO", "DOC", "SEG", "REG", "RTPLAN", "RTSTRUCT", "RTDOSE", "RTIMAGE",
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420",
+    "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT",
+}  # fmt: skip
 PROJECTION_MODALITIES = ("MG", "CR", "DX", "RG")  # RG: digitised film
 
 _HEADER_TAGS = [
@@ -193,7 +200,7 @@ def open_dicom(source: Source, accept: Collection[str] = ()) -> OpenedDicom:
         header = read_header(source)
         if header.rows:
             raise BadFile("the file is cut off before the end of its pixel data")
-        raise BadFile(f"the object holds no image (modality {header.modality or 'unknown'})")
+        raise BadFile(f"the object holds no image (modality {shown_code(header.modality)})")
     _refuse(header, accept)
     return OpenedDicom(header, dataset)
 
@@ -248,12 +255,17 @@ def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...]]:
     return "-".join([view, *sorted(set(kinds_of_view))]).strip("-"), tuple(modifiers)
 
 
+def shown_code(code: str) -> str:
+    """A modality or colour model as a message may quote it."""
+    return "none" if not code else code if code in _SHOWN_CODES else "unknown"
+
+
 def _refuse(header: Header, accept: Collection[str]) -> None:
     if header.modality not in PROJECTION_MODALITIES and "other_modality" not in accept:
-        found = header.modality or "none"
-        raise BadFile(f"modality {found} is no projection X-ray (expected {', '.join(PROJECTION_MODALITIES)})")
+        found, expected = shown_code(header.modality), ", ".join(PROJECTION_MODALITIES)
+        raise BadFile(f"modality {found} is no projection X-ray (expected {expected})")
     if header.is_colour and "colour" not in accept:
-        raise BadFile(f"colour image ({header.photometric or f'{header.samples_per_pixel} samples'})")
+        raise BadFile(f"colour image ({shown_code(header.photometric)})")
     if header.frames > 1 and "multiframe" not in accept:
         raise BadFile(f"multi-frame image ({header.frames} frames)")
     if header.presentation_intent == "FOR PROCESSING" and "for_processing" not in accept:

@@ -38,6 +38,9 @@ class DataOptions:
     format: str = option("auto", "reader of the dataset: auto, archive, mamografias, patches, table, folders, ...")
     root: str | None = option(None, "folder of the dataset", in_run_id=False)
     csv: str | None = option(None, "label table of an archive, when it is not below data.root", in_run_id=False)
+    allow_outside_root: bool = option(
+        False, "use images that a table or a link names outside of data.root", in_run_id=False
+    )
     kind: Literal["mass", "calc", "both"] | None = option(None, "CBIS-DDSM only: which of the two studies")
     classes: list[str] | None = option(None, "label set in order; null: A, B, C, D or what the labels hold")
     task: Literal["density4", "density2", "labels"] = option(

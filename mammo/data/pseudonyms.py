@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mammo.errors import DataError
+from mammo.plain_text import cell_text
 
 LENGTH = 12
 KEY_BYTES = 32
@@ -57,6 +58,8 @@ def _key(file: Path) -> bytes:
         with contextlib.suppress(FileExistsError):
             os.link(temporary, file)
         os.unlink(temporary)
+    with contextlib.suppress(OSError):  # a copy, or another program, may have opened it to others
+        file.chmod(_PRIVATE)
     try:
         key = bytes.fromhex(file.read_text().strip())
     except ValueError:
@@ -73,7 +76,10 @@ def _key(file: Path) -> bytes:
 def write_lookup(file: Path, rename: Rename, identifiers: Iterable[str]) -> None:
     """A table from pseudonym to id, readable by the user alone."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w", newline="") as stream:
+    # A file of our own that takes the place of what is there: neither its permissions nor a link are taken over.
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # readable by the user alone
+    with os.fdopen(descriptor, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(["pseudonym", "id"])
-        writer.writerows((rename(identifier), identifier) for identifier in sorted(set(identifiers)) if identifier)
+        writer.writerows((rename(one), cell_text(one)) for one in sorted(set(identifiers)) if one)
+    os.replace(temporary, file)

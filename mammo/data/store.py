@@ -41,6 +41,8 @@ IMAGES_PER_FLUSH = 64
 MIN_FILES_FOR_PROCESSES = 500
 # A file this young may change again without its time stamp changing: its hash is not remembered.
 YOUNG_FILE_SECONDS = 2.0
+# Size, two times and inode of a file.
+SIGNATURE_LENGTH = 4
 
 Progress = Callable[[int, int], None]
 
@@ -107,13 +109,14 @@ class ContentHashes:
         self._lock = FileLock(folder / "content_hashes.lock")
         self._known: dict[str, list] = {}
         for entry in _read_lines(self._file):
-            self._known[entry["file"]] = entry["hash"]
+            if isinstance(entry, dict) and len(entry.get("hash") or ()) == SIGNATURE_LENGTH + 1:
+                self._known[str(entry.get("file"))] = entry["hash"]
 
     def known_hash(self, path: Path) -> str | None:
         """The remembered hash of a file that has not changed since; None for others and unreadable ones."""
         known = self._known.get(_name_hash(path))
         try:
-            return known[4] if known is not None and known[:4] == _signature(path.stat()) else None
+            return str(known[-1]) if known is not None and known[:SIGNATURE_LENGTH] == _signature(path.stat()) else None
         except OSError:
             return None
 
@@ -133,7 +136,7 @@ def read_content(path: Path) -> tuple[bytes, str, dict | None]:
 
 
 def _name_hash(path: Path) -> str:
-    return hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
 
 
 def _signature(stat: os.stat_result) -> list[int]:
@@ -290,10 +293,10 @@ def _read_lines(file: Path) -> Iterator[dict]:
     """The entries of a file of JSON lines; a last line that was cut off by a crash is left out."""
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
 
 

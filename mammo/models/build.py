@@ -58,7 +58,7 @@ def _torchvision(name: str) -> Published:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     source = f"torchvision/{type(weights).__name__}.{weights.name}"
     heads = ("fc.", "classifier.")
-    load = partial(weights.get_state_dict, progress=True, check_hash=True)
+    load = partial(weights.get_state_dict, progress=True, check_hash=True, weights_only=True)
     return Published(model, "torchvision", source, load, heads, IMAGENET_MEAN, IMAGENET_STD)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo.errors import WeightsError
+from mammo.torch_files import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ def hub_offline_when_unreachable() -> Iterator[None]:
     """
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     try:
-        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(huggingface_hub.constants.ENDPOINT, timeout=CONNECT_TIMEOUT_SECONDS):  # noqa: S310  (an address of the library)
             pass
     except urllib.error.HTTPError:
         pass  # it answered
@@ -134,7 +135,7 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         except SafetensorError as error:
             raise WeightsError(f"model.weights={path}: not a safetensors file ({error})") from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = load_tensors(path)
     except Exception as error:
         raise WeightsError(
             f"model.weights={path}: torch cannot read it as plain tensors ({_first_line(error)})",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mammo.plain_text import terminal_text
 from mammo.progress import console
 
 # Metric, words for it, what its values mean.
@@ -50,4 +51,4 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 def show(lines: list[str]) -> None:
     """Print lines as they are."""
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(terminal_text(line), markup=False, soft_wrap=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import shutil
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,10 @@ import yaml
 
 from mammo.errors import RunDirectoryError, UserError
 from mammo.files import one_owner, read_json, remove_leftovers, write_json, write_text
+from mammo.plain_text import cell_text
+from mammo.tracebacks import traceback_text
 from mammo.trees import flatten
+from mammo.yaml_files import read_yaml
 
 # What a run writes; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
@@ -73,13 +75,13 @@ class RunDirectory:
 
     def _stored_config(self) -> dict[str, Any]:
         try:
-            tree = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-            return flatten(tree or {})
-        except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+            tree = read_yaml(self.path / "config.yaml")
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunDirectoryError(
-                f"config.yaml in {self.path} cannot be read, so it is not known which run it was",
+                f"config.yaml in {self.path} cannot be read ({type(error).__name__}): which run was it?",
                 to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
-            ) from None
+            ) from error
+        return flatten(tree) if isinstance(tree, dict) else {}
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
         """Make the folder that of this run: the configuration comes first, so that it is known whose it is.
@@ -101,7 +103,7 @@ class RunDirectory:
     def write_error(self, error: Exception, message: str) -> None:
         """Write `error.json` and mark the error as recorded; a mistake of the user needs no traceback."""
         error.is_recorded = True  # type: ignore[attr-defined]
-        text = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        text = None if isinstance(error, UserError) else traceback_text(error)
         self.write_json(ERROR_FILE, {"type": type(error).__name__, "message": message, "traceback": text})
 
     @contextmanager
@@ -191,8 +193,8 @@ class RunDirectory:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
         lines = _Lines()
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+        writer.writerow([cell_text(column) for column in columns])
+        writer.writerows([cell_text(cell) for cell in row] for row in rows)
         self.write_text(name, "".join(lines.parts))
 
 
@@ -204,7 +206,3 @@ class _Lines:
 
     def write(self, text: str) -> None:
         self.parts.append(text)
-
-
-def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

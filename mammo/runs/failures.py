@@ -13,6 +13,7 @@ from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.provenance import utc_now
 from mammo.runs.training import run_training
 from mammo.selection import worst_objective
+from mammo.tracebacks import error_text
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def _record_early_failure(
     with directory.lock():
         directory.claim(config_tree(config), hydra_files)
         log_to_file(directory.file("run.log"))
-        log.error("%s", error, exc_info=None if isinstance(error, UserError) else error)
-        directory.write_error(error, str(error))
+        log.error("%s", error_text(error), exc_info=None if isinstance(error, UserError) else error)
+        directory.write_error(error, error_text(error))
         stored = directory.summary() or {
             "schema_version": 1,
             "run_id": run_id(config),

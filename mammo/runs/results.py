@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mammo.data.dataset import Dataset
+from mammo.data.formats.rows import shown_view
 from mammo.data.options import DataOptions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
@@ -61,6 +62,8 @@ def _described(dataset: Dataset, rows: np.ndarray, further: Sequence[str] = ()) 
     chosen = dataset.table.iloc[rows]
     ids = [[dataset.rename(value) for value in chosen[column]] for column in ID_COLUMNS]
     others = [chosen[column].tolist() for column in (*DESCRIPTIVE_COLUMNS, *further)]
+    if dataset.is_pseudonymized:
+        others[1] = [shown_view(view) for view in others[1]]
     return [list(row) for row in zip(*ids, *others, strict=True)]
 
 

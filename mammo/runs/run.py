@@ -37,6 +37,7 @@ from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
 from mammo.selection import Criterion, EarlyStopping
+from mammo.tracebacks import error_text
 from mammo.tracker import OpenTracker, numbers_of
 
 log = logging.getLogger(__name__)
@@ -314,7 +315,7 @@ class Run:
 
     def _fail(self, error: Exception) -> None:
         """`error.json` and the status `failed`; the images of a non-finite loss are named."""
-        message = str(error)
+        message = error_text(error)
         if isinstance(error, NonFiniteLossError):
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in error.positions]
             message = f"{message}: {', '.join(ids)}\n  {NON_FINITE_REMEDIES}"

@@ -24,6 +24,7 @@ from mammo.figures import (
     VAL_COLOUR,
     save_figure,
 )
+from mammo.plain_text import figure_text
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import Finding, score
 from mammo.sweeps.results import RunResult
@@ -68,7 +69,7 @@ def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) 
     if not drawn:
         raise ValueError("there is no finished run to draw")
     colours, markers = _colours(drawn), _markers(drawn)
-    labels = [_wrapped(finding.configuration.label) for finding in drawn]
+    labels = [figure_text(_wrapped(finding.configuration.label)) for finding in drawn]
     most_runs = max(len(finding.configuration.completed) for finding in drawn)
     row_inches = min(max(ROW_INCHES[0], 0.26 + 0.1 * most_runs), ROW_INCHES[1] if len(drawn) < 6 else MANY_ROWS_INCHES)
     most_lines = max(label.count("\n") + 1 for label in labels) if len(drawn) > 1 else 1
@@ -83,7 +84,7 @@ def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) 
         panels[0].set_ylim(len(drawn) - 0.45, -0.55)
         if len(drawn) == 1:
             panels[0].set_yticks([])
-            figure.suptitle(drawn[0].configuration.label, fontsize=8, color=GREY, x=0.01, ha="left")
+            figure.suptitle(figure_text(drawn[0].configuration.label), fontsize=8, color=GREY, x=0.01, ha="left")
         entries = _legend(drawn, metric_names, colours, markers)
         columns = len(entries) if len(entries) <= MAX_LEGEND_COLUMNS else min(-(-len(entries) // 2), MAX_LEGEND_COLUMNS)
         figure.legend(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mammo.plain_text import markdown_text
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import Finding, criterion, metrics_of_tables, ranked_trials, score
 from mammo.sweeps.results import SweepResults
@@ -26,39 +27,32 @@ CONFIGURATION = "configuration"
 
 def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
     """The whole page."""
-    lines = [f"# Sweep {results.name}", "", f"{state_line(results)}.", ""]
+    lines = [f"# Sweep {markdown_text(results.name)}", "", f"{state_line(results)}.", ""]
     if results.is_search:
         lines += _trials(results)
     elif any(finding.configuration.completed for finding in findings):
         if len(findings) == 1:
-            lines += [f"Configuration: {_plain(findings[0].configuration.label)}", ""]
+            lines += [f"Configuration: {markdown_text(findings[0].configuration.label)}", ""]
         else:
             lines += _overview(findings, metrics_of_tables(results))
         lines += [*_all_metrics(findings), *_method(findings), *_pooled(findings), *_variance(findings)]
     lines += _runs(results)
     unfinished = [": ".join(filter(None, job)) for job in unfinished_jobs(results)]
     if remarks := [*unfinished, *notes(results, findings)]:
-        lines += ["## Notes", "", *(f"- {_plain(remark)}" for remark in remarks), ""]
+        lines += ["## Notes", "", *(f"- {markdown_text(remark)}" for remark in remarks), ""]
     return "\n".join(lines)
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table; columns without an entry are left out."""
     used = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    lines = ["| " + " | ".join(header[i] for i in used) + " |", "|" + "---|" * len(used)]
-    return [*lines, *("| " + " | ".join(_plain(row[i]) for i in used) + " |" for row in rows), ""]
+    lines = ["| " + " | ".join(markdown_text(header[i]) for i in used) + " |", "|" + "---|" * len(used)]
+    return [*lines, *("| " + " | ".join(markdown_text(row[i]) for i in used) + " |" for row in rows), ""]
 
 
 def _label(finding: Finding, findings: Sequence[Finding]) -> str:
     """The label of a configuration; the only one has been named above the tables."""
     return finding.configuration.label if len(findings) > 1 else ""
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for character in "\\|<*":
-        text = text.replace(character, f"\\{character}")
-    return text
 
 
 def _overview(findings: Sequence[Finding], names: Sequence[str]) -> list[str]:

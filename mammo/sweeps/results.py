@@ -20,6 +20,7 @@ from mammo.config import check, identity_tree
 from mammo.errors import ConfigError
 from mammo.files import read_json
 from mammo.trees import flatten
+from mammo.yaml_files import read_yaml
 
 PLAN_FILE = "sweep.json"
 # Below it lies the best configuration of a search, where `--config-dir` finds it.
@@ -28,9 +29,6 @@ COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
 # A status of our own for what says "running", or nothing: the process may have been killed.
 UNFINISHED, NOT_STARTED = "unfinished", "not started"
 STATUSES = (COMPLETED, FAILED, INTERRUPTED, UNFINISHED, NOT_STARTED)
-
-# With libyaml a configuration is read ten times as fast.
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,8 +272,7 @@ def _read_run(folder: Path, problems: list[str]) -> RunResult:
 
 def _read_identity(folder: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        tree = yaml.load(text, Loader=_YAML_LOADER)  # noqa: S506  (a safe loader)
+        tree = read_yaml(folder / "config.yaml")
         return flatten(identity_tree(check(_mapping(tree))))
     except FileNotFoundError:
         problems.append(f"{folder.name}/config.yaml is missing: it is not known which configuration this is")

@@ -39,6 +39,9 @@ TRIALS_THAT_MAY_ALL_FAIL = 5
 FAILED, RUNS = "failed", "runs"
 # An attribute of the study: the fingerprint of the data of its trials.
 DATA = "data_fingerprint"
+# Samplers whose state in a study is plain numbers. CmaEsSampler keeps a pickle there, which would run whatever the
+# writer of somebody else's study put into it.
+SAMPLERS = tuple(f"optuna.samplers.{name}" for name in ("TPESampler", "RandomSampler", "NSGAIISampler"))
 # What makes runs vary without making them better.
 NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
 
@@ -126,6 +129,12 @@ def _require_sensible(arguments: Arguments, base: Config, sampler: DictConfig) -
         raise ConfigError(
             f"{sampler._target_} has no seed",
             to_do="a grid needs no search: leave hpo out and give the values with commas",
+        )
+    if sampler._target_ not in SAMPLERS:
+        raise ConfigError(
+            f"hydra.sweeper.sampler: {sampler._target_} is not used here",
+            f"one of {', '.join(SAMPLERS)}, which keep no objects in the study that reading it would bring to life",
+            "hydra/sweeper/sampler=tpe, random or nsgaii",
         )
     if base.data.num_folds is not None:
         raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")

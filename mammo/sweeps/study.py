@@ -35,6 +35,11 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
     cannot be opened, or when the study was begun with another base, other ranges, folds or monitor.
     """
     direction = Criterion(base.train.monitor).direction
+    if storage.startswith("redis"):
+        raise ConfigError(
+            "hpo.storage: Optuna keeps studies in Redis as pickles, and reading a pickle runs what its writer wants",
+            "an SQL database, such as sqlite:///study.db or postgresql://HOST/DATABASE",
+        )
     try:
         known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
         study = (

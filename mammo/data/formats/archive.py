@@ -7,12 +7,13 @@ DICOM file is decided by content, patient, side and view come from the headers.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header
+from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header, shown_code
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, list_files
+from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
@@ -48,10 +49,10 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
     csv = find_csv(root, options.csv) if options.csv else _own_csv(root)
     exams, class_names, left_out = read_exams(csv, exam_root(root), options)
     files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name != "DICOMDIR"]
-    rows, num_ignored = [], 0
+    rows, num_ignored, num_burned_in = [], 0, 0
     with_image: set[str] = set()
     for (exam, file), found in zip(files, _headers([file for _, file in files], progress), strict=True):
-        image_id = file.relative_to(root).as_posix()
+        image_id = id_of(file, root)
         if found is None:
             num_ignored += 1
             continue
@@ -61,10 +62,16 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
         elif (why := _unusable(found, options.implants)) is not None:
             left_out.append(LeftOut(image_id, *why))
         else:
+            num_burned_in += found.burned_in_annotation
             rows.append(_row(exam, file, found))
     empty = [exam for exam in exams if exam.exam_id not in with_image]
     left_out += [LeftOut(exam.exam_id, "file", "the exam folder holds no DICOM file") for exam in empty]
     rows, notes = group_patients(rows)
+    if num_burned_in:
+        notes.append(
+            f"{num_burned_in} images have text burned into their pixels (BurnedInAnnotation=YES), which may name the "
+            "patient: the decoded images in the cache folder hold it too"
+        )
     if num_ignored:
         notes.append(f"{num_ignored} files in exam folders are no DICOM files and are ignored")
     return build_manifest(
@@ -81,7 +88,7 @@ def exam_root(root: Path) -> Path:
 def exam_folder(folder: Path, accession: str) -> Path | None:
     """The folder of an exam, its number padded with zeros where that is how the folder is named; None if missing."""
     names = [accession, accession.zfill(ACCESSION_DIGITS)] if accession.isdigit() else [accession]
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    return next((folder / name for name in names if os.path.isdir(folder / name)), None)
 
 
 def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam], tuple[str, ...], list[LeftOut]]:
@@ -120,7 +127,7 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
             left_out.append(LeftOut(accession, "label", problems[0]))
         elif skipped:
             left_out.append(LeftOut(accession, "excluded", f"class {SKIP} (skip)"))
-        elif not (folder / accession).is_dir():
+        elif not os.path.isdir(folder / accession):
             missing = ("file", "the exam folder is missing") if names else ("excluded", NO_LABEL)
             left_out.append(LeftOut(accession, *missing))
         else:
@@ -187,7 +194,7 @@ def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
     """Stage and reason of a file that its header rules out; what is refused for its kind of pixels comes later."""
     if header.rows == 0 and header.modality and header.modality not in PROJECTION_MODALITIES:
         # Reports and presentation states lie beside the images of many archives: no defect.
-        return "excluded", f"the object holds no image (modality {header.modality[:16]})"
+        return "excluded", f"the object holds no image (modality {shown_code(header.modality)})"
     if header.rows == 0:
         return "header", "the header of an image is missing or cut off"
     if header.implant and implants == "exclude":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
 from mammo.data.formats.features import FEATURE_FILE, exam_feature_files, feature_file
 from mammo.data.formats.registry import READERS, Progress, reader
-from mammo.data.formats.rows import is_image_name
+from mammo.data.formats.rows import contents_of, is_image_name
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import TABLE_SUFFIXES, find_column, map_columns, read_table
 from mammo.data.manifest import Manifest
@@ -42,10 +43,8 @@ def read_auto(root: Path, options: DataOptions, progress: Progress | None = None
             f"data.root fits several formats:{listed}",
             to_do=f"choose one: {' or '.join(f'data={name}' for name in dict.fromkeys(f.format for f in fitting))}",
         )
-    entries = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
-    shown = ", ".join(entries[:10]) + (f" and {len(entries) - 10} more" if len(entries) > 10 else "")
     raise DataError(
-        f"data.root fits none of the formats that are looked for:{listed}\n  found there: {shown or 'nothing'}",
+        f"data.root fits none of the formats that are looked for:{listed}\n  found there: {contents_of(root)}",
         to_do="correct data.root, or name the dataset (data=mias, data=folders, ... have options of their own)",
     )
 
@@ -90,7 +89,7 @@ def _archive_table(path: Path, root: Path, options: DataOptions) -> Finding:
 def _image_table(path: Path, root: Path, options: DataOptions) -> Finding:
     table = map_columns(read_table(path), options.table.columns, path.name)
     folder = path.parent if path.is_relative_to(root) else root
-    num_files = sum((folder / name.replace("\\", "/")).is_file() for name in table["path"] if name)
+    num_files = sum(os.path.isfile(folder / name.replace("\\", "/")) for name in table["path"] if name)
     why = f"{path.name} has columns for image and label, and {num_files} of {len(table)} files exist"
     table_options = dataclasses.replace(options.table, files=[path.name]) if not options.csv else options.table
     chosen: TableOptions = table_options

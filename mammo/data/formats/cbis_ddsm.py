@@ -7,6 +7,7 @@ test. They go to test, so that a patient is in one split only and nothing that w
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
@@ -66,7 +67,7 @@ def _as_downloaded(row: Row) -> Row:
     """
     folder = row.folder or Path()
     case = row.named.split("/")[0]
-    if not case or case in (".", "..") or (folder / row.named).is_file() or not (folder / case).is_dir():
+    if not case or case in (".", "..") or os.path.isfile(folder / row.named) or not os.path.isdir(folder / case):
         return row
     files = sorted((folder / case).rglob("*.dcm"))
     return dataclasses.replace(row, file=files[0]) if len(files) == 1 else row

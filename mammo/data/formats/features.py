@@ -7,10 +7,11 @@ differ a little from those in the file: `a(1)` is `a (1).png`.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, is_image_name, list_files
+from mammo.data.formats.rows import Row, build_manifest, id_of, is_image_name, list_files
 from mammo.data.formats.tabular import read_text
 from mammo.data.labels import DENSITY
 from mammo.data.manifest import LeftOut, Manifest
@@ -103,7 +104,7 @@ def _feature_rows(root: Path, sources: list[Path]) -> tuple[list[Row], list[Left
             named = (name if is_image_name(name) else f"{name}.png").replace("\\", "/")
             where = f"{source.relative_to(root).as_posix()} line {number}"
             found = by_name.get(_loose(named), [])
-            if (source.parent / named).is_file() or not found:
+            if os.path.isfile(source.parent / named) or not found:
                 rows.append(Row(where, label, named=named, folder=source.parent))
             elif len(found) > 1:
                 left_out.append(LeftOut(where, "file", "several files have this name"))
@@ -124,5 +125,5 @@ def _loose(name: str) -> str:
 def _exam_of(row: Row, root: Path) -> str:
     """The name of the folder in `root` that holds the image; empty for an image in `root` itself."""
     file = row.file or (row.folder or root) / row.named
-    parts = file.relative_to(root).parts
+    parts = id_of(file, root).split("/") if file.is_relative_to(root) else []
     return parts[0] if len(parts) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, is_image_name, list_files
+from mammo.data.formats.rows import Row, build_manifest, contents_of, is_image_name, list_files
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
@@ -23,9 +23,8 @@ def read_folders(root: Path, options: DataOptions, progress: Progress | None = N
     files = {folder.name: [file for file in list_files(folder) if is_image_name(file.name)] for folder in folders}
     names = [name for name, found in files.items() if found]
     if not names:
-        found = ", ".join(path.name for path in folders) or "no folder"
         raise DataError(
-            f"no image is below a class folder of data.root; there: {found}",
+            f"no image is below a class folder of data.root; there: {contents_of(root)}",
             expected="<class>/<image>, for example A/first.png",
             to_do="correct data.root or data.format",
         )

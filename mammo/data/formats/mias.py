@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest
+from mammo.data.formats.rows import Row, build_manifest, contents_of
 from mammo.data.formats.table import table_rows
 from mammo.data.formats.tabular import read_text
 from mammo.data.manifest import Manifest
@@ -30,9 +30,8 @@ def read_mias(root: Path, options: DataOptions, progress: Progress | None = None
         return build_manifest(table_rows(root, options), root, options)
     info = root / "Info.txt"
     if not info.is_file():
-        names = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
         raise DataError(
-            f"data.root holds neither {' nor '.join([*options.table.files, 'Info.txt'])}; there: {names}",
+            f"data.root holds neither {' nor '.join([*options.table.files, 'Info.txt'])}; there: {contents_of(root)}",
             to_do="set data.root to the folder of MIAS",
         )
     return build_manifest(info_rows(info), root, options)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +22,14 @@ from mammo.data.options import DataOptions
 from mammo.errors import BadFile, DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
+_VIEWS = {
+    "CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN",
+    "SPOT", "MAG", "CV", "AT", "AX", "TAN", "RL", "RM", "RS", "RI", "CCID", "MLOID",
+}  # fmt: skip
+_LONGEST_PATH = 4096
+_LONGEST_CLASS_NAME = 64
+_MOST_CLASSES = 100
+ALLOW_OUTSIDE = " (data.allow_outside_root=true allows it)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +74,9 @@ def build_manifest(
         classes or options.classes,
         label_map or options.table.label_map,
     )
-    splits = _splits([row.split for row in rows], options.table.split_map)
-    images, misplaced = _by_image(rows, labels, splits, root)
+    _require_printable(labels.class_names)
+    splits = _splits(rows, options.table.split_map)
+    images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
     kept, unusable = _one_entry_each(images)
     all_left_out = [*left_out, *misplaced, *unusable]
     kept, unwanted = _filter_views(kept, options.views)
@@ -103,13 +114,32 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def id_of(file: Path, root: Path) -> str:
+    """The path of a file below `root` as an image id; bytes of its name that are no UTF-8 are written as text."""
+    return file.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+
+
+def contents_of(folder: Path) -> str:
+    """What is in a folder, in words: names in an archive may be those of patients."""
+    entries = list(folder.iterdir())
+    kinds = Counter(
+        "folders" if entry.is_dir() else f"{entry.suffix[:8].lower() or 'other'} files" for entry in entries
+    )
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(6)) or "nothing"
+
+
+def _suffix_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in (*IMAGE_SUFFIXES, ".csv", ".tsv", ".txt", ".json", ".xlsx", ".zip") else "other"
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _by_image(
-    rows: Sequence[Row], labels: ParsedLabels, splits: Sequence[str], root: Path
+    rows: Sequence[Row], labels: ParsedLabels, splits: Sequence[str], root: Path, *, may_be_outside: bool
 ) -> tuple[dict[str, list[dict[str, str]]], list[LeftOut]]:
     """Image id -> what each row says about the image, in the columns of a manifest and `problem`; bad paths."""
     images: dict[str, list[dict[str, str]]] = {}
@@ -117,9 +147,10 @@ def _by_image(
     real_folder = functools.cache(os.path.realpath)
     for row, label, problem, split in zip(rows, labels.names, labels.problems, splits, strict=True):
         try:
-            file, image_id = _locate(row, root, real_folder)
+            file, image_id = _locate(row, root, real_folder, may_be_outside=may_be_outside)
         except BadFile as bad:
-            left_out.append(LeftOut(row.where, "file", bad.reason))
+            which = row.where if row.file is None else id_of(row.file, root)
+            left_out.append(LeftOut(which, "file", bad.reason))
             continue
         entry = {
             "image_id": image_id,
@@ -136,37 +167,62 @@ def _by_image(
     return images, left_out
 
 
-def _locate(row: Row, root: Path, real_folder: Callable[[Path], str]) -> tuple[Path, str]:
-    """Path and image id of a row's file. Raises `BadFile` when a table names a path outside of `root`."""
+def _locate(row: Row, root: Path, real_folder: Callable[[Path], str], *, may_be_outside: bool) -> tuple[Path, str]:
+    """Path and image id of a row's file. Raises `BadFile` for a path outside of `root`, unless that is allowed."""
     if row.file is not None:
-        return row.file, row.file.relative_to(root).as_posix()
+        file = row.file
+    else:
+        file = _named_file(row, root, may_be_absolute=may_be_outside)
+    real_file = os.path.join(real_folder(file.parent), file.name)
+    if os.path.islink(real_file):
+        real_file = os.path.realpath(real_file)
+    if not may_be_outside and not Path(real_file).is_relative_to(real_folder(root)):
+        raise BadFile(f"the path leaves data.root{ALLOW_OUTSIDE}")
+    if file.is_relative_to(root):
+        return file, id_of(file, root)
+    # What lies elsewhere is told apart by its folder, of which nothing else is written anywhere.
+    folder = hashlib.sha256(os.fsencode(file.parent)).hexdigest()[:12]
+    return file, f"outside/{folder}/{file.name}"
+
+
+def _named_file(row: Row, root: Path, *, may_be_absolute: bool) -> Path:
+    """The file that a table names; raises `BadFile` for what cannot be one."""
     text = row.named.strip().replace("\\", "/")
     if not text:
         raise BadFile("the row names no image")
-    if PurePosixPath(text).is_absolute() or re.match(r"[A-Za-z]:", text):
-        raise BadFile("the path is absolute; it must be relative to the table")
-    image_id = os.path.relpath(os.path.normpath((row.folder or root) / text), root).replace(os.sep, "/")
-    file = root / image_id
-    real_file = Path(real_folder(file.parent), file.name)
-    if real_file.is_symlink():
-        real_file = real_file.resolve()
-    if not real_file.is_relative_to(real_folder(root)):
-        raise BadFile("the path leaves data.root")
-    return file, image_id
+    if "\0" in text or len(text) > _LONGEST_PATH:
+        raise BadFile("the path is no path of a file")
+    if "://" in text:
+        raise BadFile("the path is a URL; it must be that of a file")
+    if not may_be_absolute and (PurePosixPath(text).is_absolute() or re.match(r"[A-Za-z]:", text)):
+        raise BadFile(f"the path is absolute; it must be relative to the table{ALLOW_OUTSIDE}")
+    return Path(os.path.normpath((row.folder or root) / text))
 
 
-def _splits(texts: Sequence[str], split_map: Mapping[str, str]) -> list[str]:
+def _require_printable(class_names: Sequence[str]) -> None:
+    """Raises `DataError` for what is rather something else than classes: their names stand in tables and figures."""
+    odd = [name for name in class_names if not name.isprintable() or len(name) > _LONGEST_CLASS_NAME]
+    if odd or len(class_names) > _MOST_CLASSES:
+        found = "a label that is no name of a class" if odd else f"{len(class_names)} different labels"
+        raise DataError(
+            found,
+            f"at most {_MOST_CLASSES} classes, whose names are printable and no longer than {_LONGEST_CLASS_NAME}",
+            "check which column holds the labels: data.table.columns.label",
+        )
+
+
+def _splits(rows: Sequence[Row], split_map: Mapping[str, str]) -> list[str]:
     usual = {"": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
     known = usual | {"test": "test", "testing": "test"}
     known |= {key.strip().casefold(): name for key, name in split_map.items()}
-    strange = sorted({text for text in texts if text.strip().casefold() not in known})
+    strange = [row.where for row in rows if row.split.strip().casefold() not in known]
     if strange:
         raise DataError(
-            f"unknown split names: {', '.join(repr(text) for text in strange[:5])}",
+            f"{len(strange)} rows have an unknown split name: {', '.join(strange[:5])}",
             expected="train, val or test",
             to_do="say in data.table.split_map what they mean, or set data.table.columns.split=null to ignore them",
         )
-    return [known[text.strip().casefold()] for text in texts]
+    return [known[row.split.strip().casefold()] for row in rows]
 
 
 def _one_entry_each(images: Mapping[str, list[dict[str, str]]]) -> tuple[list[dict[str, str]], list[LeftOut]]:
@@ -199,15 +255,16 @@ def _filter_views(
         return entries, []
     wanted = {"", *(view.upper() for view in views)}
     left_out = [
-        LeftOut(entry["image_id"], "excluded", f"{_shown_view(entry['view'])} is not in data.views")
+        LeftOut(entry["image_id"], "excluded", f"view {shown_view(entry['view'])} is not in data.views")
         for entry in entries
         if entry["view"] not in wanted
     ]
     return [entry for entry in entries if entry["view"] in wanted], left_out
 
 
-def _shown_view(view: str) -> str:
-    return f"view {view}" if re.fullmatch(r"[A-Z-]{1,16}", view) else "the view"  # it can be free text in a header
+def shown_view(view: str) -> str:
+    """A view as it may be written: free text of a header or a table, in which a name can be, is `OTHER`."""
+    return view if not view or set(view.split("-")) <= _VIEWS else "OTHER"
 
 
 def group_images(

@@ -172,7 +172,7 @@ def test_spot_views_are_left_out_and_displaced_implants_are_not(tmp_path, read):
     assert column(manifest, "view") == {"1/displaced": "MLO"}
     assert left_out(manifest) == {
         "1/spot": ("excluded", "view CC-SPOT is not in data.views"),
-        "1/text": ("excluded", "the view is not in data.views"),
+        "1/text": ("excluded", "view OTHER is not in data.views"),
     }
 
 

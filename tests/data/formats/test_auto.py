@@ -84,7 +84,7 @@ def test_none_fits(tmp_path, options_of):
         "0 of 1 exam folders exist",
         "no folder holds featureS.txt",
         "prices.csv has no column path",
-        "found there: classificacao.csv, prices.csv, sub/",
+        "found there: 2 .csv files, 1 folders",
     ):
         assert text in str(caught.value)
 

@@ -63,5 +63,5 @@ def test_a_folder_outside_of_the_given_classes(tmp_path, options_of):
 
 def test_no_images(tmp_path, options_of):
     (tmp_path / "A").mkdir()
-    with pytest.raises(DataError, match=r"no image is below a class folder of data.root; there: A"):
+    with pytest.raises(DataError, match=r"no image is below a class folder of data.root; there: 1 folders"):
         read_manifest(options_of("folders"), tmp_path)

@@ -1,0 +1,55 @@
+"""What is written of an error that nobody foresaw: where it arose, and nothing of the data that led to it."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from mammo.errors import TrainingError, UserError
+
+_PROJECT = Path(__file__).resolve().parents[1]
+# Code that handles names, ids, headers and tables. What arises in it, or in what it calls, may quote them; the
+# engine, the networks and the figures know none.
+_KNOWS_PATIENTS = ("mammo/data/", "mammo/runs/results.py", "pandas/", "pydicom/", "PIL/")
+_ABSOLUTE_PATH = re.compile(r"""(?P<quote>['"])/.*?(?P=quote)|(?<![\w.:/])/[^\s'",;:)]+""")
+
+
+def error_text(error: BaseException) -> str:
+    """What an error says, without what may be a part of the data, and without paths."""
+    if isinstance(error, UserError | TrainingError):
+        return str(error)  # written by us for this purpose
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__  # not the name of the file
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or any(_short(frame.filename).startswith(_KNOWS_PATIENTS) for frame in frames):
+        return "its text is left out, as it may quote patient data"
+    return _ABSOLUTE_PATH.sub("<path>", str(error))
+
+
+def traceback_text(error: BaseException) -> str:
+    """A traceback as Python prints it, with `error_text` and without the folders of this machine."""
+    parts = []
+    for one in reversed(list(_chain(error))):
+        frames = traceback.extract_tb(one.__traceback__)
+        short = [traceback.FrameSummary(_short(f.filename), f.lineno, f.name, line=f.line) for f in frames]
+        head = "Traceback (most recent call last):\n"
+        parts.append(f"{head}{''.join(traceback.format_list(short))}{type(one).__name__}: {error_text(one)}\n")
+    return "\nwhich led to:\n\n".join(parts)
+
+
+def _short(filename: str) -> str:
+    """The path of a source file below its package."""
+    path = Path(filename)
+    if path.is_relative_to(_PROJECT) and "site-packages" not in path.parts:
+        return path.relative_to(_PROJECT).as_posix()
+    return filename.rpartition("site-packages/")[2] if "site-packages/" in filename else path.name
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
