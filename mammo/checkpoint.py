@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from mammo.errors import RunDirectoryError
+from mammo.errors import DamagedFile, RunDirectoryError
 from mammo.files import file_sha256, naming, sync_folder, write_text
 from mammo.torch_files import load_tensors
 
@@ -78,7 +78,7 @@ def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
         os.fsync(file.fileno())
     digest = hashing.sha256.hexdigest()
     if file_sha256(path) != digest:
-        raise OSError(f"{path.name} is not on the disk as it was written; is the disk sound?")
+        raise DamagedFile(f"{path.name} is not on the disk as it was written; is the disk sound?")
     return digest
 
 

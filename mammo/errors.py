@@ -51,6 +51,10 @@ class TrainingError(Exception):
     """Training itself went wrong (a non-finite loss, a collapse that was told to stop the run)."""
 
 
+class DamagedFile(OSError):
+    """A file of the project is not as it was written. The message names no more than that file."""
+
+
 class BadFile(Exception):
     """One file cannot be used; it is listed in `quarantine.csv` with this reason.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from mammo.errors import DamagedFile
 from mammo.files import naming, sync_folder
 
 # In case two processes start a file at once; a write takes far less.
@@ -108,9 +109,9 @@ class KeyedRows:
                 raise self._damaged()
         return result
 
-    def _damaged(self) -> OSError:
+    def _damaged(self) -> DamagedFile:
         name = f"{self.folder.parent.name}/{self.folder.name}"
-        return OSError(f"{name} in the cache folder is damaged (fewer rows than keys); delete it")
+        return DamagedFile(f"{name} in the cache folder is damaged (fewer rows than keys); delete it")
 
     def _read_at(self, offset: int, target: np.ndarray) -> int:
         """Fill `target` from a position of the file; returns the number of bytes read."""

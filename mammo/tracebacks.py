@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammo.errors import TrainingError, UserError
+from mammo.errors import DamagedFile, TrainingError, UserError
 
 _PROJECT = Path(__file__).resolve().parents[1]
 # Code that handles names, ids, headers and tables. What arises in it, or in what it calls, may quote them; the
@@ -18,7 +18,7 @@ _ABSOLUTE_PATH = re.compile(r"""(?P<quote>['"])/.*?(?P=quote)|(?<![\w.:/])/[^\s'
 
 def error_text(error: BaseException) -> str:
     """What an error says, without what may be a part of the data, and without paths."""
-    if isinstance(error, UserError | TrainingError):
+    if isinstance(error, UserError | TrainingError | DamagedFile):
         return str(error)  # written by us for this purpose
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__  # not the name of the file

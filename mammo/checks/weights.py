@@ -58,7 +58,7 @@ def _unreachable(urls: Iterable[str]) -> dict[str, str]:
     def ask(url: str) -> None:
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310  (of torchvision and the hub)
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_SECONDS):  # noqa: S310
+            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_SECONDS):  # noqa: S310  (see above)
                 reasons.pop(url)
         except urllib.error.HTTPError as error:
             reasons[url] = f"HTTP status {error.code}"
