@@ -82,7 +82,8 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     wanted = list_images(options, cache_folder, counting)
     manifest = wanted.manifest
     with counting("Preparing images") as count:
-        stored = ImageStore(cache_folder / STORES, wanted.settings).fill(wanted.files, num_workers, count)
+        store = ImageStore(cache_folder / STORES, wanted.settings)
+        stored = store.fill(wanted.files, num_workers, count, timeout_seconds=options.file_timeout_seconds)
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
     check_defects(manifest.left_out, len(table), wanted.num_not_looked_at, options.max_bad_fraction)
