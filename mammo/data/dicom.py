@@ -12,17 +12,22 @@ import io
 import logging
 import os
 import warnings
+import zlib
 from collections.abc import Collection
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.filereader import read_dataset, read_preamble
 
 from mammo.data.decode import (
+    MAX_FRAME_VALUES,
     bad_file_if_it_fails,
     decode_reduced,
     decode_stored_values,
     integer_of,
+    quotable,
     text_of,
     transfer_syntax_of,
 )
@@ -38,6 +43,9 @@ Source = str | os.PathLike[str] | bytes
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+# Pixels of 16 bits, and as much for a header as any has.
+MAX_INFLATED_BYTES = 2 * MAX_FRAME_VALUES + 20_000_000
 
 PROJECTION_MODALITIES = ("MG", "CR", "DX", "RG")  # RG: digitised film
 
@@ -193,7 +201,9 @@ def open_dicom(source: Source, accept: Collection[str] = ()) -> OpenedDicom:
         header = read_header(source)
         if header.rows:
             raise BadFile("the file is cut off before the end of its pixel data")
-        raise BadFile(f"the object holds no image (modality {header.modality or 'unknown'})")
+        raise BadFile(
+            f"the object holds no image (modality {quotable(header.modality) if header.modality else 'unknown'})"
+        )
     _refuse(header, accept)
     return OpenedDicom(header, dataset)
 
@@ -202,13 +212,29 @@ def _read(source: Source, keywords: list[str]) -> pydicom.Dataset:
     with bad_file_if_it_fails("the file cannot be read"):
         if not looks_like_dicom(source):
             raise BadFile("not a DICOM file")
-    with bad_file_if_it_fails("malformed DICOM file"):
+    with bad_file_if_it_fails("malformed DICOM file"), _opened(source) as stream:
+        _refuse_inflation(stream)
         return pydicom.dcmread(
-            io.BytesIO(source) if isinstance(source, bytes) else source,
-            force=True,
-            specific_tags=list(keywords),
-            stop_before_pixels="PixelData" not in keywords,
+            stream, force=True, specific_tags=list(keywords), stop_before_pixels="PixelData" not in keywords
         )
+
+
+def _opened(source: Source) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+def _refuse_inflation(stream: BinaryIO) -> None:
+    """Raise `BadFile` for a deflated file that inflates to more than any image needs; pydicom would inflate it all."""
+    read_preamble(stream, force=True)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
+    )
+    if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflating.decompress(stream.read(), MAX_INFLATED_BYTES)
+        if inflating.unconsumed_tail:
+            raise BadFile(f"the deflated file holds more than {MAX_INFLATED_BYTES} bytes")
+    stream.seek(0)
 
 
 def _header_of(dataset: pydicom.Dataset) -> Header:
@@ -250,10 +276,11 @@ def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...]]:
 
 def _refuse(header: Header, accept: Collection[str]) -> None:
     if header.modality not in PROJECTION_MODALITIES and "other_modality" not in accept:
-        found = header.modality or "none"
+        found = quotable(header.modality) if header.modality else "none"
         raise BadFile(f"modality {found} is no projection X-ray (expected {', '.join(PROJECTION_MODALITIES)})")
     if header.is_colour and "colour" not in accept:
-        raise BadFile(f"colour image ({header.photometric or f'{header.samples_per_pixel} samples'})")
+        kind = quotable(header.photometric) if header.photometric else f"{header.samples_per_pixel} samples"
+        raise BadFile(f"colour image ({kind})")
     if header.frames > 1 and "multiframe" not in accept:
         raise BadFile(f"multi-frame image ({header.frames} frames)")
     if header.presentation_intent == "FOR PROCESSING" and "for_processing" not in accept:

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-from mammo.data.decode import bad_file_if_it_fails, integer_of, text_of, transfer_syntax_of
+from mammo.data.decode import bad_file_if_it_fails, integer_of, quotable, text_of, transfer_syntax_of
 from mammo.data.grey import GreyImage
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
@@ -175,7 +175,7 @@ def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray |
     if function == "LINEAR_EXACT":
         return np.clip((inputs - centre) / width + 0.5, 0, 1)
     if function != "LINEAR":
-        raise BadFile(f"unknown VOI LUT function {function}")
+        raise BadFile(f"unknown VOI LUT function {quotable(function)}")
     if width == 1:
         return (inputs > centre - 0.5).astype(np.float64)
     return np.clip((inputs - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)

@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from mammo.data.dicom import read_dicom
 
@@ -23,12 +33,14 @@ needs_shared_data = pytest.mark.skipif(not INDEX, reason="the shared real data (
 quiet_pydicom = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 EVERYTHING = ("for_processing", "other_modality", "colour", "multiframe")
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 STREAMS = {
     JPEG2000Lossless: lambda values: imagecodecs.jpeg2k_encode(
         values, level=0, codecformat="j2k", bitspersample=12, reversible=True
     ),
     JPEGLosslessSV1: lambda values: imagecodecs.jpeg_encode(values, lossless=True, predictor=1, bitspersample=12),
     JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEGBaseline8Bit: lambda values: imagecodecs.jpeg8_encode(values, level=95),
 }
 
 
@@ -78,10 +90,15 @@ def save(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-def dicom_file(values: np.ndarray, syntax: str | None = None, **changes: object) -> bytes:
-    dataset = build(values, **changes)
+def dicom_file(values: np.ndarray, syntax: str | None = None, bits: int = 12, **changes: object) -> bytes:
+    """The content of a mammogram of `build` in any transfer syntax."""
+    if syntax == ExplicitVRBigEndian:
+        values = values.astype(values.dtype.newbyteorder(">"))
+    dataset = build(values, bits, **changes)
     if syntax == RLELossless:
         dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    elif syntax in NATIVE:
+        dataset.file_meta.TransferSyntaxUID = syntax
     elif syntax is not None:
         dataset.file_meta.TransferSyntaxUID = syntax
         dataset.PixelData = encapsulate([STREAMS[syntax](values)])

@@ -27,7 +27,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from mammo.data.decode import MAX_VALUES, decode_stored_values
+from mammo.data.decode import MAX_FRAME_VALUES, MAX_VALUES, decode_stored_values
 from mammo.errors import BadFile
 
 DICOM = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dicom"
@@ -220,14 +220,19 @@ def test_codes_of_more_bits_than_the_header_says() -> None:
         ({"PixelData": GRID.tobytes()[:-1]}, "23 bytes of pixel data, expected 24"),
         ({"PixelData": GRID.tobytes() * 2}, "48 bytes of pixel data, expected 24"),
         ({"Rows": 0}, "impossible image size"),
-        ({"Rows": 65535, "Columns": 65535, "NumberOfFrames": 9}, f"more than {MAX_VALUES} values"),
+        ({"Rows": 60000, "Columns": 60000}, f"60000 x 60000 pixels, more than {MAX_FRAME_VALUES} values"),
+        ({"Rows": 8000, "Columns": 8000, "NumberOfFrames": 10}, f"more than {MAX_VALUES} values in all"),
+        ({"SamplesPerPixel": 3}, "3 samples in a pixel that is MONOCHROME2"),
+        ({"PhotometricInterpretation": "YBR_FULL"}, "1 samples in a pixel that is YBR_FULL"),
+        ({"PhotometricInterpretation": None}, "PhotometricInterpretation is missing"),
         ({"Rows": None}, "Rows is missing"),
         ({"SamplesPerPixel": 2}, "impossible image size"),
         ({"NumberOfFrames": -1}, "impossible image size"),
+        ({"NumberOfFrames": 0}, "impossible image size"),
         ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "1 bits allocated"),
         ({"BitsStored": 17}, "impossible pixel"),
         ({"HighBit": 3}, "impossible pixel"),
-        ({"PhotometricInterpretation": "YBR_FULL_422"}, "YBR_FULL_422 is not supported"),
+        ({"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3}, "YBR_FULL_422 is not supported"),
     ],
 )
 def test_headers_that_cannot_be_true(changes: dict[str, object], reason: str) -> None:

@@ -21,11 +21,13 @@ from tests.data.dicom_files import (
     RAMP,
     build,
     code_item,
+    dicom_file,
     needs_shared_data,
     quiet_pydicom,
     save,
     show,
 )  # fmt: skip
+from tests.mutations.damage import deflate_a_bomb
 
 pytestmark = quiet_pydicom
 
@@ -195,6 +197,22 @@ def test_damaged_headers_never_raise_anything_else(tmp_path: Path) -> None:
             except BadFile:
                 refused += 1
     assert refused > 20
+
+
+def test_a_deflated_file_of_gigabytes_is_refused_before_it_is_inflated() -> None:
+    bomb = deflate_a_bomb(dicom_file(RAMP), np.random.default_rng(0))
+    assert len(bomb) < 5_000_000
+    for read in (read_header, read_dicom):
+        with pytest.raises(BadFile, match="the deflated file holds more than"):
+            read(bomb)
+
+
+def test_a_reason_quotes_code_words_only(tmp_path: Path) -> None:
+    for keyword, value in (("Modality", "DOE^JANE"), ("PhotometricInterpretation", "DOE^JANE")):
+        with pytest.raises(BadFile) as caught:
+            read_dicom(save(build(RAMP, **{keyword: value}), tmp_path / "image.dcm"))
+        assert "unreadable" in caught.value.reason
+        assert "DOE" not in caught.value.reason
 
 
 def test_a_reason_quotes_no_value(tmp_path: Path) -> None:

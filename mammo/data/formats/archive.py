@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mammo.data.decode import quotable
 from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, list_files
@@ -187,7 +188,7 @@ def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
     """Stage and reason of a file that its header rules out; what is refused for its kind of pixels comes later."""
     if header.rows == 0 and header.modality and header.modality not in PROJECTION_MODALITIES:
         # Reports and presentation states lie beside the images of many archives: no defect.
-        return "excluded", f"the object holds no image (modality {header.modality[:16]})"
+        return "excluded", f"the object holds no image (modality {quotable(header.modality)})"
     if header.rows == 0:
         return "header", "the header of an image is missing or cut off"
     if header.implant and implants == "exclude":

@@ -148,7 +148,7 @@ def _locate(row: Row, root: Path, real_folder: Callable[[Path], str]) -> tuple[P
     image_id = os.path.relpath(os.path.normpath((row.folder or root) / text), root).replace(os.sep, "/")
     file = root / image_id
     real_file = Path(real_folder(file.parent), file.name)
-    if real_file.is_symlink():
+    if os.path.islink(real_file):  # False for a name that is too long for a file
         real_file = real_file.resolve()
     if not real_file.is_relative_to(real_folder(root)):
         raise BadFile("the path leaves data.root")
