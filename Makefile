@@ -55,7 +55,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2
 
 mutations: $(VENV)/.installed-dev
-	$(BIN)/python -W ignore -m tests.mutations --count 3000
+	$(BIN)/python -W ignore -m tests.mutations --count 4000
 
 # Real data is studied as documented. Generated exams show in minutes what a study looks like, not what it finds: with
 # the one network whose ImageNet weights never need a download (from random weights nothing is learnt in so few epochs),

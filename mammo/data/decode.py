@@ -196,16 +196,19 @@ def _layout_of(dataset: pydicom.Dataset, frame: int | None) -> _Layout:
 
 def _read_layout(dataset: pydicom.Dataset) -> _Layout:
     bits_allocated = integer_of(dataset, "BitsAllocated")
-    bits_stored = integer_of(dataset, "BitsStored", bits_allocated)
+    bits_stored = integer_of(dataset, "BitsStored")
+    representation = integer_of(dataset, "PixelRepresentation")
+    if representation not in (0, 1):
+        raise BadFile(f"PixelRepresentation is {representation}, expected 0 or 1")
     layout = _Layout(
         rows=integer_of(dataset, "Rows"),
         columns=integer_of(dataset, "Columns"),
         frames=integer_of(dataset, "NumberOfFrames", 1),
-        samples=integer_of(dataset, "SamplesPerPixel", 1),
+        samples=integer_of(dataset, "SamplesPerPixel"),
         bits_allocated=bits_allocated,
         bits_stored=bits_stored,
         high_bit=integer_of(dataset, "HighBit", bits_stored - 1),
-        signed=integer_of(dataset, "PixelRepresentation", 0) == 1,
+        signed=representation == 1,
         planar=integer_of(dataset, "PlanarConfiguration", 0) == 1,
         photometric=text_of(dataset, "PhotometricInterpretation").upper(),
     )
@@ -270,6 +273,8 @@ def _decode_encapsulated(pixels: bytes, layout: _Layout, syntax: uid.UID, start:
         raise BadFile(
             f"the transfer syntax {syntax.name if syntax.is_transfer_syntax else quotable(syntax)} is not supported"
         )
+    if syntax == uid.JPEGBaseline8Bit and layout.bits_allocated != 8:
+        raise BadFile(f"{layout.bits_allocated} bits allocated to a pixel of 8-bit JPEG")
     decoded = []
     with bad_file_if_it_fails("malformed compressed pixel data"):
         streams = generate_frames(pixels, number_of_frames=layout.frames)

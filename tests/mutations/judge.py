@@ -168,6 +168,8 @@ def _equals_reference(kind: str, content: bytes) -> bool:
     ours = decode_stored_values(opened.dataset, frames // 2 if frames > 1 else None)
     bits, allocated = integer_of(dataset, "BitsStored"), integer_of(dataset, "BitsAllocated")
     syntax, shift = transfer_syntax_of(dataset), 0
+    # pydicom finds out the syntax of a file that does not say it, but then decodes nothing.
+    dataset.file_meta.TransferSyntaxUID = syntax
     if not syntax.is_encapsulated:
         # pydicom has bits in the lowest place only: it is asked for all that are there.
         shift = integer_of(dataset, "HighBit", bits - 1) + 1 - bits
