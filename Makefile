@@ -1,5 +1,6 @@
 # make train   install into .venv and train the default run on generated exams
 # make test    install with the test tools and run the whole test suite
+# make mutations  read 3000 damaged files, some minutes: docs/bad-input.md
 # make bench   measure this machine against plain code, less than an hour: docs/performance.md
 # make torture kill runs 200 times at chosen places and compare to the bit, about ten minutes: docs/crashes.md
 # make check   lint, format and types, as CI does
@@ -28,7 +29,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test bench torture check format clean $(STUDIES)
+.PHONY: help train test mutations torture bench check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +54,9 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2
+
+mutations: $(VENV)/.installed-dev
+	$(BIN)/python -W ignore -m tests.mutations --count 4000
 
 # Real data is studied as documented. Generated exams show in minutes what a study looks like, not what it finds: with
 # the one network whose ImageNet weights never need a download (from random weights nothing is learnt in so few epochs),

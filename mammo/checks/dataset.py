@@ -142,7 +142,7 @@ def _headers(dataset: Dataset, counting: Counting) -> list[Header | None]:
     paths = dataset.table["path"].tolist()
     found = []
     with counting("Looking at headers") as count:
-        for header in in_order(_header_or_none, paths, HEADER_THREADS, use_processes=False):
+        for header in in_order(_header_or_none, paths, HEADER_THREADS):
             found.append(header)
             count(len(found), len(paths))
     return found

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from mammo.data.batches import LabelledImages
+from mammo.data.duplicates import check_copies, note_looks, with_copies_together
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
+from mammo.data.looks import look_at
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
@@ -77,63 +79,74 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     """Read, check, decode and split a dataset; what can be used of it is used.
 
     Raises DataError when nothing can be used, when more than `data.max_bad_fraction` is defective,
-    or when patients overlap between splits.
+    when patients overlap between splits, or when pictures of different patients in them are the same.
     """
     wanted = list_images(options, cache_folder, counting)
     manifest = wanted.manifest
     with counting("Preparing images") as count:
-        stored = ImageStore(cache_folder / STORES, wanted.settings).fill(wanted.files, num_workers, count)
+        store = ImageStore(cache_folder / STORES, wanted.settings)
+        stored = store.fill(wanted.files, num_workers, count, timeout_seconds=options.file_timeout_seconds)
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
     check_defects(manifest.left_out, len(table), wanted.num_not_looked_at, options.max_bad_fraction)
-    manifest = manifest.replace(notes=[*manifest.notes, *_remarks(table, stored.content_keys)])
+    looks = look_at(stored.images, num_workers)
+    notes = _remarks(table)
+    if manifest.group_by == "image":
+        table, more_notes = with_copies_together(table, looks)
+        notes += more_notes
+    rename = renamer(cache_folder) if options.pseudonymize else unchanged
+    fingerprint = _fingerprint(table, stored.content_keys)
+    if options.pseudonymize:
+        # Before anything is reported by its pseudonym.
+        everything = [*table["image_id"], *table["patient_id"], *table["exam_id"]]
+        everything += [item.image_id for item in manifest.left_out]
+        write_lookup(_lookup_file(cache_folder, fingerprint), rename, everything)
 
-    split, folds_fingerprint = _split(table, manifest.class_names, options)
-    dataset = Dataset(
-        manifest=manifest,
+    split, folds = _split(table, manifest.class_names, options)
+    notes += check_copies(table, looks, folds or [split], rename, options.allow_duplicates)
+    notes += note_looks(table, looks, split, rename)
+    return Dataset(
+        manifest=manifest.replace(notes=[*manifest.notes, *notes]),
         table=table,
         images=stored.images,
         content_keys=stored.content_keys,
         split=split,
-        fingerprint=_fingerprint(table, stored.content_keys),
+        fingerprint=fingerprint,
         split_fingerprint=split_fingerprint(split, table),
-        folds_fingerprint=folds_fingerprint,
+        folds_fingerprint=_folds_fingerprint(folds, table),
         pixels_key=wanted.settings.key(),
-        rename=renamer(cache_folder) if options.pseudonymize else unchanged,
+        rename=rename,
     )
-    if options.pseudonymize:
-        everything = [*table["image_id"], *table["patient_id"], *table["exam_id"]]
-        left_out = [item.image_id for item in manifest.left_out]
-        write_lookup(cache_folder / "pseudonyms" / dataset.lookup_name, dataset.rename, [*everything, *left_out])
-    return dataset
 
 
-def _split(table: pd.DataFrame, class_names: Sequence[str], options: DataOptions) -> tuple[Split, str | None]:
-    """The split that the options ask for, and a fingerprint of all folds where it is one of them."""
+def _lookup_file(cache_folder: Path, fingerprint: str) -> Path:
+    return cache_folder / "pseudonyms" / f"{fingerprint[:16]}.csv"
+
+
+def _split(table: pd.DataFrame, class_names: Sequence[str], options: DataOptions) -> tuple[Split, list[Split]]:
+    """The split that the options ask for, and all folds where it is one of them."""
     seed, test_fraction = options.split_seed, options.test_fraction
     if options.num_folds is None or options.fold is None:
-        return split_holdout(table, class_names, options.val_fraction, test_fraction, seed), None
+        return split_holdout(table, class_names, options.val_fraction, test_fraction, seed), []
     folds = split_folds(table, class_names, options.num_folds, seed, test_fraction)
-    every = hashlib.sha256("".join(split_fingerprint(fold, table) for fold in folds).encode()).hexdigest()
-    return folds[options.fold], every
+    return folds[options.fold], folds
 
 
-def _remarks(table: pd.DataFrame, content_keys: list[str]) -> list[str]:
-    """What looks wrong in the data and is not an error: placeholders for patient ids, equal pictures."""
-    remarks = []
+def _folds_fingerprint(folds: Sequence[Split], table: pd.DataFrame) -> str | None:
+    if not folds:
+        return None
+    return hashlib.sha256("".join(split_fingerprint(fold, table) for fold in folds).encode()).hexdigest()
+
+
+def _remarks(table: pd.DataFrame) -> list[str]:
+    """What looks wrong in the labels and is not an error: a placeholder for patient ids."""
     sizes = table["patient_id"].value_counts()
-    if len(table) >= MANY_IMAGES and sizes.iloc[0] > max(MANY_IMAGES, LARGE_PATIENT_FRACTION * len(table)):
-        remarks.append(
-            f"one patient has {sizes.iloc[0]} of {len(table)} images: is the patient id a placeholder? "
-            "data.group_by=exam groups by exam instead"
-        )
-    patients = table.groupby(np.asarray(content_keys))["patient_id"].nunique()
-    if (patients > 1).any():
-        remarks.append(
-            f"{int((patients > 1).sum())} pictures occur under several patients, "
-            "and may be in training and validation at the same time"
-        )
-    return remarks
+    if len(table) < MANY_IMAGES or sizes.iloc[0] <= max(MANY_IMAGES, LARGE_PATIENT_FRACTION * len(table)):
+        return []
+    return [
+        f"one patient has {sizes.iloc[0]} of {len(table)} images: is the patient id a placeholder? "
+        "data.group_by=exam groups by exam instead"
+    ]
 
 
 def _fingerprint(table: pd.DataFrame, content_keys: list[str]) -> str:

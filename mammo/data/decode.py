@@ -2,8 +2,8 @@
 
 pydicom reads the data set and cuts the encapsulated frames; the compressed ones go to imagecodecs, which
 reads all syntaxes that mammography uses (12-bit JPEG Extended included, which pydicom's plugins cannot)
-and lets other threads run meanwhile. Decoders are lenient: libjpeg fills the rest of a truncated image
-with grey, and none checks the code stream against the header. So that is done here, before decoding:
+and lets other threads run meanwhile. Decoders are lenient: they complete images that lack data, and none
+checks the code stream against the header. So that is done here, before memory is taken for the pixels:
 a wrong image is worse than a missing one.
 
 JPEG 2000 can also be decoded at a fraction of its size (`decode_reduced`), under the same checks.
@@ -12,7 +12,6 @@ JPEG 2000 can also be decoded at a fraction of its size (`decode_reduced`), unde
 from __future__ import annotations
 
 import dataclasses
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -25,22 +24,32 @@ from pydicom import uid
 from pydicom.encaps import generate_frames
 
 from mammo.data import jpeg2000
+from mammo.data.jpeg import decode_jpeg, frame_header
 from mammo.errors import BadFile
 
-# A 100-slice tomosynthesis stack of 2457 x 1996 pixels has 490 million values, the largest projection 30
-# million. Beyond this an image is a lie of its header: nothing that is read here needs 1.2 GB as 16 bits.
+# The largest mammograms are films of 30 million pixels, and a 100-slice tomosynthesis stack of 2457 x 1996 pixels
+# has 490 million values. Beyond this an image is a lie of its header, and a file of a few kB can claim billions.
+MAX_FRAME_VALUES = 80_000_000
 MAX_VALUES = 600_000_000
 
 _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
+_ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _NATIVE = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
+# Codes that a message may quote. Anything else in their place can be anything, in a shifted header also a name.
+_SHOWN_CODES = {
+    "MG", "CR", "DX", "RG", "CT", "MR", "US", "NM", "PT", "XA", "RF", "IO", "PX", "OT", "SC", "SM", "ES", "GM", "BI",
+    "SR", "PR", "KO", "DOC", "SEG", "REG", "RTPLAN", "RTSTRUCT", "RTDOSE", "RTIMAGE",
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420",
+    "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +110,11 @@ def text_of(dataset: pydicom.Dataset, keyword: str) -> str:
         if isinstance(value, pydicom.multival.MultiValue):
             value = value[0] if len(value) else None
         return "" if value is None else str(value).strip(" \0")
+
+
+def shown_code(code: str) -> str:
+    """A modality or colour model as a message may quote it."""
+    return "none" if not code else code if code in _SHOWN_CODES else "unknown"
 
 
 def transfer_syntax_of(dataset: pydicom.Dataset) -> uid.UID:
@@ -187,16 +201,19 @@ def _layout_of(dataset: pydicom.Dataset, frame: int | None) -> _Layout:
 
 def _read_layout(dataset: pydicom.Dataset) -> _Layout:
     bits_allocated = integer_of(dataset, "BitsAllocated")
-    bits_stored = integer_of(dataset, "BitsStored", bits_allocated)
+    bits_stored = integer_of(dataset, "BitsStored")
+    representation = integer_of(dataset, "PixelRepresentation")
+    if representation not in (0, 1):
+        raise BadFile(f"PixelRepresentation is {representation}, expected 0 or 1")
     layout = _Layout(
         rows=integer_of(dataset, "Rows"),
         columns=integer_of(dataset, "Columns"),
-        frames=integer_of(dataset, "NumberOfFrames", 1) or 1,
-        samples=integer_of(dataset, "SamplesPerPixel", 1),
+        frames=integer_of(dataset, "NumberOfFrames", 1),
+        samples=integer_of(dataset, "SamplesPerPixel"),
         bits_allocated=bits_allocated,
         bits_stored=bits_stored,
         high_bit=integer_of(dataset, "HighBit", bits_stored - 1),
-        signed=integer_of(dataset, "PixelRepresentation", 0) == 1,
+        signed=representation == 1,
         planar=integer_of(dataset, "PlanarConfiguration", 0) == 1,
         photometric=text_of(dataset, "PhotometricInterpretation").upper(),
     )
@@ -205,11 +222,16 @@ def _read_layout(dataset: pydicom.Dataset) -> _Layout:
             f"impossible image size: {layout.frames} frames of {layout.rows} x {layout.columns} pixels "
             f"with {layout.samples} samples"
         )
-    if layout.frame_values * layout.frames > MAX_VALUES:
+    if layout.frame_values > MAX_FRAME_VALUES or layout.frame_values * layout.frames > MAX_VALUES:
+        most = f"{MAX_FRAME_VALUES} values" if layout.frame_values > MAX_FRAME_VALUES else f"{MAX_VALUES} values in all"
         raise BadFile(
-            f"the header claims {layout.frames} frames of {layout.rows} x {layout.columns} pixels, "
-            f"more than {MAX_VALUES} values"
+            f"the header claims {layout.frames} frames of {layout.rows} x {layout.columns} pixels, more than {most}"
         )
+    if not layout.photometric:
+        raise BadFile("PhotometricInterpretation is missing: the image may be a negative")
+    expected_samples = 1 if layout.photometric in _ONE_SAMPLE else 3
+    if layout.samples != expected_samples:
+        raise BadFile(f"{layout.samples} samples in a pixel that is {shown_code(layout.photometric)}")
     if bits_allocated not in (8, 16, 32):
         raise BadFile(f"{bits_allocated} bits allocated to a pixel, expected 8, 16 or 32")
     if not 1 <= bits_stored <= layout.high_bit + 1 <= bits_allocated:
@@ -255,6 +277,8 @@ def _decode_encapsulated(pixels: bytes, layout: _Layout, syntax: uid.UID, start:
     if decode is None:
         known = syntax.name if syntax.is_transfer_syntax else "of the file"
         raise BadFile(f"the transfer syntax {known} is not supported")
+    if syntax == uid.JPEGBaseline8Bit and layout.bits_allocated != 8:
+        raise BadFile(f"{layout.bits_allocated} bits allocated to a pixel of 8-bit JPEG")
     decoded = []
     with bad_file_if_it_fails("malformed compressed pixel data"):
         streams = generate_frames(pixels, number_of_frames=layout.frames)
@@ -289,14 +313,13 @@ def _decode_rle(stream: bytes, layout: _Layout) -> np.ndarray:
 
 
 def _decode_jpeg(stream: bytes, layout: _Layout) -> np.ndarray:
-    _check_code_stream(stream, _jpeg_size(stream), layout)
+    _check_code_stream(stream, frame_header(stream)[1:], layout)
     # A colour stream without markers is taken for YCbCr by libjpeg; the header knows better.
-    colorspace = "RGB" if layout.photometric == "RGB" else None
-    return imagecodecs.jpeg8_decode(stream, colorspace=colorspace, outcolorspace=colorspace)
+    return decode_jpeg(stream, "RGB" if layout.photometric == "RGB" else None)
 
 
 def _decode_jpeg_ls(stream: bytes, layout: _Layout) -> np.ndarray:
-    _check_code_stream(stream, _jpeg_size(stream), layout)
+    _check_code_stream(stream, frame_header(stream)[1:], layout)
     return imagecodecs.jpegls_decode(stream)
 
 
@@ -319,20 +342,6 @@ def _check_code_stream(stream: bytes, size: tuple[int, int, int], layout: _Layou
     expected = (layout.rows, layout.columns, layout.samples)
     if size != expected:
         raise BadFile("the compressed image is {} x {} x {}, the header says {} x {} x {}".format(*size, *expected))
-
-
-def _jpeg_size(stream: bytes) -> tuple[int, int, int]:
-    """(rows, columns, components) from the frame header of a JPEG (T.81 B.2.2) or JPEG-LS (T.87 C.2.2) stream."""
-    position = 2
-    while stream[:2] == b"\xff\xd8" and position + 10 <= len(stream) and stream[position] == 0xFF:
-        marker = stream[position + 1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return struct.unpack_from(">HHB", stream, position + 5)
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        else:
-            position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
-    raise BadFile("the compressed pixel data is no JPEG image")
 
 
 def _checked(values: np.ndarray, layout: _Layout) -> np.ndarray:

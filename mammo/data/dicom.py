@@ -12,17 +12,22 @@ import io
 import logging
 import os
 import warnings
+import zlib
 from collections.abc import Collection
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.filereader import read_dataset, read_preamble
 
 from mammo.data.decode import (
+    MAX_FRAME_VALUES,
     bad_file_if_it_fails,
     decode_reduced,
     decode_stored_values,
     integer_of,
+    shown_code,
     text_of,
     transfer_syntax_of,
 )
@@ -39,13 +44,9 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
-# Codes that a message may quote. Anything else in their place can be anything, in a shifted header also a name.
-_SHOWN_CODES = {
-    "MG", "CR", "DX", "RG", "CT", "MR", "US", "NM", "PT", "XA", "RF", "IO", "PX", "OT", "SC", "SM", "ES", "GM", "BI",
-    "SR", "PR", "KO", "DOC", "SEG", "REG", "RTPLAN", "RTSTRUCT", "RTDOSE", "RTIMAGE",
-    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420",
-    "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT",
-}  # fmt: skip
+# Pixels of 16 bits, and as much for a header as any has.
+MAX_INFLATED_BYTES = 2 * MAX_FRAME_VALUES + 20_000_000
+
 PROJECTION_MODALITIES = ("MG", "CR", "DX", "RG")  # RG: digitised film
 
 _HEADER_TAGS = [
@@ -209,13 +210,29 @@ def _read(source: Source, keywords: list[str]) -> pydicom.Dataset:
     with bad_file_if_it_fails("the file cannot be read"):
         if not looks_like_dicom(source):
             raise BadFile("not a DICOM file")
-    with bad_file_if_it_fails("malformed DICOM file"):
+    with bad_file_if_it_fails("malformed DICOM file"), _opened(source) as stream:
+        _refuse_inflation(stream)
         return pydicom.dcmread(
-            io.BytesIO(source) if isinstance(source, bytes) else source,
-            force=True,
-            specific_tags=list(keywords),
-            stop_before_pixels="PixelData" not in keywords,
+            stream, force=True, specific_tags=list(keywords), stop_before_pixels="PixelData" not in keywords
         )
+
+
+def _opened(source: Source) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+def _refuse_inflation(stream: BinaryIO) -> None:
+    """Raise `BadFile` for a deflated file that inflates to more than any image needs; pydicom would inflate it all."""
+    read_preamble(stream, force=True)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
+    )
+    if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflating.decompress(stream.read(), MAX_INFLATED_BYTES)
+        if inflating.unconsumed_tail:
+            raise BadFile(f"the deflated file holds more than {MAX_INFLATED_BYTES} bytes")
+    stream.seek(0)
 
 
 def _header_of(dataset: pydicom.Dataset) -> Header:
@@ -253,11 +270,6 @@ def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...]]:
     view = view or text_of(dataset, "ViewPosition").upper()
     kinds_of_view = [name for name in modifiers if name in _OTHER_VIEW_MODIFIERS.values()]
     return "-".join([view, *sorted(set(kinds_of_view))]).strip("-"), tuple(modifiers)
-
-
-def shown_code(code: str) -> str:
-    """A modality or colour model as a message may quote it."""
-    return "none" if not code else code if code in _SHOWN_CODES else "unknown"
 
 
 def _refuse(header: Header, accept: Collection[str]) -> None:

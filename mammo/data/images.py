@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL import Image
+from PIL import TiffImagePlugin as TIFF
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mammo.data.decode import bad_file_if_it_fails
 from mammo.data.dicom import Header, Source, looks_like_dicom, open_dicom
 from mammo.data.grey import GreyImage
+from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
 
@@ -64,19 +70,26 @@ def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray
 
 
 def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
-    with (
-        bad_file_if_it_fails("neither a DICOM file nor a readable picture"),
-        Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as opened,
-    ):
-        width_px, height_px = opened.size
-        if width_px * height_px > MAX_PIXELS:
-            raise BadFile(f"a picture of {height_px} x {width_px} pixels, more than {MAX_PIXELS}")
-        num_pages = getattr(opened, "n_frames", 1)
-        if num_pages > 1 and "multiframe" not in accept:
-            raise BadFile(f"a picture of {num_pages} pages")
-        with bad_file_if_it_fails("the picture is cut off or damaged"):
-            opened.load()
-            values = _grey_values(opened, accept)
+    with bad_file_if_it_fails("neither a DICOM file nor a readable picture"):
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            width_px, height_px = opened.size
+            if width_px * height_px > MAX_PIXELS:
+                raise BadFile(f"a picture of {height_px} x {width_px} pixels, more than {MAX_PIXELS}")
+            num_pages = getattr(opened, "n_frames", 1)
+            if num_pages > 1 and "multiframe" not in accept:
+                raise BadFile(f"a picture of {num_pages} pages")
+            with bad_file_if_it_fails("the picture is cut off or damaged"):
+                if opened.format == "PNG":
+                    _check_sums(content)
+                opened.load()
+                if opened.format == "PNG":
+                    _check_rows(content, np.asarray(opened))
+                if isinstance(opened, TiffImageFile):
+                    _check_tiff(opened, content)
+                if opened.format == "JPEG":
+                    refuse_completed(content, np.asarray(opened))
+                values = _grey_values(opened, accept)
     if values.min() == values.max():
         raise BadFile("constant image")
     if values.dtype == np.uint8:
@@ -87,6 +100,41 @@ def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
     if not high > low:
         raise BadFile("constant image")
     return GreyImage(np.clip((image - low) / (high - low), 0, 1))
+
+
+def _check_sums(content: bytes) -> None:
+    """Raise for a PNG with a wrong check sum; decoding alone does not look at those of the pixels."""
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+        picture.verify()
+
+
+def _check_rows(content: bytes, values: np.ndarray) -> None:
+    """Raise for a PNG that holds fewer rows than its header says, which Pillow leaves black; libpng refuses it."""
+    if not values[-1].any():
+        imagecodecs.png_decode(content)
+
+
+def _check_tiff(picture: TiffImageFile, content: bytes) -> None:
+    """Raise for a TIFF that Pillow has to guess at, or that libtiff reads in another way.
+
+    Pillow takes a missing polarity for inverted, does not invert 16 bits, and reads strips that are not there.
+    """
+    tags: Any = picture.tag_v2
+    if any(tag not in tags for tag in (TIFF.BITSPERSAMPLE, TIFF.PHOTOMETRIC_INTERPRETATION)):
+        raise BadFile("a TIFF without bits per sample or photometric interpretation")
+    if not set(tags[TIFF.BITSPERSAMPLE]) <= {1, 8, 16, 32}:
+        raise BadFile("a TIFF of unusual bits per sample")
+    is_inverted = tags[TIFF.PHOTOMETRIC_INTERPRETATION] == 0
+    if is_inverted and picture.mode not in ("1", "L"):
+        raise BadFile("a TIFF of more than 8 bits in which 0 is white is not supported")
+    other = imagecodecs.tiff_decode(content)
+    values = np.asarray(picture)
+    if picture.mode == "L" or picture.mode.startswith("I") or picture.mode == "F":
+        other = 255 - other if is_inverted else other
+        if not np.array_equal(values, other):
+            raise BadFile("two decoders read different pixels")
+    elif values.shape[:2] != other.shape[:2]:
+        raise BadFile("two decoders read images of different size")
 
 
 def _grey_values(picture: Image.Image, accept: Collection[str]) -> np.ndarray:

@@ -57,6 +57,16 @@ class DataOptions:
         [], "kinds of DICOM image that are refused unless named here"
     )
     max_bad_fraction: float = option(0.05, "stop when more than this fraction is defective", at_least=0, at_most=1)
+    file_timeout_seconds: float = option(
+        60.0,
+        "a file that takes longer to read and decode, tried twice, is left out",
+        at_least=1,
+        at_most=86400,
+        in_run_id=False,
+    )
+    allow_duplicates: bool = option(
+        False, "go on when different patients of train and val (or test) have the same picture", in_run_id=False
+    )
     limit: int | None = option(
         None, "use only N patients (a quick look), in sorted order round-robin by class", at_least=2
     )

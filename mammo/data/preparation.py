@@ -53,7 +53,8 @@ def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Pa
     store = ImageStore(cache_folder / STORES, wanted.settings)
     start = time.perf_counter()
     with counting("Preparing images") as count:
-        result = store.fill(wanted.files, options.workers or usable_cores(), count, shard=shard)
+        num_workers = options.workers or usable_cores()
+        result = store.fill(wanted.files, num_workers, count, shard=shard, timeout_seconds=data.file_timeout_seconds)
     # What the labels and headers leave out is the same for all shards: the first one tells it.
     is_first = shard is None or shard.number == 0
     return StoreReport(

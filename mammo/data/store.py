@@ -9,20 +9,24 @@ bytes.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
 import logging
+import math
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
 
+from mammo.data.isolated import Lost, isolated
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
@@ -36,13 +40,14 @@ log = logging.getLogger(__name__)
 
 # Pixels are forced to disk in groups of this many images: what a crash loses of a process.
 IMAGES_PER_FLUSH = 64
-# Processes take a second to start; threads get in each other's way while Pillow decodes JPEG 2000, as it keeps
-# the interpreter's lock.
-MIN_FILES_FOR_PROCESSES = 500
+# A process takes about a second to start, in which another one decodes about as many files as this.
+FILES_PER_PROCESS = 16
 # A file this young may change again without its time stamp changing: its hash is not remembered.
 YOUNG_FILE_SECONDS = 2.0
 # Size, two times and inode of a file.
 SIGNATURE_LENGTH = 4
+# The largest tomosynthesis objects are below 1 GB; a file is read into memory as a whole.
+MAX_FILE_BYTES = 2_000_000_000
 
 Progress = Callable[[int, int], None]
 
@@ -127,8 +132,13 @@ class ContentHashes:
 
 
 def read_content(path: Path) -> tuple[bytes, str, dict | None]:
-    """Content and SHA-256 of a file, and the entry for `ContentHashes` unless it is young; raises OSError."""
+    """Content and SHA-256 of a file, and the entry for `ContentHashes` unless it is young.
+
+    Raises OSError, also for what is no file and for a file of more than `MAX_FILE_BYTES`.
+    """
     stat = path.stat()
+    if not S_ISREG(stat.st_mode) or stat.st_size > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, "too large" if S_ISREG(stat.st_mode) else "not a regular file")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     is_young = time.time() - max(stat.st_mtime, stat.st_ctime) < YOUNG_FILE_SECONDS
@@ -145,14 +155,10 @@ def _signature(stat: os.stat_result) -> list[int]:
 
 
 class _Reader:
-    """Reads, hashes and decodes files in a thread or in a process of its own, but not what is stored already."""
+    """Reads, hashes and decodes files, mostly in a process of its own, but not what is stored already."""
 
     def __init__(self, folder: Path, settings: PixelSettings) -> None:
         self.folder, self.settings = folder, settings
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple:
-        return _Reader, (self.folder, self.settings)
 
     def __call__(self, file: ImageFile) -> _Content | str:
         """What the file holds, or the reason why it cannot be read."""
@@ -172,10 +178,9 @@ class _Reader:
         return _open_rows(self.folder, self.settings)
 
     def _is_stored(self, key: str) -> bool:
-        with self._lock:
-            if key not in self._rows:
-                self._rows.refresh()
-            return key in self._rows
+        if key not in self._rows:
+            self._rows.refresh()
+        return key in self._rows
 
 
 def _open_rows(folder: Path, settings: PixelSettings) -> KeyedRows:
@@ -203,13 +208,14 @@ class ImageStore:
         progress: Progress | None = None,
         *,
         shard: Shard | None = None,
-        use_processes: bool | None = None,
+        timeout_seconds: float = 60,
     ) -> StoreResult:
         """Put all files, or those of a shard, into the store that are not there yet.
 
-        Files that cannot be used are returned as left out with their reason. The result does not depend
-        on the number of workers, nor on whether they are threads or processes (None: what pays). Several
-        processes may fill a store at once: whole fills wait for each other, shards work side by side.
+        Files that cannot be used are returned as left out with their reason. Decoding is done by up to
+        `num_workers` processes, where neither a crash nor a file that takes longer than `timeout_seconds` costs
+        more than that file; with 0 workers by this one, unprotected. The result is the same. Several processes may
+        fill a store at once: whole fills wait for each other, shards work side by side.
         """
         wanted = range(len(files)) if shard is None else range(shard.number, len(files), shard.num_shards)
         hashes = ContentHashes(self.root)
@@ -222,11 +228,16 @@ class ImageStore:
             with one_at_a_time(self.folder / f"{name}.lock", "another process is filling the image store"):
                 self._rows.refresh()
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
-                if use_processes is None:
-                    use_processes = num_workers > 1 and len(to_read) >= MIN_FILES_FOR_PROCESSES
                 reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
-                contents = in_order(reader, wanted_files, num_workers, use_processes=use_processes)
-                left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
+                num_processes = min(num_workers, math.ceil(len(to_read) / FILES_PER_PROCESS))
+                contents: Generator[_Content | str | Lost, None, None]
+                if num_processes > 0:
+                    contents = isolated(reader, wanted_files, num_processes, timeout_seconds)
+                else:
+                    contents = (reader(file) for file in wanted_files)
+                # Closed at once after an error, too: the processes end before it is reported.
+                with closing(contents):
+                    left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
         # What another process has stored meanwhile is not read again here, but must be found.
         self._rows.refresh()
         kept = [i for i in wanted if keys.get(i, "") in self._rows]
@@ -249,7 +260,7 @@ class ImageStore:
         self,
         files: Sequence[ImageFile],
         to_read: list[int],
-        contents: Iterator[_Content | str],
+        contents: Iterator[_Content | str | Lost],
         keys: dict[int, str],
         hashes: ContentHashes,
         progress: Progress | None,
@@ -266,6 +277,9 @@ class ImageStore:
             if isinstance(content, str):
                 keys.pop(i, None)
                 left_out.append(LeftOut(files[i].image_id, "file", content))
+            elif isinstance(content, Lost):
+                keys.pop(i, None)
+                left_out.append(LeftOut(files[i].image_id, "pixels", content.reason))
             else:
                 key = keys[i] = _key_of(content.digest, files[i], self.settings)
                 if isinstance(content.pixels, str):

@@ -141,6 +141,43 @@ def test_cut_off_pictures(tmp_path: Path, extension: str) -> None:
             read_image(path)
 
 
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def test_a_png_is_what_its_check_sums_and_its_header_say(tmp_path: Path) -> None:
+    """A damaged row, and a header of more rows than there are: decoding alone gives a picture with black rows."""
+    path = tmp_path / "image.png"
+    Image.fromarray(RANDOM_GREY).save(path)
+    whole = path.read_bytes()
+    header = whole.index(b"IHDR") + 4
+    rows = struct.pack(">I", 90)
+    more_rows = chunk(b"IHDR", whole[header : header + 4] + rows + whole[header + 8 : header + 13])
+    damaged = bytearray(whole)
+    damaged[whole.index(b"IDAT") + 900] ^= 1
+    for content in (bytes(damaged), whole[:8] + more_rows + whole[header + 17 :]):
+        with pytest.raises(BadFile, match="the picture is cut off or damaged"):
+            read_image(content)
+
+
+def test_a_tiff_is_not_guessed_at(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    for values in (RANDOM_GREY, RANDOM_GREY.astype(np.uint16) * 100, RANDOM_GREY.astype(np.float32)):
+        Image.fromarray(values).save(path)
+        assert read_image(path)[0].shape == (60, 40)
+    Image.fromarray(RANDOM_GREY).save(path)
+    whole = path.read_bytes()
+    (directory,) = struct.unpack_from("<I", whole, 4)
+    place = {struct.unpack_from("<H", whole, i)[0]: i for i in range(directory + 2, len(whole) - 12, 12)}
+    without_polarity = whole[: place[262]] + struct.pack("<H", 263) + whole[place[262] + 2 :]
+    more_strips = whole[: place[278] + 8] + struct.pack("<I", 7) + whole[place[278] + 12 :]
+    for content in (without_polarity, more_strips):
+        with pytest.raises(BadFile, match=r"photometric interpretation|cut off or damaged|different pixels"):
+            read_image(content)
+    inverted = whole[: place[262] + 8] + struct.pack("<I", 0) + whole[place[262] + 12 :]
+    np.testing.assert_allclose(read_image(inverted)[0], 1 - read_image(whole)[0], atol=1e-6)
+
+
 def test_constant_missing_and_many_paged(tmp_path: Path) -> None:
     for depth in (np.uint8, np.uint16):
         Image.fromarray(np.full((50, 50), 9, depth)).save(tmp_path / "image.png")

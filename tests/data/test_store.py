@@ -37,7 +37,7 @@ def files(tmp_path) -> list[ImageFile]:
     return [ImageFile(f"{i}.png", tmp_path / "images" / f"{i}.png", "L") for i in range(5)]
 
 
-def fill(tmp_path, files, settings=SETTINGS, num_workers=1, **options):
+def fill(tmp_path, files, settings=SETTINGS, num_workers=0, **options):
     result = ImageStore(tmp_path / "stores", settings).fill(files, num_workers, **options)
     return result, result.num_decoded
 
@@ -47,9 +47,10 @@ def expected(file: ImageFile, settings: PixelSettings = SETTINGS) -> np.ndarray:
     return prepare(grey, file.laterality, settings.size_px, settings.crop, settings.orient)
 
 
-@pytest.mark.parametrize(("num_workers", "use_processes"), [(0, False), (1, False), (3, False), (2, True)])
-def test_stored_pixels_are_the_prepared_ones_in_order(tmp_path, files, num_workers, use_processes):
-    result, decoded = fill(tmp_path, files, num_workers=num_workers, use_processes=use_processes)
+@pytest.mark.parametrize(("num_workers", "files_per_process"), [(0, 16), (3, 16), (2, 1)])
+def test_stored_pixels_are_the_prepared_ones_in_order(tmp_path, files, num_workers, files_per_process, monkeypatch):
+    monkeypatch.setattr(store, "FILES_PER_PROCESS", files_per_process)
+    result, decoded = fill(tmp_path, files, num_workers=num_workers)
     assert decoded == 5
     assert result.kept == [0, 1, 2, 3, 4]
     assert np.array_equal(result.images.read([3, 0]), np.stack([expected(files[3]), expected(files[0])]))
@@ -127,6 +128,18 @@ def test_bad_files_are_left_out_with_their_reason_and_the_rest_is_kept(tmp_path,
     assert stages["1.png"][0] == "pixels"
     assert "constant" in stages["3.png"][1]
     assert not any(str(tmp_path) in reason for _, reason in stages.values())
+
+
+def test_what_is_no_file_or_too_large_is_left_out_unread(tmp_path, files):
+    os.mkfifo(tmp_path / "pipe.png")
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(store.MAX_FILE_BYTES + 1)
+    strange = [ImageFile(name, tmp_path / name, "L") for name in ("pipe.png", "huge.png")]
+    result, _ = fill(tmp_path, [*files, *strange])
+    assert len(result.kept) == 5
+    reasons = {item.image_id: (item.stage, item.reason) for item in result.left_out}
+    assert reasons["pipe.png"] == ("file", "the file cannot be read (not a regular file)")
+    assert reasons["huge.png"] == ("file", "the file cannot be read (too large)")
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])

@@ -196,7 +196,7 @@ def test_a_placeholder_for_patients_and_equal_pictures_are_remarked(class_folder
                 table.writerow([f"{name}{number}.png", name, "ANON" if number < 5 else f"{name}{number}"])
         shutil.copy(tmp_path / "A7.png", tmp_path / "again.png")
         table.writerow(["again.png", "A", "somebody else"])
-    options = DataOptions(format="table", root=str(tmp_path), image_size=64, val_fraction=0.4)
+    options = DataOptions(format="table", root=str(tmp_path), image_size=64, val_fraction=0.4, allow_duplicates=True)
     notes = " ".join(load_dataset(options, session_cache, 1, counting).manifest.notes)
     assert "one patient has 20 of 33 images" in notes
     assert "1 pictures occur under several patients" in notes

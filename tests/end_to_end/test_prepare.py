@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,17 +29,21 @@ from tests.end_to_end.runs import TINY
 FOLDERS = ("data=folders", "data.group_by=image", "data.image_size=64")
 
 
-def start(*arguments: str, folder: Path, program: str = "mammo.prepare", **options: object) -> subprocess.Popen[str]:
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"}
+def start(
+    *arguments: str, folder: Path, program: str = "mammo.prepare", site: Path | None = None, **options: object
+) -> subprocess.Popen[str]:
+    """Start a command; `site` is a folder with a `sitecustomize.py` for it and all its processes."""
+    python_path = f"{site}{os.pathsep}{REPOSITORY}" if site is not None else str(REPOSITORY)
+    variables = {**os.environ, "PYTHONPATH": python_path, "COLUMNS": "80"}
     command = [sys.executable, "-m", program, *arguments]
     return subprocess.Popen(
         command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
 
 
-def prepare(*arguments: str, folder: Path, status: int = 0) -> str:
+def prepare(*arguments: str, folder: Path, status: int = 0, site: Path | None = None) -> str:
     """Run the command; its output, that of mistakes for another status than 0."""
-    process = start(*arguments, folder=folder)
+    process = start(*arguments, folder=folder, site=site)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, output + errors
     assert "Traceback" not in output + errors
@@ -191,6 +196,54 @@ def test_what_is_left_out_is_told_with_its_reason(class_folders, tmp_path):
     )
     wanted = list_images(options(tmp_path / "data"), tmp_path / "cache", counted)
     assert len(ImageStore(tmp_path / "cache" / "stores", wanted.settings).fill(wanted.files, 0).images) == 31
+
+
+# A decoder of PGM files, registered as an extension of Pillow is, in every process of the command: what it does with a
+# picture depends on the first byte.
+CRASHING_DECODER = """
+import ctypes, os, re, signal
+from pathlib import Path
+from PIL import Image, PpmImagePlugin
+
+class Decoder(PpmImagePlugin.PpmDecoder):
+    def decode(self, buffer):
+        start = self.fd.tell()
+        first = self.fd.read(1)[0]
+        self.fd.seek(start)
+        if first == 1:
+            ctypes.string_at(0)
+        elif first == 2:
+            re.match("(a+)+$", 60 * "a" + "b")
+        elif first == 3 and not Path(MARKER).exists():
+            Path(MARKER).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().decode(buffer)
+
+Image.register_decoder("ppm", Decoder)
+"""
+
+
+@pytest.mark.slow
+def test_files_that_crash_or_hang_their_decoder_are_left_out_and_nothing_else(class_folders, tmp_path):
+    shutil.copytree(class_folders, tmp_path / "data")
+    (tmp_path / "sitecustomize.py").write_text(CRASHING_DECODER.replace("MARKER", repr(str(tmp_path / "killed"))))
+    random = np.random.default_rng(0)
+    for first in (0, 1, 2, 3):
+        pixels = bytes([first, *random.integers(4, 255, 40 * 30 - 1).tolist()])
+        # Grey levels up to 254: Pillow has another decoder for 255.
+        (tmp_path / "data" / "B" / f"picture{first}.pgm").write_bytes(b"P5 30 40 254 " + pixels)
+    arguments = [
+        *FOLDERS, f"data.root={tmp_path / 'data'}", f"cache_dir={tmp_path / 'cache'}", "prepare.workers=2",
+        "data.max_bad_fraction=0.1",
+    ]  # fmt: skip
+    output = prepare(*arguments, "data.file_timeout_seconds=2", folder=tmp_path, site=tmp_path)
+    assert "1  pixels: the decoder crashed (SIGSEGV)" in output
+    assert "1  pixels: not decoded within 2 seconds" in output
+    assert "34 images in the store" in output, "all but the two, also the one whose process was once killed"
+    assert (tmp_path / "killed").exists()
+    with_all_files = prepare(*arguments, folder=tmp_path)
+    assert "newly decoded: 2 in" in with_all_files, "with a decoder that works"
+    assert "36 images in the store" in with_all_files
 
 
 MISTAKES = {

@@ -104,7 +104,7 @@ def _feature_rows(root: Path, sources: list[Path]) -> tuple[list[Row], list[Left
             named = (name if is_image_name(name) else f"{name}.png").replace("\\", "/")
             where = f"{source.relative_to(root).as_posix()} line {number}"
             found = by_name.get(_loose(named), [])
-            if os.path.isfile(source.parent / named) or not found:
+            if os.path.isfile(source.parent / named) or not found:  # also where the name is too long for a file
                 rows.append(Row(where, label, named=named, folder=source.parent))
             elif len(found) > 1:
                 left_out.append(LeftOut(where, "file", "several files have this name"))

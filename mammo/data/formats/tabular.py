@@ -6,6 +6,8 @@ keep the number they have in a spreadsheet, for messages.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import io
 import re
@@ -18,6 +20,7 @@ import pandas as pd
 from mammo.errors import DataError, nearest
 
 TABLE_SUFFIXES = (".csv", ".tsv")
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS = ",;\t|"
 
 # The usual spellings of what a manifest needs, for tables whose columns nobody has named.
@@ -33,12 +36,12 @@ USUAL_COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def read_text(path: Path) -> str:
-    """A text file as UTF-8 (with or without byte order mark), else as Latin-1."""
+    """A text file as UTF-16 with a byte order mark, as UTF-8, or else as Latin-1; without NULs, which no name holds."""
     content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    with contextlib.suppress(UnicodeDecodeError):
+        encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"
+        return content.decode(encoding).replace("\0", "")
+    return content.decode("latin-1").replace("\0", "")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -47,10 +50,10 @@ def read_table(path: Path) -> pd.DataFrame:
     The delimiter is the one that splits the header into the most columns. Blank rows are dropped, blanks around
     cells too. Raises `DataError` when there is no row, a column name repeats, or a row is longer than the header.
     """
-    text = read_text(path).replace("\0", "")
+    text = read_text(path)
     first_line = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=lambda character: len(next(csv.reader([first_line], delimiter=character), [])))
     try:
+        delimiter = max(DELIMITERS, key=lambda character: len(next(csv.reader([first_line], delimiter=character), [])))
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
         raise DataError(f"{path.name} cannot be read as a table: {error}") from error

@@ -1,0 +1,242 @@
+"""Work that may crash or hang: done by processes that can be lost, with results in the order of the items.
+
+Decoders are native code that reads bytes of unknown origin. A worker process has one item at a time, so that one
+which ends without an answer names the item it had. That item is tried once more by a fresh process while all
+others wait: what ran out of memory beside them, or was ended from outside, has its chance alone. The alarm of the
+kernel ends what takes too long: it needs neither the interpreter, which a stuck decoder may hold, nor the parent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple, TypeVar
+
+from mammo.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Signals that no decoder raises: they come from the user, a scheduler or a kernel without memory.
+_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"}
+_IS_READY = "ready"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """In place of the result of an item that took its process along, twice; `reason` says how."""
+
+    reason: str
+
+
+class _Answer(NamedTuple):
+    result: Any
+    error: Exception | None
+
+
+def isolated(
+    function: Callable[[Item], Result], items: Iterable[Item], num_processes: int, timeout_seconds: float
+) -> Generator[Result | Lost, None, None]:
+    """Results of a function in the order of the items, computed by processes whose loss costs one item.
+
+    At most two items a process are ahead of what has been taken. Starting a process takes about a second; the
+    function is sent to each once. `timeout_seconds` is for one item. An exception of the function is raised
+    here. Raises DataError when processes cannot be started or are ended from outside again and again.
+    """
+    pool = _Pool(function, num_processes, timeout_seconds)
+    try:
+        yield from pool.results(items)
+    finally:
+        pool.close()
+
+
+class _Process:
+    """A worker process and the item that it has, with its number."""
+
+    def __init__(self, function: Callable[[Any], Any], timeout_seconds: float) -> None:
+        # Not forked: a copy of a process with threads may hold locks that nobody will ever release.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, function, timeout_seconds), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.is_ready = False
+        self.task: tuple[int, Any] | None = None
+
+    def give(self, number: int, item: Any) -> bool:
+        """Hand over an item; False when the process is gone."""
+        try:
+            self.connection.send(item)
+        except OSError:
+            return False
+        self.task = (number, item)
+        return True
+
+    def receive(self) -> _Answer | str | None:
+        """The next message: `_IS_READY`, then answers; None when the process has ended. Raises DataError if it
+        never began."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            if self.is_ready or self.ended_by() in _FROM_OUTSIDE:
+                return None
+            raise DataError("a process for decoding images cannot be started", to_do="see the lines above") from None
+        self.is_ready = True
+        return message
+
+    def ended_by(self) -> str:
+        """The name of the signal that ended the process, else its exit status in words."""
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"exit status {code}"
+        try:
+            return signal.Signals(-code).name
+        except ValueError:  # a real-time signal
+            return f"signal {-code}"
+
+    def end(self) -> None:
+        """End the process; nothing of it is needed any more."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+class _Pool:
+    """The processes, which are started when there is something to do for them."""
+
+    def __init__(self, function: Callable[[Any], Any], num_processes: int, timeout_seconds: float) -> None:
+        self._function, self._timeout_seconds = function, timeout_seconds
+        self._num_processes = num_processes
+        self._idle: list[_Process] = []
+        self._busy: dict[Connection, _Process] = {}
+        self._suspects: deque[tuple[int, Any]] = deque()
+
+    def results(self, items: Iterable[Any]) -> Iterator[Any]:
+        """See `isolated`."""
+        numbered = enumerate(items)
+        done: dict[int, Any] = {}
+        num_given = num_taken = 0
+        while True:
+            # While there is a suspect nothing new begins, until it can be tried alone.
+            num_free = 0 if self._suspects else self._num_processes - len(self._busy)
+            num_ahead = 2 * self._num_processes - (num_given - num_taken)
+            for number, item in itertools.islice(numbered, max(0, min(num_free, num_ahead))):
+                self._give(number, item)
+                num_given += 1
+            if self._busy:
+                done |= self._answers()
+            elif self._suspects:
+                number, item = self._suspects.popleft()
+                done[number] = self._alone(number, item)
+            elif num_given == num_taken:
+                return
+            while num_taken in done:
+                yield done.pop(num_taken)
+                num_taken += 1
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in [*self._idle, *self._busy.values()]:
+            process.end()
+
+    def _give(self, number: int, item: Any) -> None:
+        process = self._idle.pop() if self._idle else self._start()
+        while not process.give(number, item):  # it was ended while it had nothing to do
+            process.end()
+            process = self._start()
+        self._busy[process.connection] = process
+
+    def _start(self) -> _Process:
+        return _Process(self._function, self._timeout_seconds)
+
+    def _answers(self) -> dict[int, Any]:
+        """Wait for answers of busy processes; the items of those that ended instead become suspects."""
+        results = {}
+        for connection in wait(list(self._busy)):
+            process = self._busy[connection]  # type: ignore[index]
+            message = process.receive()
+            if message == _IS_READY:
+                continue
+            del self._busy[connection]  # type: ignore[arg-type]
+            assert process.task is not None
+            if isinstance(message, _Answer):
+                self._idle.append(process)
+                results[process.task[0]] = _result_of(message)
+            else:
+                self._suspects.append(process.task)
+                process.end()
+        return results
+
+    def _alone(self, number: int, item: Any) -> Any:
+        """The result of an item that has lost one process already, while no other one works."""
+        process = self._start()
+        message = process.receive() if process.give(number, item) else None
+        if message == _IS_READY:
+            message = process.receive()
+        if isinstance(message, _Answer):
+            self._idle.append(process)
+            return _result_of(message)
+        process.process.join()
+        ended_by = process.ended_by()
+        process.end()
+        if ended_by in _FROM_OUTSIDE:
+            raise DataError(
+                f"processes that decode images were ended from outside ({ended_by}), twice with the same file",
+                expected="enough memory for one file at least",
+                to_do="the same command goes on where it stopped; if memory ran out, on a machine with more of it",
+            )
+        if ended_by == "SIGALRM":
+            return Lost(f"not decoded within {self._timeout_seconds:g} seconds")
+        return Lost(f"the decoder crashed ({ended_by})")
+
+
+def _result_of(answer: _Answer) -> Any:
+    if answer.error is not None:
+        raise answer.error
+    return answer.result
+
+
+def _work(connection: Connection, function: Callable[[Any], Any], timeout_seconds: float) -> None:
+    """What a worker process does: one item after the other until its parent closes the connection or ends."""
+    # Interrupts are for the parent. The alarm must end the process without a word.
+    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGUSR1", signal.SIG_IGN), ("SIGALRM", signal.SIG_DFL)):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), action)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        connection.send(_IS_READY)
+        while True:
+            item = connection.recv()
+            _set_alarm(timeout_seconds)
+            try:
+                answer = _Answer(function(item), None)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = _Answer(None, error)
+            _set_alarm(0)
+            connection.send(answer)
+    except (EOFError, OSError):
+        return
+
+
+def _set_alarm(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):  # not on Windows, where nothing ends what takes too long
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A parent that was killed cannot tell its children, which would go on with what they have.
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,116 @@
+"""DICOM files for tests: the real ones of the shared data, and mammograms made by pydicom."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from mammo.data.dicom import read_dicom
+
+DICOM = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dicom"
+INDEX = list(csv.DictReader((DICOM / "INDEX.csv").open())) if DICOM.is_dir() else []
+needs_shared_data = pytest.mark.skipif(not INDEX, reason="the shared real data (../shared/data/dicom) is missing")
+# pytest undoes the filter that mammo.data.dicom sets; damaged files make pydicom warn.
+quiet_pydicom = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+EVERYTHING = ("for_processing", "other_modality", "colour", "multiframe")
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+STREAMS = {
+    JPEG2000Lossless: lambda values: imagecodecs.jpeg2k_encode(
+        values, level=0, codecformat="j2k", bitspersample=12, reversible=True
+    ),
+    JPEGLosslessSV1: lambda values: imagecodecs.jpeg_encode(values, lossless=True, predictor=1, bitspersample=12),
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEGBaseline8Bit: lambda values: imagecodecs.jpeg8_encode(values, level=95),
+}
+
+
+def lut_item(entries: list[int], first: int, bits: int, words: bool = False) -> Dataset:
+    """An item of a LUT sequence, its data as numbers (US) or as bytes (OW)."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    item.add_new("LUTData", "OW" if words else "US", np.array(entries, "<u2").tobytes() if words else entries)
+    return item
+
+
+def code_item(value: str, **changes: Any) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    for keyword, element in changes.items():
+        setattr(item, keyword, element)
+    return item
+
+
+def build(values: np.ndarray, bits: int = 12, **changes: Any) -> Dataset:
+    """A mammogram for presentation; `changes` set or, with None, remove elements."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.2"
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.PatientName, dataset.PatientID, dataset.Modality = "Secret^Name", "000123", "MG"
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.Rows, dataset.Columns = values.shape[:2]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = values.dtype.itemsize * 8
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(dataset, keyword)
+        elif "PixelPadding" in keyword:
+            dataset.add_new(keyword, "SS" if values.dtype.kind == "i" else "US", value)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.add_new("PixelData", "OW" if values.dtype.itemsize > 1 else "OB", values.tobytes())
+    return dataset
+
+
+def save(dataset: Dataset, path: Path) -> Path:
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def dicom_file(values: np.ndarray, syntax: str | None = None, bits: int = 12, **changes: object) -> bytes:
+    """The content of a mammogram of `build` in any transfer syntax."""
+    if syntax == ExplicitVRBigEndian:
+        values = values.astype(values.dtype.newbyteorder(">"))
+    dataset = build(values, bits, **changes)
+    if syntax == RLELossless:
+        dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    elif syntax in NATIVE:
+        dataset.file_meta.TransferSyntaxUID = syntax
+    elif syntax is not None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = encapsulate([STREAMS[syntax](values)])
+        dataset["PixelData"].VR = "OB"
+    content = io.BytesIO()
+    dataset.save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def show(tmp_path: Path, dataset: Dataset, accept: tuple[str, ...] = ()) -> np.ndarray:
+    image, _ = read_dicom(save(dataset, tmp_path / "image.dcm"), accept)
+    assert image.dtype == np.float32
+    assert image.shape == (dataset.Rows, dataset.Columns)
+    assert 0 <= image.min() < image.max() <= 1
+    return image

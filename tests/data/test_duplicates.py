@@ -1,0 +1,211 @@
+"""Pictures that occur more than once, look alike, or look wrong: through the whole way from files to a split."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammo.data.dataset import Dataset, load_dataset
+from mammo.data.looks import NEARLY_EQUAL, local_contrast, look_at
+from mammo.data.options import DataOptions
+from mammo.data.phantom import generate_phantom
+from mammo.data.pixels import PixelSettings, pixels_of
+from mammo.data.store import StoredImages
+from mammo.errors import DataError
+from mammo.progress import counting
+
+SETTINGS = PixelSettings(96, crop=True, orient=True)
+
+
+@pytest.fixture
+def table(class_folders: Path, tmp_path: Path) -> Path:
+    """Eight patients a class with one picture each, and `labels.csv`; the last two of A are in val."""
+    for name in "ABCD":
+        for number in range(8):
+            shutil.copy(class_folders / name / f"{name}{number}.png", tmp_path)
+    rows = [f"{name}{n}.png,{name},{name}{n},{'val' if n > 5 else 'train'}" for name in "ABCD" for n in range(8)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,patient_id,split", *rows, ""]))
+    return tmp_path
+
+
+def add(table: Path, name: str, label: str, patient: str, split: str = "") -> None:
+    with (table / "labels.csv").open("a") as stream:
+        stream.write(f"{name},{label},{patient},{split}\n")
+
+
+def load(root: Path, cache: Path, **options: object) -> Dataset:
+    chosen = DataOptions(format="table", root=str(root), image_size=96, pseudonymize=False)
+    return load_dataset(dataclasses.replace(chosen, **options), cache, 0, counting)  # type: ignore[arg-type]
+
+
+def other_bytes(path: Path, target: Path) -> None:
+    """The same pixels in another file."""
+    with Image.open(path) as picture:
+        picture.save(target, compress_level=9, pnginfo=None, format="BMP" if target.suffix == ".bmp" else "PNG")
+
+
+def test_the_same_pixels_in_train_and_val_of_different_patients_are_an_error(table, session_cache):
+    other_bytes(table / "A7.png", table / "copy.bmp")
+    add(table, "copy.bmp", "B", "somebody else", "train")
+    with pytest.raises(DataError) as caught:
+        load(table, session_cache)
+    message = str(caught.value)
+    assert "1 pictures are in training and in validation or test, as images of different patients" in message
+    assert "1 of them with different labels: A7.png = copy.bmp" in message
+    assert "data.allow_duplicates=true" in message
+    notes = " ".join(load(table, session_cache, allow_duplicates=True).manifest.notes)
+    assert "1 pictures occur under several patients, 1 of them in training and in validation or test" in notes
+
+
+def test_what_is_reported_of_copies_is_a_pseudonym_that_can_be_looked_up(table, tmp_path):
+    other_bytes(table / "A7.png", table / "copy.bmp")
+    add(table, "copy.bmp", "A", "somebody else", "train")
+    with pytest.raises(DataError) as caught:
+        load(table, tmp_path / "cache", pseudonymize=True)
+    assert "A7.png" not in str(caught.value)
+    (lookup,) = (tmp_path / "cache" / "pseudonyms").glob("*.csv")
+    pseudonyms = {row["id"]: row["pseudonym"] for row in csv.DictReader(lookup.open())}
+    assert f"{pseudonyms['A7.png']} = {pseudonyms['copy.bmp']}" in str(caught.value)
+
+
+def test_copies_on_one_side_or_of_one_patient_are_remarked_at_most(table, session_cache):
+    other_bytes(table / "A1.png", table / "copy.bmp")
+    other_bytes(table / "B1.png", table / "same.bmp")
+    add(table, "copy.bmp", "A", "somebody else", "train")
+    add(table, "same.bmp", "C", "B1", "train")
+    notes = load(table, session_cache).manifest.notes
+    assert "1 pictures occur under several patients" in notes
+    assert "1 pictures occur several times with different labels" in notes
+
+
+def test_copies_of_different_patients_are_an_error_in_every_fold(table, session_cache):
+    other_bytes(table / "A1.png", table / "copy.bmp")
+    add(table, "copy.bmp", "A", "somebody else", "train")
+    found = set()
+    for fold in range(4):
+        try:
+            load(table, session_cache, num_folds=4, fold=fold)
+            found.add("fine")
+        except DataError:
+            found.add("error")
+    assert len(found) == 1, "a sweep over folds must not fail in its middle"
+
+
+def test_without_patients_copies_stay_on_one_side(class_folders, tmp_path, session_cache):
+    shutil.copytree(class_folders, tmp_path / "data")
+    for name in "ABCD":
+        for number in range(4):
+            other_bytes(
+                tmp_path / "data" / name / f"{name}{number}.png", tmp_path / "data" / name / f"copy{number}.bmp"
+            )
+    for seed in range(4):
+        dataset = load(tmp_path / "data", session_cache, format="folders", group_by="image", split_seed=seed)
+        side_of = {}
+        for side, rows in dataset.split.parts.items():
+            for image_id in dataset.table["image_id"].iloc[rows]:
+                side_of.setdefault(image_id.replace("copy", image_id[0]).split(".")[0], set()).add(side)
+        assert {len(sides) for sides in side_of.values()} == {1}
+        assert "16 pictures occur more than once (32 images): copies stay on one side" in dataset.manifest.notes
+
+
+def test_without_patients_but_with_a_prescribed_split_copies_across_it_are_an_error(table, session_cache):
+    other_bytes(table / "A7.png", table / "copy.bmp")
+    add(table, "copy.bmp", "A", "", "train")
+    with pytest.raises(DataError, match="1 pictures are in training and in validation"):
+        load(table, session_cache, group_by="image")
+
+
+def test_no_two_generated_exams_look_alike(tmp_path):
+    generate_phantom(tmp_path / "exams", 8, seed=0)
+    options = DataOptions(format="archive", root=str(tmp_path / "exams"), image_size=128)
+    dataset = load_dataset(options, tmp_path / "cache", 0, counting)
+    assert not [note for note in dataset.manifest.notes if "pictures" in note or "images" in note]
+    looks = look_at(dataset.images)
+    assert not looks.copies()
+    patients = dataset.table["patient_id"].to_numpy()
+    everyone = np.arange(len(patients))
+    pairs = [(i, j) for i, j in looks.near_copies(everyone, everyone) if patients[i] != patients[j]]
+    assert not pairs
+
+
+# Real films.
+
+
+def square_of(picture: Image.Image, name: str = "PNG", **options: object) -> np.ndarray:
+    content = io.BytesIO()
+    picture.save(content, name, **options)
+    return pixels_of(content.getvalue(), "", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def films(shared_data: Path) -> tuple[list[Path], list[str], np.ndarray]:
+    """The films of mini-MIAS, their patients and their squares."""
+    rows = list(csv.DictReader((shared_data / "mini-mias" / "labels.csv").open()))
+    paths = [shared_data / "mini-mias" / "images" / row["image"] for row in rows]
+    squares = np.stack([pixels_of(path.read_bytes(), "", SETTINGS) for path in paths])
+    return paths, [row["patient_id"] for row in rows], squares
+
+
+@pytest.mark.slow
+def test_real_films_raise_no_false_alarm(films):
+    _, patients, squares = films
+    everyone = np.arange(len(squares))
+    looks = look_at(StoredImages(squares, everyone), num_workers=2)
+    assert not looks.copies()
+    assert not [pair for pair in looks.near_copies(everyone, everyone) if patients[pair[0]] != patients[pair[1]]]
+    assert not looks.has_bright_background.any()
+    assert len(looks.odd_shapes()) <= 3
+    assert len(set(itertools.chain(looks.digests))) == len(squares)
+
+
+CHANGES = {
+    "compressed": lambda picture: square_of(picture, "JPEG", quality=60),
+    "half the size": lambda picture: square_of(picture.resize((picture.width // 2, picture.height // 2))),
+    "brighter": lambda picture: square_of(picture.point([min(255, int(1.2 * level + 10)) for level in range(256)])),
+    "mirrored": lambda picture: square_of(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_copies_of_real_films_look_alike(films, change):
+    paths, _, squares = films
+    found = 0
+    for row in range(0, 322, 23):
+        with Image.open(paths[row]) as picture:
+            changed = CHANGES[change](picture.convert("L"))
+        found += float(local_contrast(changed) @ local_contrast(squares[row])) > NEARLY_EQUAL
+    assert found >= 13, "of 14"
+
+
+def test_negatives_of_real_films_are_noticed(films):
+    paths, _, _ = films
+    negatives = []
+    for path in paths[::23]:
+        with Image.open(path) as picture:
+            negatives.append(square_of(Image.fromarray(255 - np.asarray(picture.convert("L")))))
+    looks = look_at(StoredImages(np.stack(negatives), np.arange(len(negatives))))
+    assert looks.has_bright_background.mean() > 0.4
+
+
+def test_pictures_that_look_wrong_are_remarked(table, session_cache):
+    """In one dataset: a negative, a strip, and a brightened copy of a training picture in validation."""
+    with Image.open(table / "B2.png") as picture:
+        grey = np.asarray(picture)
+    Image.fromarray(255 - grey // 2).save(table / "negative.png")
+    Image.fromarray(np.random.default_rng(0).integers(90, 255, (96, 6)).astype(np.uint8)).save(table / "strip.png")
+    Image.fromarray((grey * 0.9).astype(np.uint8)).save(table / "darker.png")
+    add(table, "negative.png", "B", "n", "train")
+    add(table, "strip.png", "B", "s", "train")
+    add(table, "darker.png", "B", "d", "val")
+    notes = load(table, session_cache).manifest.notes
+    assert "1 pairs of images in different parts of the split look alike: B2.png ~ darker.png" in notes
+    assert "1 images have a bright background: are they negatives? negative.png" in notes
+    assert "1 images are far wider or narrower than the others: is something cut off? strip.png" in notes
