@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -30,7 +31,7 @@ from mammo.data.isolated import Lost, isolated
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.errors import BadFile
+from mammo.errors import BadFile, DataError
 from mammo.files import one_at_a_time
 from mammo.keyed_rows import KeyedRows
 
@@ -228,6 +229,7 @@ class ImageStore:
             with one_at_a_time(self.folder / f"{name}.lock", "another process is filling the image store"):
                 self._rows.refresh()
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
+                _require_room(self.folder, len(to_read) * self._rows.row_bytes)
                 reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
                 num_processes = min(num_workers, math.ceil(len(to_read) / FILES_PER_PROCESS))
                 contents: Generator[_Content | str | Lost, None, None]
@@ -301,6 +303,16 @@ class ImageStore:
         hashes.remember(entries)
         pixels.clear()
         entries.clear()
+
+
+def _require_room(folder: Path, num_bytes: int) -> None:
+    """Raises DataError when the disk of a folder has less room than that."""
+    free_bytes = shutil.disk_usage(folder).free
+    if num_bytes > free_bytes:
+        raise DataError(
+            f"the prepared images need {num_bytes / 1e9:.2f} GB, and {free_bytes / 1e9:.2f} GB are free",
+            to_do="free some space, choose cache_dir=DIR on another disk, or a smaller data.image_size",
+        )
 
 
 def _read_lines(file: Path) -> Iterator[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mammo.data import pixels, store
 from mammo.data.images import read_image
 from mammo.data.preprocess import prepare
 from mammo.data.store import ImageFile, ImageStore, PixelSettings, Shard
+from mammo.errors import DataError
 from tests.conftest import REPOSITORY
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
@@ -197,6 +199,13 @@ def test_nothing_is_written_where_everything_is_stored(tmp_path, files, monkeypa
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")}
     fill(tmp_path, files)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")} == before
+
+
+def test_room_is_asked_for_before_anything_is_decoded(tmp_path, files):
+    """Squares of a terabyte each fit on no disk that runs tests."""
+    with pytest.raises(DataError, match=r"the prepared images need \d000\.00 GB, and .* are free") as caught:
+        fill(tmp_path, files[:6], dataclasses.replace(SETTINGS, size_px=10**6))
+    assert "cache_dir=DIR" in str(caught.value)
 
 
 def test_equal_files_are_stored_once(tmp_path, files):
