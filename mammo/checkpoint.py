@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ SCHEMA_VERSION = 1
 SUMS_FILE = "SHA256SUMS"
 # sha256sum skips lines that begin so.
 SUPERSEDED = "# "
+_SUM = re.compile(rf"(?:{SUPERSEDED})?(?P<digest>[0-9a-f]{{64}})  (?P<name>[\w.-]+\.pth)")
 
 
 def previous_of(path: Path) -> Path:
@@ -38,8 +40,7 @@ def previous_of(path: Path) -> Path:
 def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
     """Write a checkpoint and read it back before it replaces the one at `path`, which goes to `previous_of(path)`.
 
-    `also_as` are further names for it in the same folder, given before `path` itself is replaced: a resumed run
-    reads `path` and does again what came after it. Raises OSError, with everything as it was before.
+    `also_as` are further names for it in the same folder. Raises OSError, with the checkpoints as they were before.
     """
     folder, previous = path.parent, previous_of(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,17 +70,28 @@ def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
         hashing = _Hashing(file)
         try:
             torch.save(dict(content), hashing)  # type: ignore[arg-type]
-        except RuntimeError:
+        except BaseException:
             if hashing.error is None:
                 raise
-            # What torch makes of a full disk is a position in the file that it did not expect.
+            # What torch makes of a full disk, or of Ctrl-C, is a position in the file that it did not expect.
             raise hashing.error from None
-        file.flush()
-        os.fsync(file.fileno())
+        _force_to_disk(file)
     digest = hashing.sha256.hexdigest()
+    _require_content(path, digest)
+    return digest
+
+
+def _force_to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):
+        # What is read back comes from the disk then, and not from memory.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _require_content(path: Path, digest: str) -> None:
     if file_sha256(path) != digest:
         raise DamagedFile(f"{path.name} is not on the disk as it was written; is the disk sound?")
-    return digest
 
 
 class _Hashing:
@@ -88,13 +100,13 @@ class _Hashing:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.sha256 = hashlib.sha256()
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: Any) -> int:
         self.sha256.update(data)
         try:
             return self._file.write(data)
-        except OSError as error:
+        except BaseException as error:
             self.error = error
             raise
 
@@ -107,10 +119,20 @@ def _give_name(source: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.tmp")
     beside.unlink(missing_ok=True)
     try:
-        os.link(source, beside)
-    except OSError:
-        shutil.copyfile(source, beside)
-    os.replace(beside, target)
+        try:
+            os.link(source, beside)
+        except OSError:
+            _copy_verified(source, beside)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _copy_verified(source: Path, target: Path) -> None:
+    with naming(target), source.open("rb") as original, target.open("wb") as file:
+        shutil.copyfileobj(original, file, 2**20)
+        _force_to_disk(file)
+    _require_content(target, file_sha256(source))
 
 
 def _read_sums(folder: Path) -> dict[str, list[str]]:
@@ -120,8 +142,9 @@ def _read_sums(folder: Path) -> dict[str, list[str]]:
     except (FileNotFoundError, UnicodeDecodeError):
         return {}
     sums: dict[str, list[str]] = {}
-    for digest, _, name in (line.removeprefix(SUPERSEDED).partition("  ") for line in lines):
-        sums.setdefault(name, []).append(digest)
+    for line in lines:
+        if found := _SUM.fullmatch(line):
+            sums.setdefault(found["name"], []).append(found["digest"])
     return sums
 
 
@@ -147,7 +170,8 @@ def remove_previous(path: Path) -> None:
     """Remove the checkpoint before the one at `path`: of a finished run nobody goes on from it."""
     previous = previous_of(path)
     sums = _read_sums(path.parent)
-    _write_sums(path.parent, {name: digests[:1] for name, digests in sums.items() if name != previous.name})
+    if sums:
+        _write_sums(path.parent, {name: digests[:1] for name, digests in sums.items() if name != previous.name})
     previous.unlink(missing_ok=True)
 
 
@@ -177,38 +201,54 @@ def _unusable(found: str) -> RunDirectoryError:
     return RunDirectoryError(found, "a whole checkpoint of this project", "start over with run.restart=true")
 
 
-def load_newest(path: Path, others: Sequence[Path]) -> dict[str, Any] | None:
-    """The checkpoint at `path`, or where it is damaged the newest whole one of others; None where there is none.
+def load_newest(last: Path, best: Path) -> dict[str, Any] | None:
+    """The newest whole checkpoint of a run, which is at `last` afterwards; None where there is none.
 
-    What is damaged is said in the log. Raises RunDirectoryError when there are checkpoints and none is whole.
+    What is damaged is said in the log. `best` is put right where another checkpoint of its epoch is whole. Raises
+    RunDirectoryError when there are checkpoints and none is whole, or when the best one is lost.
     """
-    _clean_sums(path.parent)
-    candidates: list[tuple[dict[str, Any], Path]] = []
-    damage: RunDirectoryError | None = None
-    for candidate in (path, *others):
-        if not candidate.exists():
-            continue
-        try:
-            content = load_checkpoint(candidate)
-        except RunDirectoryError as error:
-            damage = damage or error
-            log.warning("%s", error.found)
-            continue
-        if candidate == path:
-            return content
-        candidates.append((content, candidate))
-    if not candidates:
-        if damage is not None:
-            raise damage
+    folder, previous = last.parent, previous_of(last)
+    if not any(path.exists() for path in (last, best, previous)):
         return None
-    content, chosen = max(candidates, key=lambda candidate: position_of(candidate[0]))
-    log.warning("going on from %s instead; what came after it is computed again", chosen.name)
-    if path.exists():
-        # What is damaged must not become the previous checkpoint of the next one.
-        _give_name(chosen, path)
-        sums = _read_sums(path.parent)
-        _write_sums(path.parent, sums | {path.name: sums.get(chosen.name, [])})
-    return content
+    _clean_sums(folder)
+    whole = _load_whole([path for path in (last, best) if path.exists()])
+    if last not in whole and previous.exists():
+        whole |= _load_whole([previous])
+    if not whole:
+        raise _unusable("no checkpoint of this run is whole")
+    # The first of equals: `last`. A best one that is newer was given its name just before the process was killed.
+    chosen = max(whole, key=lambda path: position_of(whole[path]))
+    if chosen != last:
+        if last.exists() and last not in whole:
+            log.warning("going on from %s instead; what came after it is computed again", chosen.name)
+        _put_in_place(chosen, last)
+    best_epoch = whole[chosen]["monitor_state"]["best_epoch"]
+    if best_epoch > 0 and (best not in whole or whole[best]["epoch"] != best_epoch):
+        others = whole | _load_whole([path for path in sorted(folder.glob("*.pth")) if path not in (*whole, best)])
+        source = next((path for path, content in others.items() if position_of(content) == (best_epoch, 0)), None)
+        if source is None:
+            raise _unusable(f"{best.name} is missing or damaged, and so is what epoch {best_epoch} left elsewhere")
+        log.warning("%s is taken from %s, which is of the same epoch", best.name, source.name)
+        _put_in_place(source, best)
+    return whole[chosen]
+
+
+def _load_whole(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """The content of those that are whole; the others are named in the log."""
+    whole = {}
+    for path in paths:
+        try:
+            whole[path] = load_checkpoint(path)
+        except RunDirectoryError as error:
+            log.warning("%s", error.found)
+    return whole
+
+
+def _put_in_place(source: Path, target: Path) -> None:
+    """Give one checkpoint the name of another, which is lost or older."""
+    sums = _read_sums(source.parent)
+    _write_sums(source.parent, sums | {target.name: [*sums.get(source.name, [])[:1], *sums.get(target.name, [])[:1]]})
+    _give_name(source, target)
 
 
 def position_of(content: Mapping[str, Any]) -> tuple[int, int]:

@@ -185,7 +185,8 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
         print(terminal_text(f"error: {readable}"), file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        name = Path(error.filename).name.removeprefix(".").removesuffix(".tmp") if error.filename else "a file"
+        # Without what a temporary name has before and behind that of the file.
+        name = re.sub(r"^\.(.*?)(\.\d+)?\.tmp$", r"\1", Path(error.filename or "a file").name)
         print(f"failed: {error.strerror}, while {name} was written\n  {DISK_REMEDY}", file=sys.stderr)
         sys.exit(1)
     if not isinstance(error, TrainingError):

@@ -278,7 +278,7 @@ class NonFiniteLossError(TrainingError):
 
     def __init__(self, what: str, positions: list[int]) -> None:
         self.positions = positions
-        super().__init__(f"the {what} of {len(positions)} images is not finite")
+        super().__init__(f"the {what} of {len(set(positions))} images is not finite")
 
 
 @torch.inference_mode()

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from mammo.data.augment import AugmentOptions
@@ -34,6 +33,7 @@ from mammo.data.image_list import Counting
 from mammo.data.parallel import in_order
 from mammo.engine import Inputs, Prepare
 from mammo.errors import ConfigError
+from mammo.files import one_at_a_time
 from mammo.models.feature_bank import GB, BankPlan, FeatureBank, bytes_in_use, decide, make_room
 from mammo.models.trunk import FrozenTrunk
 
@@ -113,7 +113,7 @@ class Source:
         new_bytes = num_missing[0] * bank.feature_bytes + num_missing[1] * exact_bank.feature_bytes
         folder.mkdir(parents=True, exist_ok=True)
         # One run at a time decides what goes.
-        with FileLock(folder / "budget.lock"):
+        with one_at_a_time(folder / "budget.lock", "another run is deciding about feature banks"):
             plan = BankPlan(
                 passes_without=len(epochs) * (sum(self.train.sizes) + len(shown.positions)),
                 passes_with=sum(num_missing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -20,9 +21,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mammo.interruption import stop_if_asked
 from mammo.plain_text import text_of_cell
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TRIES = 0.5
+# File systems that cannot force the names of a folder to disk say so with one of these.
+CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
 def without_credentials(text: str) -> str:
@@ -67,13 +73,6 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes have left in a folder and in those in it."""
-    for pattern in (".*.tmp", "*/.*.tmp"):
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8 as `write_bytes` does."""
     write_bytes(path, text.encode(errors="backslashreplace"))
@@ -101,6 +100,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 
@@ -140,13 +142,21 @@ def _holder(note: Path) -> str:
 
 @contextmanager
 def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock between processes; `waiting` goes to the log when another one holds it."""
+    """Hold a lock between processes; `waiting` goes to the log when another one holds it.
+
+    While it waits, a signal that asks the process to end does so.
+    """
     lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("%s; waiting for it", waiting)
-        lock.acquire()
+    is_said = False
+    while True:
+        try:
+            lock.acquire(timeout=SECONDS_BETWEEN_TRIES if is_said else 0)
+            break
+        except Timeout:
+            stop_if_asked()
+            if not is_said:
+                log.info("%s; waiting for it", waiting)
+            is_said = True
     try:
         yield
     finally:

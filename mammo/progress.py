@@ -96,10 +96,18 @@ def start_logging(level: str, *, on_terminal: bool = True) -> None:
         logger.addHandler(_ConsoleHandler())
 
 
+class _FileHandler(logging.FileHandler):
+    """Leaves out what a full disk has no room for: the error that ends the run is another one, and says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to_file(file: Path) -> None:
     """Append the project's log to a file too, with times, from its first line on."""
     logger = logging.getLogger("mammo")
-    handler = logging.FileHandler(file, encoding="utf-8")
+    handler = _FileHandler(file, encoding="utf-8")
     handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     for early in [other for other in logger.handlers if isinstance(other, _EarlyLines)]:
         for record in early.records:

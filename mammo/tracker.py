@@ -16,6 +16,9 @@ from mammo.errors import ConfigError
 from mammo.options import option, register
 from mammo.trees import flatten
 
+# In the folder of a run: which entry of MLflow is its own.
+MLFLOW_RUN_FILE = "mlflow_run.txt"
+
 
 class OpenTracker(Protocol):
     """A tracker that has been opened for one run."""
@@ -38,7 +41,7 @@ class Tracker(Protocol):
         """Raise ConfigError when a package is missing, before any work is done."""
         ...
 
-    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+    def open(self, run_folder: Path, config: Mapping[str, Any]) -> OpenTracker | None:
         """Start tracking a run; None where nothing is tracked."""
         ...
 
@@ -53,7 +56,7 @@ class NoTracker:
     def require(self) -> None:
         """See `Tracker.require`."""
 
-    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+    def open(self, run_folder: Path, config: Mapping[str, Any]) -> OpenTracker | None:
         """See `Tracker.open`."""
         return None
 
@@ -69,7 +72,7 @@ class TensorBoard:
         """See `Tracker.require`."""
         _require_package("tensorboard")
 
-    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+    def open(self, run_folder: Path, config: Mapping[str, Any]) -> OpenTracker | None:
         """See `Tracker.open`."""
         from torch.utils.tensorboard import SummaryWriter
 
@@ -101,25 +104,37 @@ class MLflow:
         """See `Tracker.require`."""
         _require_package("mlflow")
 
-    def open(self, run_folder: Path, run_name: str, config: Mapping[str, Any]) -> OpenTracker | None:
+    def open(self, run_folder: Path, config: Mapping[str, Any]) -> OpenTracker | None:
         """See `Tracker.open`."""
         from mlflow import MlflowClient
 
         folder = Path(self.folder).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        return _OpenMLflow(
-            MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}"), self.experiment, run_name, config
-        )
+        client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+        return _OpenMLflow(client, self.experiment, run_folder, config)
 
 
 class _OpenMLflow:
-    def __init__(self, client: Any, experiment: str, run_name: str, config: Mapping[str, Any]) -> None:
+    def __init__(self, client: Any, experiment: str, run_folder: Path, config: Mapping[str, Any]) -> None:
         self._client = client
         known = client.get_experiment_by_name(experiment)
         experiment_id = known.experiment_id if known else client.create_experiment(experiment)
-        self._run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+        earlier = self._earlier_run(run_folder)
+        self._run_id = earlier or client.create_run(experiment_id, run_name=run_folder.name).info.run_id
+        client.update_run(self._run_id, status="RUNNING")
+        (run_folder / MLFLOW_RUN_FILE).write_text(self._run_id, encoding="utf-8")
         for key, value in flatten(config).items():
             client.log_param(self._run_id, key, value)
+
+    def _earlier_run(self, run_folder: Path) -> str | None:
+        """The entry that an earlier start of the run has made, in which it goes on."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run_id = (run_folder / MLFLOW_RUN_FILE).read_text(encoding="utf-8").strip()
+            return self._client.get_run(run_id).info.run_id
+        except (OSError, ValueError, MlflowException):
+            return None
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
         for key, value in values.items():

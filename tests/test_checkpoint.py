@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -22,6 +23,12 @@ from mammo.hardware import random_state, restore_random_state
 
 def content(value: float) -> dict:
     return {"schema_version": 1, "model_state_dict": {"w": torch.full((3,), value)}, "history": [{"epoch": 1}]}
+
+
+def best_of(folder: Path) -> int:
+    """The best epoch so far: that of the file which has its name."""
+    best = folder / "best.pth"
+    return epoch_of(load_checkpoint(best)) if best.exists() else 0
 
 
 def test_what_is_saved_is_loaded_as_plain_data(tmp_path):
@@ -69,11 +76,12 @@ def epoch_of(checkpoint_content: dict | None) -> int:
 
 def save_epoch(folder: Path, epoch: int, *, is_best: bool = False) -> None:
     also_as = [folder / "best.pth"] if is_best else []
-    save_checkpoint(folder / "last.pth", content(float(epoch)) | {"epoch": epoch}, also_as)
+    state = {"epoch": epoch, "monitor_state": {"best_epoch": epoch if is_best else best_of(folder)}}
+    save_checkpoint(folder / "last.pth", content(float(epoch)) | state, also_as)
 
 
 def newest(folder: Path) -> dict | None:
-    return load_newest(folder / "last.pth", [folder / "previous_last.pth", folder / "best.pth"])
+    return load_newest(folder / "last.pth", folder / "best.pth")
 
 
 def damage(path: Path) -> None:
@@ -112,8 +120,85 @@ def test_the_newest_whole_checkpoint_is_taken_and_said(tmp_path, caplog):
     assert epoch_of(newest(tmp_path)) == 2
     for path in tmp_path.glob("*.pth"):
         damage(path)
-    with pytest.raises(RunDirectoryError, match="damaged"):
+    with pytest.raises(RunDirectoryError, match="no checkpoint of this run is whole"):
         newest(tmp_path)
+
+
+def test_a_disk_that_damages_the_last_and_the_best_epoch_at_once_costs_that_epoch(tmp_path, caplog):
+    """They share their content where the best epoch is the last one."""
+    for epoch in (1, 2):
+        save_epoch(tmp_path, epoch, is_best=True)
+    with (tmp_path / "last.pth").open("r+b") as file:
+        file.seek(100)
+        file.write(b"damaged")
+    assert verify(tmp_path / "best.pth") is False
+    content = newest(tmp_path)
+    assert epoch_of(content) == 1
+    assert epoch_of(load_checkpoint(tmp_path / "best.pth")) == 1
+    assert "best.pth is taken from previous_last.pth" in caplog.text
+
+
+def test_a_best_epoch_that_is_lost_is_said(tmp_path):
+    save_epoch(tmp_path, 1, is_best=True)
+    for epoch in (2, 3):
+        save_epoch(tmp_path, epoch)
+    damage(tmp_path / "best.pth")
+    with pytest.raises(RunDirectoryError, match=r"best\.pth is missing or damaged"):
+        newest(tmp_path)
+
+
+def test_a_best_checkpoint_that_is_newer_is_gone_on_from(tmp_path, caplog):
+    """Killed between the two names, where computing the epoch again may not give the same: on a GPU."""
+    save_epoch(tmp_path, 1, is_best=True)
+    save_epoch(tmp_path / "next", 2, is_best=True)
+    for name in ("best.pth", "SHA256SUMS"):
+        (tmp_path / "next" / name).replace(tmp_path / name)
+    (tmp_path / "SHA256SUMS").unlink()
+    assert epoch_of(newest(tmp_path)) == 2
+    assert epoch_of(load_checkpoint(tmp_path / "last.pth")) == 2
+    assert not caplog.messages
+
+
+def test_without_hard_links_names_are_copies(tmp_path, monkeypatch):
+    def no_links(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for epoch in (1, 2, 3):
+        save_epoch(tmp_path, epoch, is_best=epoch < 3)
+    assert [verify(path) for path in sorted(tmp_path.glob("*.pth"))] == [True] * 3
+    assert (tmp_path / "best.pth").stat().st_nlink == 1
+    assert epoch_of(newest(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("line", ["", "garbage", "\0\0", "0" * 64 + "  ../elsewhere.pth", "0" * 64 + "  /dev/zero"])
+def test_odd_lines_among_the_sums_name_nothing(tmp_path, line):
+    save_epoch(tmp_path, 1)
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text(f"{line}\n{sums.read_text()}")
+    assert epoch_of(newest(tmp_path)) == 1
+    save_epoch(tmp_path, 2)
+    assert verify(tmp_path / "last.pth") is True
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_no_failure(tmp_path):
+    """torch makes an error of its own of whatever interrupts it."""
+    save_epoch(tmp_path, 1)
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    large = content(2.0) | {"epoch": 2, "large": [torch.zeros(10**6) for _ in range(100)]}
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path / "last.pth", large)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert epoch_of(newest(tmp_path)) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_without_sums_a_checkpoint_that_can_be_read_is_taken(tmp_path):

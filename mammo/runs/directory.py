@@ -16,16 +16,17 @@ from typing import Any
 import yaml
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import one_owner, read_json, remove_leftovers, write_json, write_text
+from mammo.files import one_owner, read_json, write_json, write_text
 from mammo.plain_text import cell_text
 from mammo.tracebacks import traceback_text
+from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
 # What a run writes; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
     "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "quarantine.csv",
-    "error.json", "config.yaml", "optuna_trial.json",
+    "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
 )  # fmt: skip
 ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
@@ -89,7 +90,7 @@ class RunDirectory:
         A run that is resumed keeps the files of its first start.
         """
         (self.path / ERROR_FILE).unlink(missing_ok=True)
-        if self.last_checkpoint.exists():
+        if self.has_checkpoint:
             return
         self.write_yaml("config.yaml", config)
         self.write_text(".hydra/config.yaml", hydra_files.config)
@@ -114,7 +115,7 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with one_owner(self.path / LOCK_FILE, self._refusal):
-            remove_leftovers(self.path)
+            self._remove_leftovers()
             yield
 
     def _refusal(self, holder: str) -> RunDirectoryError:
@@ -131,12 +132,29 @@ class RunDirectory:
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary files of a run that was killed here."""
+        patterns = [f".{name}.*.tmp" for name in OWN_FILES] + [f"{name}/.*.tmp" for name in OWN_FOLDERS]
+        for file in [file for pattern in patterns for file in self.path.glob(pattern)]:
+            file.unlink(missing_ok=True)
+
     def clear(self) -> None:
-        """Remove everything that a run has written here."""
-        for name in OWN_FILES:
-            (self.path / name).unlink(missing_ok=True)
-        for name in OWN_FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        """Remove everything that a run has written here; raises OSError when something cannot be removed.
+
+        Killed within it, the folder is still known as that of its run, and nothing looks finished.
+        """
+        files = [name for name in OWN_FILES if name not in ("summary.json", "config.yaml")]
+        for name in ("summary.json", *OWN_FOLDERS, *files, "config.yaml"):
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on from."""
+        return any(path.exists() for path in (self.last_checkpoint, self.best_checkpoint))
 
     def summary(self) -> dict[str, Any] | None:
         """The stored summary, or None where there is none that can be read."""

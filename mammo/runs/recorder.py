@@ -95,7 +95,9 @@ class Recorder:
         self._write_history()
         log.info(epoch_line(self.history[-1], self.epochs))
         if result.skipped_steps:
-            log.info("%d steps were skipped because fp16 overflowed", result.skipped_steps)
+            steps = trainer.steps(self.batches_per_epoch)
+            level = logging.WARNING if result.skipped_steps == steps else logging.INFO
+            log.log(level, "%d of %d steps were skipped because fp16 overflowed", result.skipped_steps, steps)
         if self.collapse_reason is not None:
             log.warning("%s", self.collapse_reason)
             if not self._has_said_remedies:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mammo.checkpoint import load_checkpoint, load_newest, previous_of, remove_previous
+from mammo.checkpoint import load_checkpoint, load_newest, remove_previous
 from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
@@ -22,7 +22,7 @@ from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, P
 from mammo.errors import RunDirectoryError, TrainingError, UserError
 from mammo.features import Source
 from mammo.hardware import Hardware
-from mammo.interruption import deferred, is_asked_to_stop, stop_if_asked
+from mammo.interruption import is_asked_to_stop, stop_if_asked
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 CUDA_LOADER_THREADS = 2
 # Figures take half a second: with these pauses less than a hundredth of the time of a run.
 SECONDS_BETWEEN_FIGURES = 60.0
-NON_FINITE_REMEDIES = "what helps: a lower optimizer.lr, train.amp=off, train.clip_norm=1; the last checkpoint is whole"
+NON_FINITE_REMEDIES = "what can help: a lower optimizer.lr; train.amp=off; train.clip_norm above 0"
 
 
 class Run:
@@ -177,18 +177,18 @@ class Run:
         )
 
     def train(self) -> dict[str, Any]:
-        """Train to the end, write the results and return the summary; what goes wrong is recorded and raised again."""
-        with deferred():
-            return self._train()
+        """Train to the end, write the results and return the summary; what goes wrong is recorded and raised again.
 
-    def _train(self) -> dict[str, Any]:
+        To be called in `deferred()`: a signal is looked for where work can be left.
+        """
         try:
+            stop_if_asked()
             folder, tree = self.directory.path, config_tree(self.config)
-            self.tracker = self.config.tracker.open(folder, folder.name, tree)
+            self.tracker = self.config.tracker.open(folder, tree)
             self.trainer = self._make_trainer(self.model, self.class_weights)
             start = self._resume()
             epochs = range(start.epoch, self.config.train.epochs)
-            is_over = not epochs or (start.epoch > 0 and start.batches_done == 0 and self._is_over())
+            is_over = (start.epoch > 0 and start.batches_done == 0 and self._is_over()) or not epochs
             inputs = self._make_inputs(range(0) if is_over else epochs)
             self._postpone_checkpoint()
             if not is_over:
@@ -221,37 +221,51 @@ class Run:
         if is_asked or time.monotonic() >= self.next_checkpoint_at:
             self.recorder.save_unfinished(tell_state(), self.trainer)
             self._postpone_checkpoint()
-        stop_if_asked()
+        if is_asked:
+            stop_if_asked()
 
     def _postpone_checkpoint(self) -> None:
         self.next_checkpoint_at = time.monotonic() + (self.config.train.checkpoint_every_seconds or math.inf)
 
     def _resume(self) -> EpochState:
         """Go back to the newest whole checkpoint, if there is one; returns where training goes on."""
-        last, best = self.directory.last_checkpoint, self.directory.best_checkpoint
-        checkpoint = load_newest(last, [previous_of(last), best])
+        checkpoint = load_newest(self.directory.last_checkpoint, self.directory.best_checkpoint)
         if checkpoint is None:
             return EpochState(0)
-        if checkpoint["best_metrics"] is not None:
-            load_checkpoint(best)  # without it the run could not be finished: that is said now
-        self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
-        self.trainer.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
-        self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
-        start = self.recorder.restore(checkpoint)
-        place = f" and batch {start.batches_done} of {len(self.train_batches.plan)} of the next"
-        log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
-        seconds = sum(record["seconds"] for record in self.recorder.history)
-        self.earlier_seconds = seconds + start.train_seconds
+        self._require_own(checkpoint)
         now = environment(self.hardware)
         for key in ("device", "amp_dtype", "threads", "torch"):
             # Bit-identical results need the same device, number format, threads and library.
             earlier = self.summary["environment"][key]
             if earlier != now[key]:
                 log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
+        self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
+        self.trainer.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
+        if checkpoint["scaler_state_dict"]:
+            # Empty where the run was begun in another number format than fp16.
+            self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
+        start = self.recorder.restore(checkpoint)
+        place = f" and batch {start.batches_done} of {len(self.train_batches.plan)} of the next"
+        log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
+        seconds = sum(record["seconds"] for record in self.recorder.history)
+        self.earlier_seconds = seconds + start.train_seconds
         entry = {"at": utc_now(), "after_epoch": start.epoch, "after_batch": start.batches_done, "environment": now}
         self.summary["resumed"] = [*self.summary["resumed"], {**entry, "git": git_state()}]
         self.directory.write_json("summary.json", self.summary)
         return start
+
+    def _require_own(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other data: without a summary nothing else has noticed."""
+        other = [
+            key
+            for key in ("run_id", "data_fingerprint", "split_fingerprint")
+            if checkpoint[key] != self.recorder.constants[key]
+        ]
+        if other:
+            raise RunDirectoryError(
+                f"the checkpoint in {self.directory.path.name} is of another run or of other data: {', '.join(other)}",
+                to_do="start over here with run.restart=true, or keep both with another run.name=NAME",
+            )
 
     def _show_best_so_far(self, metrics: Metrics) -> None:
         """Metrics and figures of a new best epoch, for who looks at a long run; the end writes them again."""
@@ -309,18 +323,22 @@ class Run:
         }
 
     def _stop(self, status: str) -> None:
-        self.summary |= outcome(self.recorder, None, self._seconds())
+        if self.recorder.history or self.summary.get("epochs_run") is None:
+            self.summary |= outcome(self.recorder, None, self._seconds())
         self.summary["status"] = status
         self.directory.write_json("summary.json", self.summary)
+        if status == "interrupted" and self.config.run.restart:
+            log.warning("run.restart=true would start over again: without it the same command goes on from here")
 
     def _fail(self, error: Exception) -> None:
         """`error.json` and the status `failed`; the images of a non-finite loss are named."""
         message = error_text(error)
         if isinstance(error, NonFiniteLossError):
-            ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in error.positions]
+            ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in dict.fromkeys(error.positions)]
             message = f"{message}: {', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
         # On a full disk the failure cannot be written down either; it is the error itself that must be seen.
         with suppress(OSError):
             self.directory.write_error(error, message)
+        with suppress(OSError):
             self._stop("failed")

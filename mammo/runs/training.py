@@ -15,6 +15,7 @@ from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cach
 from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
 from mammo.files import file_sha256, join_command, this_command
 from mammo.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
+from mammo.interruption import deferred
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
 from mammo.models.build import BuiltModel, add_head, build_backbone
@@ -71,12 +72,12 @@ def run_training(
     except UserError:
         directory.remove_if_empty()
         raise
-    with directory.lock():
+    with directory.lock(), deferred():
         if config.run.restart:
             directory.clear()
         directory.claim(config_tree(config), hydra_files)
         log_to_file(directory.file("run.log"))
-        if stored is not None and directory.last_checkpoint.exists():
+        if stored is not None and directory.has_checkpoint:
             # The results will be those of what was started then; what is different now is added to `resumed`.
             summary = stored | {"status": "running"}
         else:

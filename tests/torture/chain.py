@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,27 +30,32 @@ class Result(NamedTuple):
 def torture(arguments: list[str], data: Path, folder: Path, num_kills: int, seed: int) -> Result:
     """Kill a run `num_kills` times, let it end, and compare."""
     draw = random.Random(seed)
-    alone, killed = folder / "alone", folder / "killed"
+    alone = folder / "alone"
     alone.mkdir(parents=True)
-    killed.mkdir()
     command = [*arguments, f"data.root={data}", "cache_dir=cache"]
     outcome = victim.run(command, alone, None)
     if outcome.status != 0:
         return Result(arguments, [], [f"left alone it ends with status {outcome.status}: {_end_of_output(alone)}"])
     kills: list[Place] = []
-    while len(kills) < num_kills:
-        place = victim.choose_place(draw, outcome.counts, outcome.seconds)
-        status = victim.run(command, killed, place).status
+    differences: list[str] = []
+    number = 0
+    while len(kills) < num_kills and not differences:
+        # From the beginning again whenever a run has ended: in that one a place was not reached any more.
+        killed = folder / f"killed_{number}"
+        killed.mkdir()
+        status, number = -9, number + 1
+        while status == -9 and len(kills) < num_kills:
+            place = victim.choose_place(draw, outcome.counts, outcome.seconds)
+            status = victim.run(command, killed, place).status
+            kills += [place] if status == -9 else []
+        if status == -9:
+            status = victim.run(command, killed, None).status
         if status == 0:
-            # It had less left to do than that: the place was never reached.
-            break
-        if status != -9:
-            return Result(arguments, kills, [f"after {len(kills)} kills: status {status}: {_end_of_output(killed)}"])
-        kills.append(place)
-    status = victim.run(command, killed, None).status
-    if status != 0:
-        return Result(arguments, kills, [f"at the end: status {status}: {_end_of_output(killed)}"])
-    return Result(arguments, kills, _differences(alone, killed))
+            differences = _differences(alone, killed)
+        else:
+            differences = [f"status {status}: {_end_of_output(killed)}"]
+        shutil.rmtree(killed)
+    return Result(arguments, kills, differences)
 
 
 def _end_of_output(folder: Path) -> str:

@@ -30,12 +30,14 @@ def _run(draw: random.Random, strategy: str, scheduler: str, sampler: str) -> li
     arguments = [*COMMON, f"strategy={strategy}", f"scheduler={scheduler}", f"sampler={sampler}"]
     if strategy != "full_finetune":
         arguments.append(f"strategy.feature_bank={draw.choice(('on', 'off'))}")
+    if strategy in ("frozen_last_block", "full_finetune"):
+        arguments.append(f"strategy.head_only_epochs={draw.choice((0, 1))}")
     if scheduler == "cosine":
         arguments.append(f"scheduler.per_step={draw.choice(('true', 'false'))}")
     if scheduler == "plateau":
         arguments.append("scheduler.patience=0")
     arguments += [
-        f"train.accumulate={draw.choice((1, 2))}",
+        f"train.accumulate={draw.choice((1, 2, 3))}",
         f"train.early_stopping.patience={draw.choice((0, 1))}",
         # In every step, or in none.
         f"train.checkpoint_every_seconds={draw.choice((1e-6, 1e-6, 0))}",
@@ -43,6 +45,8 @@ def _run(draw: random.Random, strategy: str, scheduler: str, sampler: str) -> li
         f"optimizer={draw.choice(('adamw', 'sgd'))}",
         f"train.amp={draw.choice(('auto', 'off'))}",
         f"train.keep_checkpoint_every_epochs={draw.choice((0, 2))}",
+        f"train.max_batches={draw.choice(('null', 'null', 3))}",
+        f"model.dropout={draw.choice((0.2, 0.5))}",
     ]
     return arguments
 
