@@ -37,6 +37,7 @@ _JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 _NATIVE = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -229,6 +230,8 @@ def _read_layout(dataset: pydicom.Dataset) -> _Layout:
         )
     if not layout.photometric:
         raise BadFile("PhotometricInterpretation is missing: the image may be a negative")
+    if layout.photometric not in (*_ONE_SAMPLE, *_THREE_SAMPLES):
+        raise BadFile(f"unknown PhotometricInterpretation {quotable(layout.photometric)}")
     expected_samples = 1 if layout.photometric in _ONE_SAMPLE else 3
     if layout.samples != expected_samples:
         raise BadFile(f"{layout.samples} samples in a pixel that is {shown_code(layout.photometric)}")

@@ -7,6 +7,7 @@ whole is not read beyond its end, so its image stays the same.
 
 from __future__ import annotations
 
+import re
 import struct
 
 import imagecodecs
@@ -16,6 +17,10 @@ from mammo.errors import BadFile
 
 _BLOCK_PX = 8
 _LOSSLESS, _PROGRESSIVE = (0xC3, 0xC7, 0xCB, 0xCF), (0xC2, 0xC6, 0xCA, 0xCE)
+_SCAN, _MARKER = b"\xff\xda", re.compile(rb"\xff[^\x00\xff]")
+_RESTARTS = bytes(range(0xD0, 0xD8))
+# Huffman tables, scans, number of lines, restart interval, quantisation tables, application data and comments.
+_BETWEEN_SCANS = bytes([0xC4, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE])
 # Any data will do that holds no marker (FF).
 _FURTHER_DATA = bytes(range(1, 0xFF))
 # By how much the even end of an image and that of its data may differ: where they begin is within a byte.
@@ -51,11 +56,20 @@ def refuse_completed(stream: bytes, values: np.ndarray) -> None:
     end = stream.rfind(b"\xff\xd9")
     if end < 0:
         raise BadFile("the compressed image is cut off")
-    if not _looks_completed(stream[:end], values):
+    # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
+    data = stream[:end].rstrip(b"\xff")
+    if not _looks_completed(data, values):
         return
-    one, other = (imagecodecs.jpeg8_decode(stream[:end] + more + b"\xff\xd9") for more in (b"", _FURTHER_DATA))
-    if not np.array_equal(one, other):
+    one, other = (imagecodecs.jpeg8_decode(data + more + b"\xff\xd9") for more in (b"", _FURTHER_DATA))
+    if _is_interrupted(data) or not np.array_equal(one, other):
         raise BadFile("the compressed image lacks data")
+
+
+def _is_interrupted(data: bytes) -> bool:
+    """Whether there is a marker within a scan that has no place there: libjpeg reads no further."""
+    start = data.find(_SCAN)
+    expected = _BETWEEN_SCANS + (_RESTARTS if b"\xff\xdd" in data[:start] else b"")
+    return any(found[1] not in expected for found in _MARKER.findall(data, start))
 
 
 def _looks_completed(data: bytes, values: np.ndarray) -> bool:

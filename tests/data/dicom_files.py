@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
+import libjpeg
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -19,6 +20,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -114,3 +116,15 @@ def show(tmp_path: Path, dataset: Dataset, accept: tuple[str, ...] = ()) -> np.n
     assert image.shape == (dataset.Rows, dataset.Columns)
     assert 0 <= image.min() < image.max() <= 1
     return image
+
+
+def decoded_by_pydicom(dataset: Dataset) -> np.ndarray:
+    """Stored values by pydicom with the decoders of pylibjpeg and CharLS: none of them decodes for the project."""
+    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit:
+        # The real files say in the header of their scan that it ends with coefficient 0, and have all 64.
+        stream = bytearray(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+        scan = stream.index(b"\xff\xda")
+        stream[scan + 6 + 2 * stream[scan + 4]] = 63
+        return libjpeg.decode(bytes(stream)).reshape(dataset.Rows, dataset.Columns)
+    dataset.pixel_array_options(raw=True)
+    return dataset.pixel_array

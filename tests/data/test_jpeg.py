@@ -68,6 +68,19 @@ def test_streams_with_a_proper_end_that_lack_data_are_refused(name: str, num_eve
             decode_jpeg(stream[: int(fraction * len(stream))] + b"\xff\xd9")
 
 
+@pytest.mark.parametrize("name", ["baseline", "lossless, predictor 1"])
+def test_markers_that_have_no_place_in_a_scan_do_not_hide_that_data_is_missing(name: str) -> None:
+    """Data cut between the two bytes of FF 00, an end mark and a restart mark in the middle."""
+    bits, encode = ENCODERS[name]
+    stream = encode(textured(bits))
+    half = len(stream) // 2
+    cut = stream[: stream.index(b"\xff\x00", half) + 1]
+    damaged = (cut + b"\xff\xd9", *(stream[:half] + bytes([0xFF, n]) + stream[half + 2 :] for n in (0xD9, 0xD3)))
+    for content in damaged:
+        with pytest.raises(BadFile, match="lacks data"):
+            decode_jpeg(content)
+
+
 def test_what_is_no_stream() -> None:
     for content in (b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x04ab", b"RIFF" * 9):
         with pytest.raises(BadFile, match="no JPEG image"):

@@ -35,7 +35,7 @@ from mammo.data.labels import DENSITY, apply_task
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.errors import BadFile, UserError
-from tests.data.dicom_files import EVERYTHING
+from tests.data.dicom_files import EVERYTHING, decoded_by_pydicom
 from tests.mutations.damage import BOMBS, OF_KIND
 from tests.mutations.sources import Source, write_pictures
 
@@ -170,12 +170,12 @@ def _equals_reference(kind: str, content: bytes) -> bool:
     syntax, shift = transfer_syntax_of(dataset), 0
     # pydicom finds out the syntax of a file that does not say it, but then decodes nothing.
     dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PhotometricInterpretation = opened.header.photometric  # in capitals, where it is not
     if not syntax.is_encapsulated:
         # pydicom has bits in the lowest place only: it is asked for all that are there.
         shift = integer_of(dataset, "HighBit", bits - 1) + 1 - bits
         dataset.BitsStored, dataset.HighBit = allocated, allocated - 1
-        dataset.pixel_array_options(raw=True)
-    theirs = dataset.pixel_array
+    theirs = decoded_by_pydicom(dataset)
     theirs = theirs[frames // 2] if frames > 1 else theirs
     if ours.shape != theirs.shape:
         return False
@@ -188,10 +188,12 @@ def _picture_equals_reference(kind: str, content: bytes) -> bool:
     with Image.open(io.BytesIO(content)) as picture:
         ours = np.asarray(picture)
     if kind == "png":
-        return np.array_equal(ours, imagecodecs.png_decode(content))
+        theirs = imagecodecs.png_decode(content)
+        return np.array_equal(ours, theirs > 0 if ours.dtype == bool else theirs)
     if kind == "jpeg":
         return np.array_equal(ours, imagecodecs.jpeg8_decode(content))
-    return np.array_equal(ours, imagecodecs.tiff_decode(content))
+    # libtiff reads some damaged files now in one way, now in another.
+    return any(np.array_equal(ours, imagecodecs.tiff_decode(content)) for _ in range(3))
 
 
 def _is_completed(kind: str, content: bytes) -> bool:
@@ -210,8 +212,10 @@ def _is_completed(kind: str, content: bytes) -> bool:
     for stream in streams:
         end = stream.rfind(b"\xff\xd9")
         if stream[:2] == b"\xff\xd8" and b"\xff\xf7" not in stream[:200] and end > 0:
-            longer = stream[:end] + bytes(range(1, 200)) + stream[end:]
-            if not np.array_equal(imagecodecs.jpeg8_decode(stream), imagecodecs.jpeg8_decode(longer)):
+            # At the first end mark, and not behind a byte that would make it another marker.
+            data = stream[: stream.index(b"\xff\xd9")].rstrip(b"\xff")
+            short, longer = data + b"\xff\xd9", data + bytes(range(1, 200)) + b"\xff\xd9"
+            if not np.array_equal(imagecodecs.jpeg8_decode(short), imagecodecs.jpeg8_decode(longer)):
                 return True
     return False
 
