@@ -27,7 +27,7 @@ from tests.data.dicom_files import (
     save,
     show,
 )  # fmt: skip
-from tests.mutations.damage import deflate_a_bomb
+from tests.mutations.damage_to_dicom import deflate_a_bomb
 
 pytestmark = quiet_pydicom
 
@@ -199,8 +199,8 @@ def test_damaged_headers_never_raise_anything_else(tmp_path: Path) -> None:
     assert refused > 20
 
 
-def test_a_deflated_file_of_gigabytes_is_refused_before_it_is_inflated() -> None:
-    bomb = deflate_a_bomb(dicom_file(RAMP), np.random.default_rng(0))
+def test_a_deflated_bomb_is_refused_before_it_is_inflated() -> None:
+    bomb = deflate_a_bomb(dicom_file(RAMP), np.random.default_rng(0), gigabytes=0.25)
     assert len(bomb) < 5_000_000
     for read in (read_header, read_dicom):
         with pytest.raises(BadFile, match="the deflated file holds more than"):
