@@ -231,7 +231,7 @@ def _read_layout(dataset: pydicom.Dataset) -> _Layout:
     if not layout.photometric:
         raise BadFile("PhotometricInterpretation is missing: the image may be a negative")
     if layout.photometric not in (*_ONE_SAMPLE, *_THREE_SAMPLES):
-        raise BadFile(f"unknown PhotometricInterpretation {quotable(layout.photometric)}")
+        raise BadFile(f"unknown PhotometricInterpretation {shown_code(layout.photometric)}")
     expected_samples = 1 if layout.photometric in _ONE_SAMPLE else 3
     if layout.samples != expected_samples:
         raise BadFile(f"{layout.samples} samples in a pixel that is {shown_code(layout.photometric)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,18 @@ def isolated(
         yield from pool.results(items)
     finally:
         pool.close()
+
+
+def num_processes_for(num_items: int, items_per_process: int, num_workers: int) -> int:
+    """How many processes some work is worth, of `num_workers` at most; 0 where a process may not start others.
+
+    Raises RuntimeError in a process that is still reading a script which starts processes: it would wait for what
+    its parent holds, and the parent for it.
+    """
+    this = multiprocessing.current_process()
+    if getattr(this, "_inheriting", False):
+        raise RuntimeError('a script that decodes images needs `if __name__ == "__main__":` around what it does')
+    return 0 if this.daemon else min(num_workers, math.ceil(num_items / items_per_process))
 
 
 class _Process:

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import time
@@ -27,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from mammo.data.isolated import Lost, isolated
+from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
@@ -225,13 +224,14 @@ class ImageStore:
         num_decoded = 0
         # Nothing is written, not even a lock, where everything is stored already: the folder may be read-only.
         if not self._has_all(keys, wanted):
+            # Before the lock is taken, for which a process that must not go on would wait.
+            num_processes = num_processes_for(len(wanted), FILES_PER_PROCESS, num_workers)
             name = "fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"
             with one_at_a_time(self.folder / f"{name}.lock", "another process is filling the image store"):
                 self._rows.refresh()
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
                 _require_room(self.folder, len(to_read) * self._rows.row_bytes)
                 reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
-                num_processes = min(num_workers, math.ceil(len(to_read) / FILES_PER_PROCESS))
                 contents: Generator[_Content | str | Lost, None, None]
                 if num_processes > 0:
                     contents = isolated(reader, wanted_files, num_processes, timeout_seconds)

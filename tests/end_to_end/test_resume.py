@@ -125,14 +125,14 @@ def wait_for_line(run: subprocess.Popen[str], beginning: str) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_end_finishes_the_batch_and_goes_on_there(class_folders, session_cache, train, tmp_path):
-    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.batch_size=2"]
+    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.batch_size=2", "train.epochs=4"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
     assert train(*command, folder=whole).returncode == 0
-    for epoch, number in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]):
+    for epoch, number in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], start=1):
         run = start([*command, f"cache_dir={session_cache}"], stopped)
-        wait_for_line(run, f"Epoch {epoch}/3" if epoch else "training: ")
+        wait_for_line(run, f"Epoch {epoch}/4")
         run.send_signal(number)
         assert "the same command goes on" in run.communicate(timeout=60)[1]
         assert run.returncode == 85, number
@@ -143,7 +143,7 @@ def test_a_run_that_is_asked_to_end_finishes_the_batch_and_goes_on_there(class_f
         assert unfinished["batches_done"] > 0, "what was done of the epoch is not lost"
     done = train(*command, folder=stopped)
     assert done.returncode == 0, done.stderr
-    assert f"resuming after epoch 2 and batch {unfinished['batches_done']} of 9 of the next" in done.stdout
+    assert f"resuming after epoch 3 and batch {unfinished['batches_done']} of 9 of the next" in done.stdout
     assert history(folder) == history(only_run(whole))
     assert (folder / "val_predictions.csv").read_bytes() == (only_run(whole) / "val_predictions.csv").read_bytes()
 

@@ -7,6 +7,7 @@ import multiprocessing
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -37,15 +38,19 @@ def _campaign(options: argparse.Namespace, data: Path, folder: Path) -> list[Res
     results: list[Result] = []
     round_number = 0
     # Forked: a process that has imported everything starts a run in no time.
-    with multiprocessing.get_context("fork").Pool(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("fork")) as pool:
         while _num_kills(results) < options.kills:
             seed = options.seed + 1000 * round_number
             work = partial(_one_chain, data=data, folder=folder, num_kills=options.kills_per_run)
-            for result in pool.imap_unordered(work, enumerate(combinations(seed), start=100 * seed)):
-                results.append(result)
+            chains = [pool.submit(work, numbered) for numbered in enumerate(combinations(seed), start=100 * seed)]
+            for chain in as_completed(chains):
+                if chain.cancelled():
+                    continue
+                results.append(chain.result())
                 print(f"{len(results)} runs, {_num_kills(results)} kills", file=sys.stderr, flush=True)
                 if _num_kills(results) >= options.kills:
-                    break
+                    for other in chains:
+                        other.cancel()
             round_number += 1
     return results
 
