@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,5 +15,7 @@ def user_cache_folder(cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mammo"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Whoever needs it says what is wrong with it.
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

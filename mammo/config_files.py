@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.plugins.config_source import ConfigResult
 
@@ -25,8 +25,11 @@ CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "conf"
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 
 
-class CheckedFileSource(FileConfigSource):
-    """Hydra's reader of configuration files; those outside of conf/ are checked first."""
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Hydra's reader of configuration files; those outside of conf/ are checked first.
+
+    It has the name of Hydra's own: processes of a launcher get it with the state of Hydra, which then goes by names.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         """See ConfigSource; raises ConfigError for a file that is more than data."""
@@ -54,8 +57,8 @@ class CheckedFileSource(FileConfigSource):
 
 
 def check_config_files() -> None:
-    """Let Hydra read files through `CheckedFileSource`; its plugins must have been found already."""
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = CheckedFileSource
+    """Let Hydra read files through this `FileConfigSource`; its plugins must have been found already."""
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 def _more_than_data(tree: Any, where: str = "") -> Iterator[str]:

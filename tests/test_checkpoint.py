@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import random
 import signal
@@ -90,6 +91,12 @@ def damage(path: Path) -> None:
     content[len(content) // 2] = (content[len(content) // 2] + 1) % 256
     path.unlink()  # it may share its content with another name
     path.write_bytes(content)
+
+
+@pytest.fixture(autouse=True)
+def _log_is_seen(monkeypatch):
+    """A command that ran in this process before has kept its log to itself."""
+    monkeypatch.setattr(logging.getLogger("mammo"), "propagate", True)
 
 
 def test_the_sums_are_those_of_coreutils(tmp_path):

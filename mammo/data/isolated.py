@@ -77,6 +77,9 @@ class _Process:
     def __init__(self, function: Callable[[Any], Any], timeout_seconds: float) -> None:
         # Not forked: a copy of a process with threads may hold locks that nobody will ever release.
         context = multiprocessing.get_context("spawn")
+        if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
+            # A process of a launcher may name a way of its own, which a new process does not know.
+            multiprocessing.set_start_method("spawn", force=True)
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, function, timeout_seconds), daemon=True)
         self.process.start()

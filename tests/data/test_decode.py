@@ -253,7 +253,7 @@ def test_codes_of_more_bits_than_the_header_says() -> None:
         ({"Rows": 8000, "Columns": 8000, "NumberOfFrames": 10}, f"more than {MAX_VALUES} values in all"),
         ({"SamplesPerPixel": 3}, "3 samples in a pixel that is MONOCHROME2"),
         ({"PhotometricInterpretation": "YBR_FULL"}, "1 samples in a pixel that is YBR_FULL"),
-        ({"PhotometricInterpretation": "R&B"}, "unknown PhotometricInterpretation unreadable"),
+        ({"PhotometricInterpretation": "R&B"}, "unknown PhotometricInterpretation"),
         ({"PhotometricInterpretation": None}, "PhotometricInterpretation is missing"),
         ({"Rows": None}, "Rows is missing"),
         ({"BitsStored": None}, "BitsStored is missing"),
