@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
@@ -34,25 +36,25 @@ def main() -> int:
 
 
 def _campaign(options: argparse.Namespace, data: Path, folder: Path) -> list[Result]:
-    """Chains until there are enough kills: through the whole matrix, and again with other places and options."""
+    """Runs until there are enough kills: through the whole matrix, and again with other places and options."""
     results: list[Result] = []
-    round_number = 0
+    runs = enumerate(_endless(options.seed), start=1000 * options.seed)
+    work = partial(_one_chain, data=data, folder=folder, num_kills=options.kills_per_run)
     # Forked: a process that has imported everything starts a run in no time.
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("fork")) as pool:
-        while _num_kills(results) < options.kills:
-            seed = options.seed + 1000 * round_number
-            work = partial(_one_chain, data=data, folder=folder, num_kills=options.kills_per_run)
-            chains = [pool.submit(work, numbered) for numbered in enumerate(combinations(seed), start=100 * seed)]
-            for chain in as_completed(chains):
-                if chain.cancelled():
-                    continue
-                results.append(chain.result())
-                print(f"{len(results)} runs, {_num_kills(results)} kills", file=sys.stderr, flush=True)
-                if _num_kills(results) >= options.kills:
-                    for other in chains:
-                        other.cancel()
-            round_number += 1
+        under_way = {pool.submit(work, next(runs)) for _ in range(options.processes)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            results += [chain.result() for chain in done]
+            print(f"{len(results)} runs, {_num_kills(results)} kills", file=sys.stderr, flush=True)
+            if _num_kills(results) < options.kills:
+                under_way |= {pool.submit(work, next(runs)) for _ in done}
     return results
+
+
+def _endless(seed: int) -> Iterator[list[str]]:
+    for round_number in itertools.count():
+        yield from combinations(seed + 1000 * round_number)
 
 
 def _one_chain(numbered: tuple[int, list[str]], data: Path, folder: Path, num_kills: int) -> Result:
