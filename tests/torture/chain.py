@@ -75,7 +75,8 @@ def _differences(alone: Path, killed: Path) -> list[str]:
         return [*found, f"checkpoints: {checkpoints[0]}, {checkpoints[1]}"]
     for name in (name for name in checkpoints[0] if name.endswith(".pth")):
         contents = [torch.load(run / "checkpoints" / name, weights_only=True) for run in runs]
-        found += [f"{name}: {key}" for key in contents[0] if not _equal(key, contents[0][key], contents[1][key])]
+        keys = [key for key in contents[0] if key != "git_commit"]  # which may change while the campaign runs
+        found += [f"{name}: {key}" for key in keys if not _equal(key, contents[0][key], contents[1][key])]
     leftovers = [file.name for file in runs[1].rglob("*.tmp")]
     return [*found, *leftovers, *_cache_differences(alone / "cache", killed / "cache")]
 
@@ -125,5 +126,5 @@ def _cache_differences(alone: Path, killed: Path) -> list[str]:
 def _rows(folder: Path) -> dict[str, bytes]:
     keys = (folder / "keys.txt").read_text().split()
     size = (folder / "rows.bin").stat().st_size // len(keys)
-    rows = KeyedRows(folder, (size,), np.uint8)
+    rows = KeyedRows(folder, (size,), "uint8")
     return {key: rows[np.array([rows.row_of(key)])].tobytes() for key in keys}
