@@ -197,8 +197,7 @@ class Trainer:
             if i == group.stop - 1:
                 norm, was_skipped = self._step()
                 skipped_steps += was_skipped
-                if not self.scaler.is_enabled():
-                    guard.watch_gradient(norm)
+                guard.watch_gradient(torch.zeros_like(norm) if was_skipped else norm)
                 batches_done = group.stop
                 at_rest(state)
             waiting_since = time.perf_counter()
