@@ -70,11 +70,9 @@ def _write_verified(path: Path, content: Mapping[str, Any]) -> str:
         hashing = _Hashing(file)
         try:
             torch.save(dict(content), hashing)  # type: ignore[arg-type]
-        except BaseException:
-            if hashing.error is None:
-                raise
+        except RuntimeError as error:
             # What torch makes of a full disk, or of Ctrl-C, is a position in the file that it did not expect.
-            raise hashing.error from None
+            raise _first_cause(error) from None
         _force_to_disk(file)
     digest = hashing.sha256.hexdigest()
     _require_content(path, digest)
@@ -94,21 +92,22 @@ def _require_content(path: Path, digest: str) -> None:
         raise DamagedFile(f"{path.name} is not on the disk as it was written; is the disk sound?")
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
 class _Hashing:
-    """Passes on what is written to a file and computes its SHA-256; `error` is what went wrong with it."""
+    """Passes on what is written to a file and computes its SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.sha256 = hashlib.sha256()
-        self.error: BaseException | None = None
 
     def write(self, data: Any) -> int:
         self.sha256.update(data)
-        try:
-            return self._file.write(data)
-        except BaseException as error:
-            self.error = error
-            raise
+        return self._file.write(data)
 
     def flush(self) -> None:
         self._file.flush()
