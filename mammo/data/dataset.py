@@ -13,7 +13,7 @@ import pandas as pd
 from mammo.data.batches import LabelledImages
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
-from mammo.data.looks import look_at
+from mammo.data.looks import look_once
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
@@ -89,7 +89,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
     check_defects(manifest.left_out, len(table), wanted.num_not_looked_at, options.max_bad_fraction)
-    looks = look_at(stored.images, num_workers)
+    looks = look_once(stored.images, stored.content_keys, store.folder, num_workers)
     notes = _remarks(table)
     if manifest.group_by == "image":
         table, more_notes = with_copies_together(table, looks)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,10 @@ from scipy import ndimage
 
 from mammo.data.parallel import in_order
 from mammo.data.store import StoredImages
+from mammo.keyed_rows import KeyedRows
 
+# Part of the name of the folder where looks are kept: raise it with every change that can alter one.
+LOOKS_VERSION = 1
 NEARLY_EQUAL = 0.9
 _COPY_PX, _SURROUNDINGS_PX = 32, 5
 _IMAGES_PER_READ = 64
@@ -28,6 +31,11 @@ _PAIRS_PER_BLOCK = 2**24
 _BRIGHT, _BRIGHTER_BY = 128, 1.1
 # Shapes further from the middle half of all than this many times its spread are outliers, as in a box plot's far ones.
 _FAR_OUT = 3.0
+
+
+_LOOK = np.dtype(
+    [("digest", np.uint8, 16), ("contrast", np.float32, _COPY_PX**2), ("is_bright", np.uint8), ("aspect", np.float64)]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,37 +73,60 @@ class Looks:
 
 
 def look_at(images: StoredImages, num_workers: int = 0) -> Looks:
-    """Look at all images once, with threads; about a millisecond of work for one of 512 pixels."""
-    digests: list[bytes] = []
-    contrast = np.zeros((len(images), _COPY_PX**2), np.float32)
-    is_bright, aspect = np.zeros(len(images), bool), np.zeros(len(images))
-    starts = range(0, len(images), _IMAGES_PER_READ)
-    looks = in_order(lambda start: _look_at_some(images, start), starts, num_workers)
-    for row, look in enumerate(itertools.chain.from_iterable(looks)):
-        digests.append(look.digest)
-        contrast[row], is_bright[row], aspect[row] = look.contrast, look.is_bright, look.aspect
-    return Looks(digests, contrast, is_bright, aspect)
+    """Look at all images, with threads; about a millisecond of work for one of 512 pixels."""
+    seen = np.empty((len(images), _LOOK.itemsize), np.uint8)
+    for rows, looks in _looked_at(images, range(len(images)), num_workers):
+        seen[rows] = looks
+    return _looks_of(seen)
 
 
-class _Look(NamedTuple):
-    digest: bytes
-    contrast: np.ndarray
-    is_bright: bool
-    aspect: float
+def look_once(images: StoredImages, keys: Sequence[str], folder: Path, num_workers: int = 0) -> Looks:
+    """`look_at`, but what was seen of an image is kept under its key in `folder`, for all later runs.
+
+    Where that cannot be written or read, everything is looked at again.
+    """
+    try:
+        kept = KeyedRows(folder / f"looks_{LOOKS_VERSION}", (_LOOK.itemsize,), "uint8")
+        _look_at_new(kept, images, [row for row, key in enumerate(keys) if key not in kept], keys, num_workers)
+        return _looks_of(kept[np.array([kept.row_of(key) for key in keys], dtype=np.int64)])
+    except OSError:
+        return look_at(images, num_workers)
 
 
-def _look_at_some(images: StoredImages, start: int) -> list[_Look]:
-    squares = images.read(np.arange(start, min(start + _IMAGES_PER_READ, len(images))))
-    parts = map(_shown_part, squares)
-    return [
-        _Look(
-            hashlib.blake2b(square.tobytes(), digest_size=16).digest(),
-            local_contrast(square),
-            _has_bright_background(part),
-            part.shape[1] / part.shape[0],
-        )
-        for square, part in zip(squares, parts, strict=True)
-    ]
+def _look_at_new(
+    kept: KeyedRows, images: StoredImages, new: Sequence[int], keys: Sequence[str], num_workers: int
+) -> None:
+    for rows, looks in _looked_at(images, new, num_workers):
+        # Equal files have one key.
+        first = {keys[row]: i for i, row in enumerate(rows)}
+        kept.append(list(first), looks[list(first.values())])
+
+
+def _looks_of(seen: np.ndarray) -> Looks:
+    looks = seen.view(_LOOK)[:, 0] if len(seen) else np.empty(0, _LOOK)
+    return Looks(
+        [digest.tobytes() for digest in looks["digest"]],
+        np.ascontiguousarray(looks["contrast"]),
+        looks["is_bright"].astype(bool),
+        looks["aspect"].astype(np.float64),
+    )
+
+
+def _looked_at(images: StoredImages, rows: Sequence[int], num_workers: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows [M] of images and what is seen of them, uint8 [M, bytes of a look]."""
+    groups = [np.array(rows[start : start + _IMAGES_PER_READ]) for start in range(0, len(rows), _IMAGES_PER_READ)]
+    return zip(groups, in_order(lambda group: _look_at_some(images.read(group)), groups, num_workers), strict=True)
+
+
+def _look_at_some(squares: np.ndarray) -> np.ndarray:
+    looks = np.zeros(len(squares), _LOOK)
+    for look, square in zip(looks, squares, strict=True):
+        part = _shown_part(square)
+        look["digest"] = np.frombuffer(hashlib.blake2b(square.tobytes(), digest_size=16).digest(), np.uint8)
+        look["contrast"] = local_contrast(square)
+        look["is_bright"] = _has_bright_background(part)
+        look["aspect"] = part.shape[1] / part.shape[0]
+    return looks.view(np.uint8).reshape(len(squares), _LOOK.itemsize)
 
 
 def local_contrast(square: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mammo.data.dataset import Dataset, load_dataset
-from mammo.data.looks import NEARLY_EQUAL, local_contrast, look_at
+from mammo.data.looks import NEARLY_EQUAL, local_contrast, look_at, look_once
 from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, pixels_of
@@ -209,3 +209,25 @@ def test_pictures_that_look_wrong_are_remarked(table, session_cache):
     assert "1 pairs of images in different parts of the split look alike: B2.png ~ darker.png" in notes
     assert "1 images have a bright background: are they negatives? negative.png" in notes
     assert "1 images are far wider or narrower than the others: is something cut off? strip.png" in notes
+
+
+def test_what_was_seen_of_an_image_is_kept(tmp_path):
+    """The second time nothing is read of an image that was seen, also when it is among others; equal files once."""
+    random = np.random.default_rng(5)
+    squares = random.integers(0, 256, (70, 48, 48), dtype=np.uint8)
+    squares[69] = squares[0]
+    keys = [f"key{i}" for i in range(69)] + ["key0"]
+    rows = np.arange(70)
+    expected = look_at(StoredImages(squares, rows))
+    first = look_once(StoredImages(squares, rows), keys, tmp_path)
+    black = np.zeros_like(squares)
+    again = look_once(StoredImages(black, rows[::-1]), keys[::-1], tmp_path)
+    for looks, order in ((first, rows), (again, rows[::-1])):
+        assert looks.digests == [expected.digests[i] for i in order]
+        assert np.array_equal(looks.contrast, expected.contrast[order])
+        assert np.array_equal(looks.aspect, expected.aspect[order])
+        assert np.array_equal(looks.has_bright_background, expected.has_bright_background[order])
+    (kept,) = tmp_path.glob("looks_*/rows.bin")
+    kept.write_bytes(b"damaged")
+    assert look_once(StoredImages(squares, rows), keys, tmp_path).digests == expected.digests
+    assert [sorted(copy) for copy in first.copies()] == [[0, 69]]
