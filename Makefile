@@ -1,7 +1,7 @@
 # make train     install into .venv and train the default run on generated exams
 # make test      install with the test tools and run the whole test suite
 # make bench     measure this machine against plain code, less than an hour: docs/performance.md
-# make torture   kill runs 200 times at chosen places and compare to the bit, half an hour: docs/crashes.md
+# make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
 # make check     lint, format and types, as CI does
 # make help      this text
