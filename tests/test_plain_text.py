@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import logging
 
+import matplotlib
 import pytest
 
 from mammo.data.formats import read_manifest
@@ -60,7 +62,10 @@ def test_markdown_shows_text_as_it_is():
 @pytest.mark.parametrize("name", ["$x$", r"$\frac{$", "$", r"a\$b$", "<b>", "_^{}"])
 def test_class_names_are_no_formulas_in_figures(name):
     figure = confusion_matrix_figure([[1, 0], [0, 1]], [name, "B"])
-    figure.savefig(io.BytesIO(), format="svg")  # a formula that cannot be parsed would raise
+    drawn = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text, but that of a formula is taken apart
+        figure.savefig(drawn, format="svg")  # a formula that cannot be parsed would raise
+    assert html.escape(name, quote=False) in drawn.getvalue()
 
 
 @pytest.mark.parametrize("name", ["A\x1b[31m", "A" * 200, "A\u202eB"])

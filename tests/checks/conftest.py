@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mammo.doctor import main
-from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import TINY, only_run
+from tests.end_to_end.runs import finish_tiny_run, only_run
 
 
 @pytest.fixture(scope="session")
 def real_run(class_folders: Path, session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished run, as `python -m mammo.train` leaves it."""
     folder = tmp_path_factory.mktemp("run")
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish_tiny_run(class_folders, session_cache, folder)
     return only_run(folder)
 
 

@@ -29,6 +29,16 @@ def history(run: Path) -> list[dict]:
     return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
 
 
+def finish_tiny_run(class_folders: Path, session_cache: Path, folder: Path) -> str:
+    """Train in a folder, as `python -m mammo.train` does; returns what the command printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
 def start_and_kill(
     command: list[str], folder: Path, after: str, program: tuple[str, ...] = ("-m", "mammo.train")
 ) -> None:

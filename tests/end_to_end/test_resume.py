@@ -18,18 +18,24 @@ import timm
 import torch
 
 from mammo.checkpoint import load_checkpoint
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Train
 from tests.end_to_end.runs import TINY, history, only_run, start_and_kill
+
+
+def left_alone(train: Train, command: list[str], tmp_path: Path) -> tuple[Path, Path]:
+    """A folder with a run that nothing happens to, and one for a run that has to end like it."""
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    whole.mkdir()
+    other.mkdir()
+    assert train(*command, folder=whole).returncode == 0
+    return whole, other
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"]])
 def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, train, tmp_path, extra):
     command = [*TINY, "train.epochs=4", f"data.root={class_folders}", *extra]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    assert train(*command, folder=whole).returncode == 0
+    whole, broken = left_alone(train, command, tmp_path)
     start_and_kill([*command, f"cache_dir={session_cache}"], broken, "Epoch 2/4")
     assert json.loads((only_run(broken) / "summary.json").read_text())["status"] == "running"
     done = train(*command, folder=broken)
@@ -126,10 +132,7 @@ def wait_for_line(run: subprocess.Popen[str], beginning: str) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_end_finishes_the_batch_and_goes_on_there(class_folders, session_cache, train, tmp_path):
     command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.batch_size=2", "train.epochs=4"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    whole.mkdir()
-    stopped.mkdir()
-    assert train(*command, folder=whole).returncode == 0
+    whole, stopped = left_alone(train, command, tmp_path)
     for epoch, number in enumerate([signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], start=1):
         run = start([*command, f"cache_dir={session_cache}"], stopped)
         wait_for_line(run, f"Epoch {epoch}/4")
@@ -167,10 +170,7 @@ def test_a_second_ctrl_c_stops_at_once(class_folders, session_cache, tmp_path):
 def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(class_folders, session_cache, train, tmp_path):
     """A limit for the size of files, set after the first epoch, stands for the disk: a checkpoint has megabytes."""
     command = [*TINY, "train.epochs=4", f"data.root={class_folders}"]
-    whole, full = tmp_path / "whole", tmp_path / "full"
-    whole.mkdir()
-    full.mkdir()
-    assert train(*command, folder=whole).returncode == 0
+    whole, full = left_alone(train, command, tmp_path)
     run = start([*command, f"cache_dir={session_cache}"], full)
     wait_for_line(run, "Epoch 1/4")
     resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -191,10 +191,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(class_folder
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(class_folders, session_cache, train, tmp_path):
     command = [*TINY, "train.epochs=4", f"data.root={class_folders}"]
-    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    whole.mkdir()
-    damaged.mkdir()
-    assert train(*command, folder=whole).returncode == 0
+    whole, damaged = left_alone(train, command, tmp_path)
     start_and_kill([*command, f"cache_dir={session_cache}"], damaged, "Epoch 3/4")
     last = only_run(damaged) / "checkpoints/last_model.pth"
     content = last.read_bytes()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,20 +12,15 @@ import torch
 from PIL import Image
 from sklearn import metrics as sk
 
-from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import TINY, history, only_run
+from tests.end_to_end.runs import TINY, finish_tiny_run, history, only_run
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, class_folders, session_cache):
     """A finished run and what its command printed."""
     folder = tmp_path_factory.mktemp("finished")
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    return only_run(folder), done.stdout
+    output = finish_tiny_run(class_folders, session_cache, folder)
+    return only_run(folder), output
 
 
 FILES = [

@@ -111,21 +111,19 @@ def huge_stream(stream: bytes) -> bytes:
 def lose_the_middle_of_the_stream(content: bytes, random: Random) -> bytes:
     """The compressed image lacks a part in its middle; its end and the form of the file are right."""
 
-    def edit(dataset: Dataset) -> None:
-        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            return
-        frames = list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)))
-        which = int(random.integers(len(frames)))
-        start = int(random.integers(len(frames[which]) // 3, len(frames[which])))
-        stop = int(random.integers(start, len(frames[which])))
-        frames[which] = frames[which][:start] + frames[which][stop:]
-        dataset.PixelData = encapsulate(frames)
+    def shorten(frame: bytes, start: int) -> bytes:
+        return frame[:start] + frame[int(random.integers(start, len(frame))) :]
 
-    return _edited(content, edit)
+    return _with_a_frame_changed(content, random, shorten)
 
 
 def end_the_stream_early(content: bytes, random: Random) -> bytes:
     """The compressed image ends early, with a proper end marker."""
+    return _with_a_frame_changed(content, random, lambda frame, start: frame[:start] + b"\xff\xd9")
+
+
+def _with_a_frame_changed(content: bytes, random: Random, change: Callable[[bytes, int], bytes]) -> bytes:
+    """One of the compressed frames changed from a place in its last two thirds on."""
 
     def edit(dataset: Dataset) -> None:
         if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
@@ -133,7 +131,7 @@ def end_the_stream_early(content: bytes, random: Random) -> bytes:
         frames = list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)))
         which = int(random.integers(len(frames)))
         start = int(random.integers(len(frames[which]) // 3, len(frames[which])))
-        frames[which] = frames[which][:start] + b"\xff\xd9"
+        frames[which] = change(frames[which], start)
         dataset.PixelData = encapsulate(frames)
 
     return _edited(content, edit)
