@@ -1,0 +1,82 @@
+"""Predictions of images as one table: what every evaluation is computed from, and what a run leaves of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo.files import read_csv
+
+DESCRIPTION = ("image_id", "patient_id", "exam_id", "laterality", "view")
+# Known of some images only; empty otherwise.
+ATTRIBUTES = ("manufacturer", "age_band")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionTable:
+    """Predicted probabilities of N images of K classes, and what is known of the images.
+
+    `table` has the columns of `val_predictions.csv`: those of `DESCRIPTION`, `y_true` and `y_pred` (names of
+    classes), `p_<class>` (fractions that sum to one), and where they are known those of `ATTRIBUTES`. Ids are text.
+    """
+
+    table: pd.DataFrame
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Float64 [N, K]."""
+        return self.table[[f"p_{name}" for name in self.class_names]].to_numpy(dtype=np.float64)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class index of each image, [N]."""
+        index = {name: i for i, name in enumerate(self.class_names)}
+        return self.table["y_true"].map(index).to_numpy(dtype=np.intp)
+
+    @property
+    def patient_ids(self) -> list[str]:
+        """Patient of each image, [N]."""
+        return self.table["patient_id"].tolist()
+
+    def rows(self, chosen: np.ndarray) -> PredictionTable:
+        """The images at some positions, or where a mask [N] is true."""
+        return PredictionTable(self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen], self.class_names)
+
+
+def make_predictions(
+    described: pd.DataFrame, targets: Sequence[str] | None, probabilities: np.ndarray, class_names: Sequence[str]
+) -> PredictionTable:
+    """The table of probabilities [N, K] for images that `described` [N rows] tells of.
+
+    Of equal probabilities the first class is the prediction. Without `targets` there is no `y_true`.
+    """
+    table = described.reset_index(drop=True).copy()
+    if targets is not None:
+        table["y_true"] = list(targets)
+    table["y_pred"] = [class_names[i] for i in probabilities.argmax(axis=1)]
+    for name, column in zip(class_names, probabilities.T, strict=True):
+        table[f"p_{name}"] = column
+    return PredictionTable(table, tuple(class_names))
+
+
+def read_predictions(path: Path) -> PredictionTable:
+    """The predictions in a file like `val_predictions.csv`; raises OSError, and ValueError for what is none."""
+    columns, rows = read_csv(path)
+    class_names = tuple(name.removeprefix("p_") for name in columns if name.startswith("p_"))
+    needed = {*DESCRIPTION, "y_true", "y_pred"}
+    if not class_names or not needed <= set(columns):
+        raise ValueError("not a table of predictions")
+    table = pd.DataFrame(rows, columns=columns, dtype=str)
+    for name in class_names:
+        table[f"p_{name}"] = table[f"p_{name}"].astype(np.float64)
+    if not set(table["y_true"]) <= set(class_names):
+        raise ValueError("a true class is none of the classes")
+    return PredictionTable(table, class_names)
