@@ -48,7 +48,9 @@ class PredictionTable:
 
     def rows(self, chosen: np.ndarray) -> PredictionTable:
         """The images at some positions, or where a mask [N] is true."""
-        return PredictionTable(self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen], self.class_names)
+        return PredictionTable(
+            self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen], self.class_names
+        )
 
 
 def make_predictions(
