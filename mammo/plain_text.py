@@ -1,4 +1,4 @@
-"""Text from data and file names must stay text for whatever shows it: a spreadsheet, a terminal, Markdown, LaTeX, a figure."""
+"""Text from data must stay text for whatever shows it: a spreadsheet, a terminal, Markdown, LaTeX, a figure."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    """Text that LaTeX sets as it is, in one line: nothing in it is a command. What is not ASCII becomes a question mark."""
+    """Text that LaTeX sets as it is, in one line, none of it a command; what is not ASCII becomes a question mark."""
     ascii_only = " ".join(text.split()).encode("ascii", errors="replace").decode("ascii")
     return "".join(_LATEX.get(character, character) for character in terminal_text(ascii_only))

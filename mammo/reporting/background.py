@@ -80,21 +80,21 @@ def _split(runs: Sequence[RunMaterial]) -> Iterator[Block]:
     for run in runs:
         divisions.setdefault(text(run.summary, "split", "fingerprint"), []).append(run)
     names = list(
-        dict.fromkeys(
-            name for run in runs for name in (look(run.summary, "split", "train", "class_counts") or {})
-        )
+        dict.fromkeys(name for run in runs for name in (look(run.summary, "split", "train", "class_counts") or {}))
     )
     rows, notes = [], []
     for fingerprint, members in divisions.items():
         folds = sorted({run.result.fold for run in members if run.result.fold is not None})
-        which = f"fold {', '.join(map(str, folds))}" if folds else "all runs" if len(divisions) == 1 else members[0].label
+        which = "all runs" if len(divisions) == 1 else members[0].label
+        if folds:
+            which = f"fold {', '.join(map(str, folds))}"
         for part, words in (("train", "training"), ("val", "validation"), ("test", "test (set aside)")):
             tree = look(members[0].summary, "split", part)
             if tree is None or (part == "test" and not number(tree, "images")):
                 continue
             rows.append(row(Cell(which), words, count(tree, "patients"), count(tree, "images"),
                             *(count(tree, "class_counts", name) for name in names),
-                            Cell(fingerprint[:SHORT_HASH], tone="muted")))  # fmt: skip
+                            Cell(fingerprint[:SHORT_HASH], tone="code")))  # fmt: skip
         notes += [str(note) for note in look(members[0].summary, "split", "notes") or []]
     if rows:
         heads = (*columns("runs", "part", numbers=("patients", "images", *names)), Column("fingerprint"))

@@ -9,7 +9,20 @@ import numpy as np
 import pandas as pd
 
 from mammo.files import safe_name
-from mammo.reporting.document import Bar, Block, Cell, Code, Column, Group, Heading, Photograph, Section, Table, Text
+from mammo.reporting.document import (
+    Bar,
+    Block,
+    Cell,
+    Code,
+    Column,
+    Group,
+    Heading,
+    Photograph,
+    Role,
+    Section,
+    Table,
+    Text,
+)
 from mammo.reporting.document import columns as plain_columns
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.words import plural
@@ -96,9 +109,7 @@ def _table(caption: str, frame: pd.DataFrame, several: bool) -> Table:
     names = [column.removeprefix("p_") for column in frame.columns if column.startswith("p_")]
     rows = []
     for image_id, line in frame.head(NUM_CASES).iterrows():
-        bars = tuple(
-            Bar(name, float(line[f"p_{name}"]), _role(name, line["y_true"], line["y_pred"])) for name in names
-        )
+        bars = tuple(Bar(name, float(line[f"p_{name}"]), _role(name, line["y_true"], line["y_pred"])) for name in names)
         view = " ".join(filter(None, (line["laterality"], line["view"])))
         agreement = [Cell(f"{line['num_wrong']} of {line['num_runs']}")] if several else []
         rows.append((Cell(str(image_id), below=view), Cell(line["y_true"]),
@@ -110,7 +121,7 @@ def _table(caption: str, frame: pd.DataFrame, several: bool) -> Table:
     return Table(caption, tuple(heads), tuple(rows))
 
 
-def _role(name: str, true: str, predicted: str) -> str:
+def _role(name: str, true: str, predicted: str) -> Role:
     if name == true == predicted:
         return "both"
     return "true" if name == true else "predicted" if name == predicted else ""

@@ -12,7 +12,8 @@ from mammo.reporting.background import (
     quarantine_section,
 )
 from mammo.reporting.cases import cases_section
-from mammo.reporting.document import Code, Drawing, Report, Section, Text
+from mammo.reporting.document import Code, Drawing, Panel, Report, Section, Text
+from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
 from mammo.reporting.material import Material, RunMaterial, number
 from mammo.reporting.results import classes_section, metrics_section, runs_section
@@ -21,13 +22,15 @@ from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title, war
 TRAINING_FILE = "density_train"
 
 
-def compose(material: Material, files: Sequence[str]) -> Report:
+def compose(material: Material, evaluations: Evaluations, files: Sequence[str]) -> Report:
     """The whole report; `files` are the names of the figures that are written beside it."""
     sections = [
         metrics_section(material),
         runs_section(material),
         _training_section(material),
         classes_section(material),
+        curves_section(evaluations),
+        groups_section(evaluations),
         cases_section(material),
         data_section(material),
         configuration_section(material),
@@ -78,9 +81,9 @@ def _training_section(material: Material) -> Section:
     if not curves:
         return Section("training", "Training", (Text("No run has finished an epoch.", tone="bad"),))
     runs = "the run" if len(curves) == 1 else f"all {len(curves)} runs that have an epoch"
-    panels = tuple((f"{panel.title} over the epochs of {runs}", training_figure(curves, [panel])) for panel in PANELS)
+    panels = tuple(Panel(f"{one.title} over the epochs of {runs}", training_figure(curves, [one])) for one in PANELS)
     caption = f"Training curves of {runs}. Rings mark the best epochs, by which everything else here is measured."
-    return Section("training", "Training", (Drawing(panels, caption, TRAINING_FILE),))
+    return Section("training", "Training", (Drawing(panels, caption, (TRAINING_FILE,)),))
 
 
 def _files_section(files: Sequence[str]) -> Section:

@@ -11,7 +11,10 @@ from typing import ClassVar, Literal
 
 from matplotlib.figure import Figure
 
-Tone = Literal["", "muted", "strong", "changed", "bad", "good"]
+# Code is what is compared letter by letter: hashes, keys.
+Tone = Literal["", "muted", "code", "changed", "bad", "good"]
+
+Role = Literal["", "true", "predicted", "both"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Bar:
 
     name: str
     fraction: float
-    role: Literal["", "true", "predicted", "both"] = ""
+    role: Role = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +91,21 @@ class Heading:
 
 
 @dataclasses.dataclass(frozen=True)
+class Panel:
+    """A figure with what is to be seen on it, in words."""
+
+    description: str
+    figure: Figure
+
+
+@dataclasses.dataclass(frozen=True)
 class Drawing:
-    """A figure of one or more panels; `file` is the name, without suffix, of the figure beside the report."""
+    """Figures side by side; `files` are the names, without suffix, of what shows the same beside the report."""
 
     kind: ClassVar[str] = "drawing"
-    panels: tuple[tuple[str, Figure], ...]  # what is to be seen, in words, and the figure
+    panels: tuple[Panel, ...]
     caption: str
-    file: str
+    files: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

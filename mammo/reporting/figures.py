@@ -66,7 +66,8 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
         num_rows = -(-len(panels) // 2)
         groups = list(dict.fromkeys(curve.group for curve in drawn))
         entries = _legend(drawn, groups, panels)
-        legend_inches = 0.17 * -(-len(entries) // (2 if len(groups) > 1 and len(panels) == 1 else 4)) + 0.1
+        legend_columns = 2 if len(panels) == 1 else 4
+        legend_inches = 0.17 * -(-len(entries) // legend_columns) + 0.1
         height = PANEL_INCHES[1] * num_rows + (0.2 if title else 0) + legend_inches
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -74,8 +75,8 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
         axes_of = np.atleast_1d(figure.subplots(num_rows, min(len(panels), 2))).ravel()
         for axes, panel in zip(axes_of, panels, strict=True):
             _draw_panel(axes, drawn, groups, panel)
-        figure.legend(handles=entries, loc="outside lower center", ncols=2 if len(panels) == 1 and len(groups) > 1 else 4,
-                      frameon=False, fontsize=7.5, handletextpad=0.5, columnspacing=1.2)  # fmt: skip
+        figure.legend(handles=entries, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=7.5,
+                      handletextpad=0.5, columnspacing=1.2)  # fmt: skip
         if title:
             figure.suptitle(figure_text(title), fontsize=8, color=GREY, x=0.01, ha="left")
     return figure
@@ -91,16 +92,14 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], pane
     colours = _colours(groups)
     for group in groups:
         members = [curve for curve in curves if curve.group == group]
-        lines = [(panel.val, colours[group], "-")]
+        lines: list[tuple[str, Any, Any]] = [(panel.val, colours[group], "-")]
         if panel.train is not None:
             lines.insert(0, (panel.train, TRAIN_COLOUR if len(groups) == 1 else colours[group], (0, (3, 1.6))))
         for key, colour, style in lines:
             _draw_lines(axes, members, key, colour, style)
         for curve in members:
-            value = _at(curve, curve.best_epoch, panel.val)
-            if value is not None:
-                axes.plot([curve.best_epoch], [value], color=colours[group], linestyle="none", marker="o",
-                          markersize=5.5, markerfacecolor="white", markeredgewidth=1.2, zorder=4)  # fmt: skip
+            axes.plot(*_best(curve, panel.val), color=colours[group], linestyle="none", marker="o", markersize=5.5,
+                      markerfacecolor="white", markeredgewidth=1.2, zorder=4)  # fmt: skip
     axes.set(title=panel.title, ylabel=panel.ylabel, xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.margins(x=0.03, y=0.08)
@@ -109,7 +108,7 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], pane
 def _draw_lines(axes: Axes, curves: Sequence[Curve], key: str, colour: Any, style: Any) -> None:
     """A line for each run, and their mean where there are several."""
     single = len(curves) == 1
-    thin = {"linewidth": 1.4, "alpha": 1.0} if single else {"linewidth": 0.8, "alpha": 0.45}
+    thin: dict[str, Any] = {"linewidth": 1.4, "alpha": 1.0} if single else {"linewidth": 0.8, "alpha": 0.45}
     for curve in curves:
         epochs, values = _points(curve, key)
         marker = "o" if len(epochs) <= FEW_POINTS and single else None
@@ -129,9 +128,11 @@ def _value(value: Any) -> float:
     return float(value) if is_number else math.nan
 
 
-def _at(curve: Curve, epoch: int | None, key: str) -> float | None:
-    values = [_value(record.get(key)) for record in curve.records if record["epoch"] == epoch]
-    return values[0] if values and math.isfinite(values[0]) else None
+def _best(curve: Curve, key: str) -> tuple[list[int], list[float]]:
+    """The best epoch and its value, empty where one of them is not known."""
+    points = zip(*_points(curve, key), strict=True)
+    found = [(epoch, value) for epoch, value in points if epoch == curve.best_epoch and math.isfinite(value)]
+    return [epoch for epoch, _ in found], [value for _, value in found]
 
 
 def _mean(curves: Sequence[Curve], key: str) -> tuple[list[int], list[float]]:

@@ -8,10 +8,9 @@ import itertools
 
 import jinja2
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 from mammo.plain_text import terminal_text
-from mammo.reporting.document import Report
+from mammo.reporting.document import Panel, Report
 from mammo.reporting.svg import inline_svg
 
 
@@ -23,21 +22,28 @@ def html(report: Report) -> str:
     )  # fmt: skip
     number = itertools.count()
 
-    def svg(panel: tuple[str, Figure]) -> Markup:
-        description, figure = panel
-        return Markup(inline_svg(figure, f"f{next(number)}", terminal_text(description)))  # noqa: S704  (made here)
+    def svg(panel: Panel) -> Markup:
+        return Markup(inline_svg(panel.figure, f"f{next(number)}", terminal_text(panel.description)))  # noqa: S704  (made here)
 
-    environment.filters |= {"plain": terminal_text, "svg": svg, "base64": _base64, "breakable": _breakable}
+    environment.filters |= {"plain": _plain, "svg": svg, "base64": _base64, "breakable": _breakable}
     script, style = (_source(environment, name) for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
-        report=report, style=Markup(style), script=Markup(script), script_hash=digest  # noqa: S704  (files of the package)
+        report=report,
+        style=style,
+        script=script,
+        script_hash=digest,
     )
 
 
-def _source(environment: jinja2.Environment, name: str) -> str:
+def _source(environment: jinja2.Environment, name: str) -> Markup:
+    """A file of the package, to be put into the page as it is."""
     assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0].rstrip("\n")
+    return Markup(environment.loader.get_source(environment, name)[0].rstrip("\n"))  # noqa: S704  (no text of a report)
+
+
+def _plain(text: str) -> str:
+    return terminal_text(text).replace(" +- ", " \u00b1 ")
 
 
 def _base64(content: bytes) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mammo.figures import SCORE_TITLES
 from mammo.plain_text import latex_text
 from mammo.reporting.material import Material, best_position, interval, number
-from mammo.reporting.words import NAMES, plural, unit_of, validated_on
+from mammo.reporting.words import plural, unit_of, validated_on
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import limits, metric_order
@@ -29,7 +30,7 @@ def _one(material: Material, position: int) -> list[str]:
     """A row for each metric."""
     runs, finding = material.of(position), material.findings[position]
     pooled = finding.pooled.mean if finding.pooled is not None else None
-    head, rows = ["Metric"], [[NAMES[name][0].upper() + NAMES[name][1:]] for name in metric_order(material.results)]
+    head, rows = ["Metric"], [[latex_text(SCORE_TITLES[name])] for name in metric_order(material.results)]
     names = metric_order(material.results)
     if len(runs) == 1:
         head += ["Value", r"95\% interval"]
@@ -59,7 +60,7 @@ def _several(material: Material, positions: Sequence[int]) -> list[str]:
         cells = [_mean(finding.aggregate[name]) for name in names]
         rows.append([latex_text(finding.configuration.label), n, *cells])
     caption = "Validation of configurations: mean and standard deviation over n runs."
-    return _tabular(caption, ["Configuration", "n", *(latex_text(NAMES[name]) for name in names)], rows)
+    return _tabular(caption, ["Configuration", "n", *(latex_text(SCORE_TITLES[name]) for name in names)], rows)
 
 
 def _tabular(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

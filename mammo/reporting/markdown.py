@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mammo.plain_text import markdown_text, terminal_text
-from mammo.reporting.document import Block, Cell, Code, Details, Drawing, Group, Heading, Photograph, Report, Table, Text
+from mammo.reporting.document import (
+    Block,
+    Cell,
+    Code,
+    Details,
+    Drawing,
+    Group,
+    Heading,
+    Photograph,
+    Report,
+    Table,
+    Text,
+)
 
 
 def markdown(report: Report) -> str:
@@ -44,8 +56,12 @@ def _block(block: Block) -> Iterator[str]:
         case Heading():
             yield from (f"### {_text(block.text)}", "")
         case Drawing():
-            alt = "; ".join(_text(description) for description, _ in block.panels)
-            yield from (f"![{alt}]({block.file}.png)", "", f"*{_text(block.caption)}*", "")
+            alts = [_text(panel.description) for panel in block.panels]
+            if len(alts) != len(block.files):
+                alts = ["; ".join(alts)] * len(block.files)
+            for alt, file in zip(alts, block.files, strict=True):
+                yield from (f"![{alt}]({file}.png)", "")
+            yield from (f"*{_text(block.caption)}*", "")
         case Photograph():
             yield from (f"- {_text(block.caption)}", "")
 

@@ -6,6 +6,7 @@ What is missing or damaged is None or empty and named in `problems`: a report is
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from mammo.trees import flatten
 class RunMaterial:
     """A run with its files.
 
-    `label` tells it from the others ("seed 42, fold 0"), `configuration` is the position of its configuration in
-    `Material.findings`, and `config` has the whole configuration with dotted keys.
+    `label` tells it from the others ("seed 42, fold 0"), and so does `key` in the names of its figures
+    ("seed42_fold0"). `configuration` is the position of its configuration in `Material.findings`, and `config` has the
+    whole configuration with dotted keys.
     """
 
     result: RunResult
     label: str
+    key: str
     configuration: int | None
     files: RunFiles
     predictions: PredictionTable | None
@@ -84,7 +87,7 @@ def read_material(folders: Sequence[Path]) -> Material:
     results = _read_folders(folders)
     findings = find(results)
     position = {run.name: i for i, finding in enumerate(findings) for run in finding.configuration.runs}
-    problems = list(results.problems)
+    problems, keys = list(results.problems), _keys(results.runs, position, len(findings))
     runs = []
     for run in track(results.runs, "Reading runs", len(results.runs)):
         files = read_files(run.folder)
@@ -95,8 +98,9 @@ def read_material(folders: Sequence[Path]) -> Material:
                 predictions = read_predictions(run.folder / "val_predictions.csv")
             except (OSError, ValueError):
                 problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
-        label = run_label(run, results.runs, position.get(run.name), len(findings))
-        runs.append(RunMaterial(run, label, position.get(run.name), files, predictions))
+        place = position.get(run.name)
+        label = run_label(run, results.runs, place, len(findings))
+        runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions))
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
 
 
@@ -145,6 +149,25 @@ def run_label(run: RunResult, runs: Sequence[RunResult], configuration: int | No
     if run.fold is not None:
         parts.append(f"fold {run.fold}")
     return ", ".join(parts) or run.name
+
+
+def _keys(runs: Sequence[RunResult], position: Mapping[str, int], num_configurations: int) -> dict[str, str]:
+    """Name of each run to what the names of its figures end with.
+
+    That is its seed, and where several runs have it, the configuration (from 1) and the fold as far as they vary.
+    """
+    several = {seed for seed, n in Counter(run.seed for run in runs).items() if n > 1}
+    keys: dict[str, str] = {}
+    for i, run in enumerate(runs, start=1):
+        parts = [f"run{i}" if run.seed is None else f"seed{run.seed}"]
+        if run.seed in several and run.seed is not None:
+            if num_configurations > 1:
+                parts.append(f"config{position[run.name] + 1}" if run.name in position else "config_unknown")
+            if run.fold is not None:
+                parts.append(f"fold{run.fold}")
+        key = "_".join(parts)
+        keys[run.name] = f"{key}_run{i}" if key in keys.values() else key
+    return keys
 
 
 def look(tree: Any, *path: str) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mammo.reporting.document import Block, Cell, Column, Group, Heading, Section, Table, Text, columns, row
-from mammo.reporting.material import Material, RunMaterial, count, interval, look, number, numbers
-from mammo.reporting.words import plural
+from mammo.figures import SCORE_TITLES
+from mammo.reporting.document import Block, Cell, Column, Group, Heading, Section, Table, Text, Tone, columns, row
+from mammo.reporting.material import Material, RunMaterial, count, interval, look, number, numbers, text
+from mammo.reporting.words import listed, plural
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import criterion, ranked_trials
 from mammo.sweeps.statistics import spread
@@ -26,32 +27,36 @@ MAX_MATRICES = 9
 SHOWN_OF_A_RUN = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "macro_f1", "acc", "ece", "loss")
 
 
+def metric(name: str) -> Cell:
+    """The head of a row: what a metric is called, and its key in val_metrics.json."""
+    return Cell(SCORE_TITLES[name], below=name)
+
+
 def runs_section(material: Material) -> Section:
     """Every run with its state and its metrics; why some have none."""
+    lower = [SCORE_TITLES[name].lower() for name in SHOWN_OF_A_RUN if name in MINIMISED]
     table = Table(
         "Runs, each at its best epoch; 95% intervals from resampling the units of the split",
         (
             *columns("run", "status", numbers=("best epoch",)),
-            *(Column(name, is_number=True) for name in SHOWN_OF_A_RUN),
+            *(Column(SCORE_TITLES[name], is_number=True) for name in SHOWN_OF_A_RUN),
         ),
         tuple(_run_row(run) for run in material.runs),
-        note=f"Lower is better for {', '.join(name for name in SHOWN_OF_A_RUN if name in MINIMISED)}. The best epoch was "
-        "chosen on the images that it is scored on, which flatters a little: a claim needs patients set aside.",
+        note=f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
+        "which flatters a little: a claim needs patients set aside.",
     )
-    failed = [
-        Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(material.results)
-    ]
+    failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(material.results)]
     return Section("runs", "Runs", (table, *failed, *_configurations(material)))
 
 
 def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
-    tone = "good" if run.result.is_completed else "bad"
+    tone: Tone = "good" if run.result.is_completed else "bad"
     epochs = f"{count(run.summary, 'best_epoch')} of {count(run.summary, 'epochs_run')}"
     cells = []
     for name in SHOWN_OF_A_RUN:
         ci = interval(run.metrics, "ci95", name)
         cells.append(Cell(three_decimals(number(run.metrics, name)), below="" if ci is None else limits(ci)))
-    return (Cell(run.label, below=run.result.name), Cell(run.result.status, tone), Cell(epochs), *cells)
+    return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
 
 
 def _configurations(material: Material) -> Iterator[Block]:
@@ -92,7 +97,7 @@ def _spreads(material: Material) -> Iterator[Block]:
     for i, finding in enumerate(material.findings):
         if material.results.is_search or len(finding.configuration.completed) < 2:
             continue
-        rows = [row(name, *spread_cells(finding.aggregate[name])) for name in metric_order(material.results)]
+        rows = [row(metric(name), *spread_cells(finding.aggregate[name])) for name in metric_order(material.results)]
         n = plural(len(finding.configuration.completed), "run")
         yield Table(
             f"Mean and spread over {n}{_name(material, i)}",
@@ -120,7 +125,7 @@ def _pooled(material: Material) -> Iterator[Block]:
         if mean is None:
             continue
         rows = [
-            row(name, three_decimals(number(mean, name)), limits(interval(mean, "ci95", name)))
+            row(metric(name), three_decimals(number(mean, name)), limits(interval(mean, "ci95", name)))
             for name in metric_order(material.results)
         ]
         seeds = f", mean of {plural(len(finding.pooled.by_seed), 'seed')}" if len(finding.pooled.by_seed) > 1 else ""
@@ -140,7 +145,7 @@ def _variance(material: Material) -> Iterator[Block]:
         for name in METRICS:
             parts = finding.variance[name]
             shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
-            rows.append(row(name, *shares, parts.reason or ""))
+            rows.append(row(metric(name), *shares, parts.reason or ""))
         yield Table(
             f"What the variance is due to{_name(material, i)}",
             (*columns("metric", numbers=("seed", "fold", "rest")), Column("remark")),
@@ -172,8 +177,8 @@ def _trials(material: Material) -> Iterator[Block]:
             for one in ranked
         ]  # fmt: skip
         name = criterion(material.results).name
-        yield Table("Trials of the search, the best first",
-                    (Column("trial"), Column(name, is_number=True), *columns(*keys, "remark")), tuple(rows))  # fmt: skip
+        heads = (Column("trial"), Column(name, is_number=True), *columns(*keys, "remark"))
+        yield Table("Trials of the search, the best first", heads, tuple(rows))
 
 
 def classes_section(material: Material) -> Section | None:
@@ -204,11 +209,9 @@ def class_names(run: RunMaterial) -> tuple[str, ...]:
 def has_confusion_matrix(run: RunMaterial) -> bool:
     """Whether a run has a matrix of whole numbers that fits its classes."""
     matrix, n = look(run.metrics, "confusion_matrix"), len(class_names(run))
-    return (
-        isinstance(matrix, list)
-        and len(matrix) == n > 0
-        and all(isinstance(line, list) and len(line) == n and all(type(cell) is int for cell in line) for line in matrix)
-    )
+    lines = matrix if isinstance(matrix, list) else []
+    cells = [cell for line in lines if isinstance(line, list) and len(line) == n for cell in line]
+    return len(lines) == n > 0 and len(cells) == n * n and all(type(cell) is int for cell in cells)
 
 
 def confusion_table(name: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
@@ -220,14 +223,16 @@ def confusion_table(name: str, names: Sequence[str], matrix: Sequence[Sequence[i
             Cell(str(n), below=f"{n / total:.2f}" if total else "-", shade=n / total if total else 0.0) for n in line
         ]
         rows.append((Cell(true, below=f"n = {total}"), *cells))
-    return Table(name[0].upper() + name[1:], columns("true \\ predicted", numbers=names), tuple(rows), shape="confusion")
+    return Table(
+        name[0].upper() + name[1:], columns("true \\ predicted", numbers=names), tuple(rows), shape="confusion"
+    )
 
 
 def _per_class(material: Material) -> Iterator[Block]:
     for i in range(len(material.findings)):
         runs = [run for run in material.of(i) if class_names(run)]
-        if not runs or material.results.is_search:
-            continue
+        if len(runs) < 2 or material.results.is_search:
+            continue  # of a single run the evaluation says it with intervals
         rows = []
         for k, name in enumerate(class_names(runs[0])):
             cells = [name]
@@ -238,7 +243,7 @@ def _per_class(material: Material) -> Iterator[Block]:
             images = sorted({int(n) for run in runs if (n := _true_count(run, k)) is not None})
             cells.append("-" if not images else str(images[0]) if len(images) == 1 else f"{images[0]} to {images[-1]}")
             rows.append(row(*cells))
-        of_runs = f", mean +- std over {plural(len(runs), 'run')}" if len(runs) > 1 else ""
+        of_runs = f", mean +- std over {plural(len(runs), 'run')}"
         yield Table(f"By class{of_runs}{_name(material, i)}",
                     columns("class", numbers=("precision", "recall", "F1", "images")), tuple(rows))  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 import re
 import xml.etree.ElementTree as ElementTree
@@ -22,7 +23,8 @@ _VARIABLES = {
     "#dddddd": "var(--line)",
     "#eeeeee": "var(--line)",
     "#cccccc": "var(--line)",
-    "#b0b0b0": "var(--line)",
+    "#b0b0b0": "var(--rule)",
+    "#e8e8e8": "var(--line)",
     "#0072b2": "var(--blue)",
     "#d55e00": "var(--orange)",
     "#009e73": "var(--green)",
@@ -30,6 +32,8 @@ _VARIABLES = {
     "#56b4e9": "var(--sky)",
     "#e69f00": "var(--amber)",
 }
+# Lightness of other colours on dark pages: the least, and how much of its own is added.
+DARK_LIGHTNESS = (0.6, 0.25)
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
@@ -94,7 +98,15 @@ def _own_ids(element: ElementTree.Element, used: set[str], prefix: str) -> None:
 
 
 def _with_variables(style: str) -> str:
-    return _COLOUR.sub(lambda match: _VARIABLES.get(match[0].lower(), match[0]), style)
+    return _COLOUR.sub(lambda match: _VARIABLES.get(match[0].lower()) or _for_both(match[0]), style)
+
+
+def _for_both(colour: str) -> str:
+    """A colour with a lighter one of the same hue for dark pages."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    lighter = colorsys.hls_to_rgb(hue, DARK_LIGHTNESS[0] + DARK_LIGHTNESS[1] * lightness, saturation * 0.8)
+    return f"light-dark({colour}, #{''.join(f'{round(255 * part):02x}' for part in lighter)})"
 
 
 def _inherit(element: ElementTree.Element) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Tile
 from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, look, number, text
 from mammo.selection import MINIMISED
@@ -90,9 +91,7 @@ def finding(material: Material) -> tuple[str, ...]:
         sentences.append(_of_one(material, best))
     sentences += _of_pooled(material, best)
     others = [name for name in ("kappa_quadratic", "auc_ovr", "acc") if name != criterion(material.results).name]
-    shown = [
-        f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None
-    ]
+    shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
     averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
     return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
 
@@ -154,7 +153,7 @@ def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
         return ""
     if limits[0] > CHANCE[name]:
         return " The interval lies above chance."
-    return f" The interval includes chance ({CHANCE[name]:g}): it is not shown that the network is better than guessing."
+    return f" The interval includes chance ({CHANCE[name]:g}): that the network does better than guessing is not shown."
 
 
 def _of_several(material: Material, best: int, with_results: Sequence[int]) -> list[str]:
@@ -196,7 +195,7 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
     return [
-        f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give together"
+        f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
         f"{seeds} {_value(number(pooled.mean, name))}" + (f" (95% interval {between(limits)})." if limits else ".")
     ]
 
@@ -207,15 +206,18 @@ def _of_search(results: SweepResults) -> tuple[str, ...]:
     n = len([trial for trial in results.trials if trial.value is not None])
     return (
         f"Of {plural(n, 'trial')}, trial {best.number} has the {order} {NAMES[name]}: {_value(best.value)}.",
-        "It is the best of many on the same images, which flatters: confirm it on patients that the search has not seen.",
+        "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen.",
     )
 
 
 def warnings(material: Material) -> tuple[str, ...]:
     """What has to be known before a number is believed."""
     completed = material.completed
-    return (*_missing_runs(material), *_about_data(completed), *_about_networks(completed), *_about_code(completed),
-            *(f"{one.configuration.label}: {problem}" for one in material.findings if (problem := one.configuration.problem)))  # fmt: skip
+    mixed = [f"{one.configuration.label}: {one.configuration.problem}" for one in material.findings
+             if one.configuration.problem]  # fmt: skip
+    return (
+        *_missing_runs(material), *_about_networks(completed), *_about_data(completed), *_about_code(completed), *mixed,
+    )  # fmt: skip
 
 
 def _missing_runs(material: Material) -> Iterable[str]:
@@ -238,7 +240,8 @@ def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
         )
     patients = [n for run in completed if (n := number(run.summary, "split", "val", "patients")) is not None]
     if patients and min(patients) < FEW_PATIENTS:
-        yield f"Few patients: a run was validated on {min(patients):.0f}. Intervals are wide, small differences mean little."
+        fewest = f"{min(patients):.0f} {unit_of(completed[0])}"
+        yield f"A run was validated on {fewest} only: intervals are wide, and small differences mean little."
     rare: dict[str, int] = {}
     for run in completed:
         for name, n in (look(run.summary, "split", "val", "class_counts") or {}).items():
@@ -252,7 +255,7 @@ def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
 def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
     n = len(completed)
     if random := sum(run.result.has_random_weights for run in completed):
-        yield f"{random} of {plural(n, 'run')} started from RANDOM weights: they do not measure what the network can do."
+        yield f"{random} of {plural(n, 'run')} started from RANDOM weights and do not show what the network can do."
     if collapsed := [run for run in completed if run.result.has_collapsed]:
         reasons = Counter(text(run.summary, "collapse", "reason") for run in collapsed)
         yield f"{len(collapsed)} of {plural(n, 'run')} collapsed: {'; '.join(filter(None, reasons))}."
@@ -284,7 +287,7 @@ def tiles(material: Material) -> tuple[Tile, ...]:
             value, limits, what = spread.mean, interval(runs[0].metrics, "ci95", name), f"resampled {unit_of(runs[0])}"
         else:
             value, limits, what = spread.mean, spread.ci95, f"mean of {plural(spread.n, 'run')}"
-        shown = f"{between(limits)} ({what})" if limits else what
-        label = NAMES[name][0].upper() + NAMES[name][1:]
-        found.append(Tile(label, _value(value), shown, HINTS.get(name, "")))
+        shown = between(limits) if limits else "no interval"
+        hint = "; ".join(filter(None, (what, HINTS.get(name, ""))))
+        found.append(Tile(SCORE_TITLES[name], _value(value), shown, hint))
     return tuple(found)

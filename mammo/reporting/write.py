@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mammo.files import read_json, write_json, write_text
 from mammo.progress import track
 from mammo.reporting.cases import gradcam_pictures
 from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
+from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
 from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
@@ -34,19 +34,20 @@ def write_report(folders: Sequence[Path], output: Path) -> list[str]:
     Figures of an earlier report in the same folder that this one does not have are removed. Raises OSError.
     """
     material = read_material(folders)
-    figures = figures_of(material)
+    evaluations = evaluate_best(material)
+    figures = figures_of(material, evaluations.sets)
     names = [f"{stem}{suffix}" for stem in figures for suffix in (".png", ".pdf")]
     earlier = _listed_figures(output)
     for stem, build in track(figures.items(), "Drawing figures", len(figures)):
         figure = build()
         for suffix in (".png", ".pdf"):
             save_figure(figure, output / f"{stem}{suffix}")
-    report = compose(material, names)
+    report = compose(material, evaluations, names)
     write_text(output / "report.md", markdown(report))
     write_text(output / "report_table.tex", latex(material))
     write_text(output / "report.html", html(report))
-    write_json(output / LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": [run.result.name for run in material.runs],
-                                    "figures": names})  # fmt: skip
+    runs = [run.result.name for run in material.runs]
+    write_json(output / LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": runs, "figures": names})
     for name in earlier - set(names):
         (output / name).unlink(missing_ok=True)
     return ["report.html", "report.md", "report_table.tex", *names]
@@ -62,7 +63,7 @@ def _listed_figures(output: Path) -> set[str]:
     return {name for name in texts if _FIGURE_NAME.fullmatch(name)}
 
 
-def figures_of(material: Material) -> dict[str, Callable[[], Figure]]:
+def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:
     """Name without suffix of each figure beside the report, and what builds it.
 
     `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
@@ -72,33 +73,16 @@ def figures_of(material: Material) -> dict[str, Callable[[], Figure]]:
     figures: dict[str, Callable[[], Figure]] = {}
     if curves := training_curves(material):
         figures[TRAINING_FILE] = functools.partial(training_figure, curves, PANELS)
-    for run, suffix in zip(material.runs, _suffixes(material), strict=True):
+    for run in material.runs:
         name = "" if len(material.runs) == 1 else run.label
         if run.history:
             one = curve(run, group_of(material, run))
-            figures[f"density_train_{suffix}"] = functools.partial(training_figure, [one], title=name)
+            figures[f"density_train_{run.key}"] = functools.partial(training_figure, [one], title=name)
         if has_confusion_matrix(run):
             matrix = look(run.metrics, "confusion_matrix")
-            figures[f"density_confusion_{suffix}"] = functools.partial(
+            figures[f"density_confusion_{run.key}"] = functools.partial(
                 confusion_matrix_figure, matrix, class_names(run), name
             )
         if pictures := gradcam_pictures(run):
-            figures[f"density_gradcam_{suffix}"] = functools.partial(gradcam_figure, pictures, title=name)
-    return figures
-
-
-def _suffixes(material: Material) -> list[str]:
-    """What the names of the figures of each run end with."""
-    several = {seed for seed, n in Counter(run.result.seed for run in material.runs).items() if n > 1}
-    suffixes: list[str] = []
-    for position, run in enumerate(material.runs):
-        seed, fold = run.result.seed, run.result.fold
-        parts = [f"run{position + 1}" if seed is None else f"seed{seed}"]
-        if seed in several and seed is not None:
-            if len(material.findings) > 1:
-                parts.append("config_unknown" if run.configuration is None else f"config{run.configuration + 1}")
-            if fold is not None:
-                parts.append(f"fold{fold}")
-        name = "_".join(parts)
-        suffixes.append(f"{name}_run{position + 1}" if name in suffixes else name)
-    return suffixes
+            figures[f"density_gradcam_{run.key}"] = functools.partial(gradcam_figure, pictures, title=name)
+    return figures | figures_of_sets(sets)
