@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.compose import end_with
-from mammo.errors import SweepFolderError, nearest
+from mammo.errors import SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
-from mammo.reporting.write import write_report
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
-from mammo.sweeps.summary import close_sweep
 
 MULTIRUN = Path("multirun")
 REPORT_FOLDER = "report"
@@ -44,13 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     folders: list[Path] = options.folders
+    # Not before the command line is checked: these load matplotlib, pandas and scikit-learn.
+    from mammo.reporting.write import write_report
+    from mammo.sweeps.summary import close_sweep
+
     try:
         for folder in folders:
             _require_results(folder)
+        if options.output is not None and options.output.exists() and not options.output.is_dir():
+            raise UserError(f"{options.output} is a file", "a folder for the report", "--output DIR")
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
         for folder in folders:
             show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder).lines)
-        output = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
+        output: Path = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
         show(_report_lines(output, write_report(folders, output)))
     except Exception as error:
         end_with(error)

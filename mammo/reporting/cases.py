@@ -34,11 +34,16 @@ MAX_PICTURE_BYTES = 2 * 2**20
 EXPLANATIONS = "explanations"
 
 
+def overlay_file(run_folder: Path, image_id: str) -> Path:
+    """Where the picture of an image beside its heat map lies in a run directory."""
+    return run_folder / EXPLANATIONS / f"{safe_name(image_id)}.png"
+
+
 def overlays(run_folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
     """PNG of some images beside their heat maps, by image id; those that have not been made are left out."""
     found = {}
     for image_id in image_ids:
-        file = run_folder / EXPLANATIONS / f"{safe_name(image_id)}.png"
+        file = overlay_file(run_folder, image_id)
         try:
             if file.stat().st_size > MAX_PICTURE_BYTES:
                 continue
@@ -118,7 +123,8 @@ def _table(caption: str, frame: pd.DataFrame, several: bool) -> Table:
     heads = [*plain_columns("image", "true", "predicted")]
     heads += [Column("wrong in runs", is_number=True)] if several else []
     heads += [Column("probabilities"), Column("entropy", is_number=True)]
-    return Table(caption, tuple(heads), tuple(rows))
+    note = "Bars: green is the true class, orange what was predicted instead. Entropy: 0 certain, 1 knows nothing."
+    return Table(caption, tuple(heads), tuple(rows), note=note)
 
 
 def _role(name: str, true: str, predicted: str) -> Role:

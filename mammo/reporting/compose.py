@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mammo.reporting.background import (
     configuration_section,
@@ -12,7 +13,7 @@ from mammo.reporting.background import (
     quarantine_section,
 )
 from mammo.reporting.cases import cases_section
-from mammo.reporting.document import Code, Drawing, Panel, Report, Section, Text
+from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Section, Text
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
 from mammo.reporting.material import Material, RunMaterial, number
@@ -87,5 +88,6 @@ def _training_section(material: Material) -> Section:
 
 
 def _files_section(files: Sequence[str]) -> Section:
-    words = "Beside this page, for print (PNG at 300 dpi, PDF) and for a paper:"
-    return Section("files", "Files", (Text(words), Code("\n".join(["report.md", "report_table.tex", *files]))))
+    words = "Beside this page: report.md (the same as text), report_table.tex (the metrics for a paper) and figures."
+    names = Code("\n".join(dict.fromkeys(f"{Path(name).stem}.png, .pdf" for name in files)))
+    return Section("files", "Files", (Text(words), Details(f"Names of {plural(len(files) // 2, 'figure')}", (names,))))
