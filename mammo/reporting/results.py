@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Block, Cell, Column, Group, Heading, Section, Table, Text, Tone, columns, row
-from mammo.reporting.material import Material, RunMaterial, count, interval, look, number, numbers, text
+from mammo.reporting.material import Material, RunMaterial, interval, look, number, numbers, text
 from mammo.reporting.words import listed, plural
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import criterion, ranked_trials
@@ -51,7 +51,8 @@ def runs_section(material: Material) -> Section:
 
 def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
     tone: Tone = "good" if run.result.is_completed else "bad"
-    epochs = f"{count(run.summary, 'best_epoch')} of {count(run.summary, 'epochs_run')}"
+    best, last = number(run.summary, "best_epoch"), number(run.summary, "epochs_run")
+    epochs = "-" if best is None or last is None else f"{best:.0f} of {last:.0f}"
     cells = []
     for name in SHOWN_OF_A_RUN:
         ci = interval(run.metrics, "ci95", name)
@@ -146,10 +147,11 @@ def _variance(material: Material) -> Iterator[Block]:
             parts = finding.variance[name]
             shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
             rows.append(row(metric(name), *shares, parts.reason or ""))
+        remarks = any(parts[-1].text for parts in rows)
         yield Table(
             f"What the variance is due to{_name(material, i)}",
-            (*columns("metric", numbers=("seed", "fold", "rest")), Column("remark")),
-            tuple(rows),
+            (*columns("metric", numbers=("seed", "fold", "rest")), *([Column("remark")] if remarks else [])),
+            tuple(rows if remarks else (one[:-1] for one in rows)),
             note="Two-way analysis of variance without replication, components truncated at 0.",
         )
 
