@@ -82,6 +82,8 @@ def finding(material: Material) -> tuple[str, ...]:
         return _of_search(material.results)
     best = best_position(material)
     if best is None:
+        if n := len(material.completed):
+            return (f"{plural(n, 'run')} of a configuration that this version cannot read: their metrics stand below.",)
         return ("No run is finished, so there is no result to report.",)
     sentences = []
     with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
@@ -227,6 +229,9 @@ def _missing_runs(material: Material) -> Iterable[str]:
         parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
         why = " The reasons are below." if counts[FAILED] else ""
         yield f"{sum(counts.values())} of {plural(len(material.runs), 'run')} have no results ({listed(parts)}).{why}"
+    if unknown := [run for run in material.completed if run.configuration is None]:
+        n = f"{len(unknown)} finished {'run' if len(unknown) == 1 else 'runs'}"
+        yield f"The configuration of {n} cannot be read, so no mean includes them."
     if material.results.trials_to_come:
         yield f"{plural(material.results.trials_to_come, 'trial')} of the search are still to come."
 
