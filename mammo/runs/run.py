@@ -291,10 +291,14 @@ class Run:
                 to_do="start over with run.restart=true",
             )
         self.trainer.network.load_state_dict(best["model_state_dict"])
-        predictions = predict(self.trainer.network, inputs, track, "Best epoch [val]", stop_if_asked)
+        batches = track(inputs.validation, "Best epoch [val]", len(self.val_batches))
+        network, prepare = self.trainer.network, inputs.prepare_validation
+        predictions = predict(network, batches, prepare, stop_if_asked, keep_features=True)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
+        if predictions.features is not None:
+            self.directory.write_array("embeddings_val.npy", predictions.features)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
