@@ -43,6 +43,10 @@ class SweepFolderError(UserError):
     """A folder was given as that of a sweep and is none."""
 
 
+class ComparisonError(UserError):
+    """Two sets of predictions cannot be compared with each other."""
+
+
 class WeightsError(UserError):
     """Pretrained weights were asked for and cannot be had, or do not fit the network."""
 

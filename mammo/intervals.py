@@ -7,7 +7,7 @@ computed from weights of the images, so 2,000 draws cost a few matrix products i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mammo.selection import SCORE_NAMES
 
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
 MIN_DEFINED_DRAWS_FRACTION = 0.5
+PER_CLASS_SCORES = ("precision", "recall", "f1", "auc", "average_precision")
 DRAWS_PER_CHUNK = 250  # bounds the memory: images * draws floats at a time
 
 
@@ -38,33 +39,53 @@ def bootstrap_ci95(
     cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)
     if cases.num_patients < 2:
         warn_once("a single patient: confidence intervals cannot be computed and are null")
-        return dict.fromkeys(SCORE_NAMES)
+    return score_intervals(bootstrap(cases, draws, seed))
+
+
+def bootstrap(cases: Cases, draws: int, seed: int, average_precision: bool = False) -> dict[str, Floats]:
+    """Every score in every draw of the patient-level bootstrap, NaN where it is undefined.
+
+    Scores by their name are [draws], `per_class_<score>` for `PER_CLASS_SCORES` are [draws, K]; the average
+    precision is twice as much work as all others and only there when asked for. The patients of a draw depend on
+    `seed` and the number of patients alone. All values of a single patient are NaN.
+    """
+    if cases.num_patients < 2:
+        once = resampled_scores(cases, np.ones((1, cases.num_patients)), average_precision)
+        return {name: np.full((draws, *values.shape[1:]), np.nan) for name, values in once.items()}
     rng = np.random.default_rng(seed)
     chunks = []
     for start in range(0, draws, DRAWS_PER_CHUNK):
         size = min(DRAWS_PER_CHUNK, draws - start)
-        chunks.append(_resampled_scores(cases, _patient_weights(rng, cases.num_patients, size)))
-    intervals: dict[str, list[float] | None] = {}
-    for name in SCORE_NAMES:
-        values = np.concatenate([chunk[name] for chunk in chunks])
-        defined = values[~np.isnan(values)]
-        enough = len(defined) >= MIN_DEFINED_DRAWS_FRACTION * draws
-        intervals[name] = [float(v) for v in np.percentile(defined, CONFIDENCE_PERCENTILES)] if enough else None
-    return intervals
+        weights = patient_weights(rng, cases.num_patients, size)
+        chunks.append(resampled_scores(cases, weights, average_precision))
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _patient_weights(rng: np.random.Generator, num_patients: int, draws: int) -> Floats:
+def score_intervals(drawn: Mapping[str, Floats]) -> dict[str, list[float] | None]:
+    """The intervals of the scalar scores, from what `bootstrap` has drawn."""
+    return {name: percentile_interval(drawn[name]) for name in SCORE_NAMES}
+
+
+def percentile_interval(values: Floats) -> list[float] | None:
+    """95 % percentile interval of values [draws], None where more than half of them are NaN."""
+    defined = values[~np.isnan(values)]
+    if len(defined) < max(MIN_DEFINED_DRAWS_FRACTION * len(values), 1):
+        return None
+    return [float(v) for v in np.percentile(defined, CONFIDENCE_PERCENTILES)]
+
+
+def patient_weights(rng: np.random.Generator, num_patients: int, draws: int) -> Floats:
     """How often each patient is in each draw, [draws, patients]; each row sums to the number of patients."""
     drawn = rng.integers(num_patients, size=(draws, num_patients))
     flat = drawn + num_patients * np.arange(draws)[:, None]
     return np.bincount(flat.ravel(), minlength=draws * num_patients).reshape(draws, num_patients).astype(np.float64)
 
 
-def _resampled_scores(cases: Cases, patient_weights: Floats) -> dict[str, Floats]:
-    """All scores of each draw, [draws] each, NaN where undefined.
+def resampled_scores(cases: Cases, weights: Floats, average_precision: bool = False) -> dict[str, Floats]:
+    """All scores of each draw as in `bootstrap`, from how often each patient is in it, [draws, patients].
 
-    Everything but the AUC is a function of sums over images, so one product of weights and sums per
-    patient serves all draws.
+    Everything but the areas under curves is a function of sums over images, so one product of weights and
+    sums per patient serves all draws.
     """
     num_images, num_classes = cases.probabilities.shape
     bins, gaps = cases.calibration_gaps
@@ -75,28 +96,37 @@ def _resampled_scores(cases: Cases, patient_weights: Floats) -> dict[str, Floats
     per_image[:, -1] = cases.losses
     per_patient = np.zeros((cases.num_patients, per_image.shape[1]))
     np.add.at(per_patient, cases.patients, per_image)
-    sums = patient_weights @ per_patient
+    sums = weights @ per_patient
 
     matrices = sums[:, : num_classes**2].reshape(-1, num_classes, num_classes)
     total = matrices.sum(axis=(1, 2))
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     correct = np.diagonal(matrices, axis1=1, axis2=2)
-    bal_acc = np.nanmean(_ratio(correct, true), axis=1)
+    recall, f1 = _ratio(correct, true), _ratio(2 * correct, true + predicted)
+    bal_acc = np.nanmean(recall, axis=1)
     distance = np.abs(np.subtract.outer(np.arange(num_classes), np.arange(num_classes))).astype(np.float64)
-    auc_ovr, auc_ovo = _weighted_auc(cases, patient_weights[:, cases.patients].T)
-    return {
+    image_weights = weights[:, cases.patients].T
+    one_vs_rest, pairs = _weighted_auc(cases, image_weights)
+    scores = {
         "loss": sums[:, -1] / total,
         "acc": correct.sum(axis=1) / total,
         "bal_acc": bal_acc,
         "bal_acc_adj": adjusted(bal_acc, num_classes),
         "kappa": _weighted_kappa(matrices, (distance > 0).astype(np.float64)),
         "kappa_quadratic": _weighted_kappa(matrices, distance**2),
-        "macro_f1": np.nan_to_num(_ratio(2 * correct, true + predicted)).mean(axis=1),
-        "auc_ovr": auc_ovr,
-        "auc_ovo": auc_ovo,
+        "macro_f1": np.nan_to_num(f1).mean(axis=1),
+        "auc_ovr": _mean_of_defined(one_vs_rest),
+        "auc_ovo": _mean_of_defined(pairs),
         "mae": (matrices * distance).sum(axis=(1, 2)) / total,
         "ece": np.abs(sums[:, num_classes**2 : -1]).sum(axis=1) / total,
+        "per_class_precision": _ratio(correct, predicted),
+        "per_class_recall": recall,
+        "per_class_f1": f1,
+        "per_class_auc": one_vs_rest.T,
     }
+    if average_precision:
+        scores["per_class_average_precision"] = _weighted_average_precision(cases, image_weights).T
+    return scores
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -111,7 +141,7 @@ def _weighted_kappa(matrices: Floats, disagreement: Floats) -> Floats:
 
 
 def _weighted_auc(cases: Cases, weights: Floats) -> tuple[Floats, Floats]:
-    """Both macro AUCs of each draw for image weights [N, draws].
+    """AUC of each class against the rest [K, draws] and of each pair [K (K - 1), draws], for image weights [N, draws].
 
     wins[a][b] is the Mann-Whitney statistic of class a over class b by the score of a (ties count one
     half); those of all b together are the statistic of a against the rest.
@@ -129,7 +159,25 @@ def _weighted_auc(cases: Cases, weights: Floats) -> tuple[Floats, Floats]:
     one_vs_rest = _ratio(wins.sum(axis=1), counts * (counts.sum(axis=0) - counts))
     pairs = _ratio(wins, counts[:, None] * counts[None, :]).reshape(num_classes**2, draws)
     of_two_classes = ~np.eye(num_classes, dtype=bool).ravel()
-    return _mean_of_defined(one_vs_rest), _mean_of_defined(pairs[of_two_classes])
+    return one_vs_rest, pairs[of_two_classes]
+
+
+def _weighted_average_precision(cases: Cases, weights: Floats) -> Floats:
+    """Average precision of each class against the rest [K, draws], for image weights [N, draws].
+
+    The sum over thresholds of precision times the step in recall (as in scikit-learn) is the mean over the images
+    of the class of the precision at each one's own score.
+    """
+    areas = []
+    for c in range(cases.num_classes):
+        order = np.argsort(-cases.probabilities[:, c], kind="stable")
+        scores, is_class = -cases.probabilities[order, c], cases.targets[order] == c
+        drawn = weights[order]
+        found = np.cumsum(drawn * is_class[:, None], axis=0)
+        last = np.searchsorted(scores, scores[is_class], side="right") - 1  # of those with the same score
+        precision = _ratio(found[last], np.cumsum(drawn, axis=0)[last])
+        areas.append(_ratio((drawn[is_class] * np.nan_to_num(precision)).sum(axis=0), found[-1]))
+    return np.array(areas)
 
 
 def _mean_of_defined(values: Floats) -> Floats:

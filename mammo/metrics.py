@@ -111,8 +111,13 @@ class Cases:
     def calibration_gaps(self) -> tuple[Ints, Floats]:
         """Of each image its bin (l, u] of the top probability, and its correctness minus that probability."""
         top = self.probabilities.max(axis=1)
-        inner_edges = np.arange(1, ECE_BINS) / ECE_BINS
-        return np.searchsorted(inner_edges, top, side="left"), (self.predictions == self.targets) - top
+        return confidence_bins(top), (self.predictions == self.targets) - top
+
+
+def confidence_bins(probabilities: Floats) -> Ints:
+    """Which of the 15 equal-width bins (l, u] each probability is in; 0 belongs to the first."""
+    inner_edges = np.arange(1, ECE_BINS) / ECE_BINS
+    return np.searchsorted(inner_edges, probabilities, side="left")
 
 
 def checked_cases(
@@ -140,8 +145,7 @@ def checked_cases(
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > PROBABILITY_TOLERANCE:
         raise ValueError("the rows of probabilities must be non-negative and sum to one")
     if losses is None:
-        of_target = probabilities[np.arange(num_images), targets]
-        losses = -np.log(np.maximum(of_target, np.finfo(np.float64).tiny))  # finite where the probability is 0
+        losses = -finite_log(probabilities[np.arange(num_images), targets])
     losses = np.asarray(losses, dtype=np.float64)
     if losses.shape != (num_images,):
         raise ValueError(f"one loss per image is needed: {num_images}, got shape {losses.shape}")
@@ -151,19 +155,26 @@ def checked_cases(
     return Cases(probabilities, targets, probabilities.argmax(axis=1), losses, patients, len(unique))
 
 
+def finite_log(probabilities: np.ndarray) -> Floats:
+    """The natural logarithm, of 0 that of the smallest normal number (about -708)."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+
+
 def compute_metrics(
     probabilities: np.ndarray,
     targets: np.ndarray,
     class_names: Sequence[str],
     patient_ids: Sequence[str],
     losses: np.ndarray | None = None,
+    warn: bool = True,
 ) -> Metrics:
     """All metrics of N images.
 
     `probabilities` is [N, K] with rows that sum to one, `targets` [N] class indices, `losses` [N] the
     cross-entropy of each image (None: -log of the target's probability). Of equal top probabilities the
-    first class is the prediction. Raises `TrainingError` for non-finite probabilities or losses and
-    `ValueError` for arguments that do not fit together.
+    first class is the prediction. `warn` tells the log what is undefined, which in parts of a dataset is no
+    surprise. Raises `TrainingError` for non-finite probabilities or losses and `ValueError` for arguments that do
+    not fit together.
     """
     cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)
     true, predicted, num_classes = cases.targets, cases.predictions, cases.num_classes
@@ -197,7 +208,8 @@ def compute_metrics(
         num_patients=cases.num_patients,
         class_names=tuple(class_names),
     )
-    _warn_of_undefined(metrics)
+    if warn:
+        _warn_of_undefined(metrics)
     return metrics
 
 

@@ -258,9 +258,9 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
     losses = np.random.default_rng(4).random(len(targets))
     names = DENSITY[: options["num_classes"]]
     cases = metrics_module.checked_cases(probabilities, targets, names, patients, losses)
-    weights = intervals_module._patient_weights(np.random.default_rng(5), cases.num_patients, 30)
+    weights = intervals_module.patient_weights(np.random.default_rng(5), cases.num_patients, 30)
     assert (weights.sum(axis=1) == cases.num_patients).all()
-    fast = intervals_module._resampled_scores(cases, weights)
+    fast = intervals_module.resampled_scores(cases, weights)
     number_present = []
     for draw in range(30):
         rows = np.repeat(np.arange(len(targets)), weights[draw, cases.patients].astype(int))
@@ -273,7 +273,7 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
 def test_bootstrap_of_weights_one_is_the_point_estimate():
     probabilities, targets, patients = random_cases(6, decimals=1)
     cases = metrics_module.checked_cases(probabilities, targets, DENSITY, patients, None)
-    fast = intervals_module._resampled_scores(cases, np.ones((1, cases.num_patients)))
+    fast = intervals_module.resampled_scores(cases, np.ones((1, cases.num_patients)))
     point = compute_metrics(probabilities, targets, DENSITY, patients)
     assert {name: fast[name][0] for name in SCORE_NAMES} == pytest.approx(vars(point.scores))
 

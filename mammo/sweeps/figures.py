@@ -19,6 +19,7 @@ from mammo.figures import (
     GREY,
     LABEL_LINE_INCHES,
     OTHER_COLOURS,
+    SCORE_TITLES,
     STYLE,
     TRAIN_COLOUR,
     VAL_COLOUR,
@@ -29,19 +30,6 @@ from mammo.selection import MINIMISED
 from mammo.sweeps.findings import Finding, score
 from mammo.sweeps.results import RunResult
 
-TITLES = {
-    "bal_acc_adj": "Balanced accuracy, chance-adjusted",
-    "kappa_quadratic": "Quadratic kappa",
-    "kappa": "Kappa",
-    "auc_ovr": "AUC, one class against the rest",
-    "auc_ovo": "AUC, pairs of classes",
-    "macro_f1": "Macro F1",
-    "acc": "Accuracy",
-    "bal_acc": "Balanced accuracy",
-    "mae": "Mean distance in classes",
-    "ece": "Calibration error",
-    "loss": "Loss",
-}
 FOLD_COLOURS = (TRAIN_COLOUR, VAL_COLOUR, *OTHER_COLOURS)
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P")
 ROW_INCHES = (0.44, 1.0)  # height of a configuration: least and most, by the number of runs
@@ -164,7 +152,7 @@ def _draw_panel(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.06)
-    axes.set_title(TITLES[name])
+    axes.set_title(SCORE_TITLES[name])
     axes.set_xlabel(f"{name}{' (lower is better)' if name in MINIMISED else ''}")
 
 
