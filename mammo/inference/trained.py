@@ -127,13 +127,13 @@ def resolved_hardware(device: str, threads: int | None) -> Hardware:
 def predict_images(
     trained: Trained,
     images: LabelledImages,
-    label: str,
+    label: str | None = None,
     *,
     keep_features: bool = False,
     after_batch: Callable[[], None] = stop_if_asked,
 ) -> Predictions:
-    """What a network says of some images, in their order, in fp32; `label` is for the progress bar."""
+    """What a network says of some images, in their order, in fp32; `label` is for a progress bar (None: none)."""
     num_threads = CUDA_LOADER_THREADS if trained.hardware.device.type == "cuda" else 0
     batches = EvaluationBatches(images, trained.config.data.batch_size, num_threads)
-    shown = track(batches, label, len(batches))
+    shown = batches if label is None else track(batches, label, len(batches))
     return predict(trained.network, shown, trained.through_trunk(), after_batch, keep_features=keep_features)

@@ -5,7 +5,6 @@ Every file is written to a temporary name and renamed, so that a reader sees the
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import shutil
@@ -18,8 +17,7 @@ import numpy as np
 import yaml
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import one_owner, read_json, write_bytes, write_json, write_text
-from mammo.plain_text import cell_text
+from mammo.files import csv_text, one_owner, read_json, write_bytes, write_json, write_text
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
@@ -217,18 +215,4 @@ class RunDirectory:
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
-        lines = _Lines()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow([cell_text(column) for column in columns])
-        writer.writerows([cell_text(cell) for cell in row] for row in rows)
-        self.write_text(name, "".join(lines.parts))
-
-
-class _Lines:
-    """Collects what a csv.writer writes."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.parts.append(text)
+        self.write_text(name, csv_text(columns, rows))
