@@ -76,7 +76,7 @@ def reliability_figure(calibration: Calibration) -> Figure:
         upper.set_ylabel("fraction correct")
         handles = upper.legend(loc="upper left", frameon=False, fontsize=7.5, handletextpad=0.5).legend_handles
         for handle in handles:
-            handle.set_sizes([22])  # type: ignore[union-attr]
+            handle.set_sizes([22])
         edges = np.arange(ECE_BINS + 1) / ECE_BINS
         for _, colour, _, bins in series:
             lower.stairs(bins.num_images, edges, color=colour, linewidth=1.2, fill=len(series) == 1)
@@ -87,8 +87,8 @@ def reliability_figure(calibration: Calibration) -> Figure:
 
 def _draw_bins(axes: Axes, bins: Bins, colour: str, marker: str, label: str) -> None:
     filled = [i for i, n in enumerate(bins.num_images) if n]
-    x = [bins.confidence[i] for i in filled]
-    y = [bins.accuracy[i] for i in filled]
+    x = np.array([bins.confidence[i] for i in filled], dtype=np.float64)
+    y = np.array([bins.accuracy[i] for i in filled], dtype=np.float64)
     share = np.array([bins.num_images[i] for i in filled]) / sum(bins.num_images)
     axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.6, zorder=2)
     axes.scatter(x, y, s=6 + 150 * share, color=colour, marker=marker, edgecolors="white", linewidths=0.5,
@@ -126,7 +126,7 @@ def precision_recall_figure(curves: Sequence[Curve], class_names: Sequence[str])
 
 
 def _curves_figure(
-    curves: Sequence[Curve], colours: Mapping[str, Any], area_name: str, legend: str, drawstyle: Any
+    curves: Sequence[Curve], colours: Mapping[str, Any], area_name: str, legend: Any, drawstyle: Any
 ) -> tuple[Figure, Axes]:
     if not curves:
         raise ValueError("there is no curve to draw")
@@ -160,9 +160,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
     for attribute in dict.fromkeys(each.attribute for each in subgroups):
         rows.append((ATTRIBUTE_TITLES.get(attribute, attribute), None, "black"))
         members = [each for each in subgroups if each.attribute == attribute]
-        rows += [
-            (f"   {_short(each.value)}", each.metrics, PALE if each.is_small else TRAIN_COLOUR) for each in members
-        ]
+        rows += [(_short(each.value), each.metrics, PALE if each.is_small else TRAIN_COLOUR) for each in members]
     with matplotlib.style.context(STYLE, after_reset=True):
         figure = _figure(0.75 + ROW_INCHES * len(rows))
         axes = figure.subplots()
