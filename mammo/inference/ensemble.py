@@ -14,9 +14,9 @@ from mammo.errors import ConfigError, RunDirectoryError
 from mammo.files import file_sha256, read_json
 from mammo.hardware import Hardware
 from mammo.inference.trained import Trained, load_trained
+from mammo.runs.results import CALIBRATION_FILE
 
 Weighting = Literal["equal", "validation"]
-CALIBRATION_FILE = "metrics/calibration.json"
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +16,12 @@ SUFFIX = ".pth"
 def find_checkpoints(named: Sequence[str]) -> list[Path]:
     """The checkpoint of each run that is named, in order, none twice.
 
-    A folder of a sweep stands for its finished runs. Raises RunDirectoryError for what has no checkpoint.
+    A folder of a sweep stands for its finished runs, a pattern such as `outputs/*` for what fits it. Raises RunDirectoryError for what has no checkpoint.
     """
     if not named:
         raise RunDirectoryError("no run is named", "a run directory, a sweep or a checkpoint", "run=outputs/NAME")
-    found = [checkpoint for name in named for checkpoint in _checkpoints_of(Path(name).expanduser())]
+    paths = [path for name in named for path in _expanded(name)]
+    found = [checkpoint for path in paths for checkpoint in _checkpoints_of(path)]
     return list(dict.fromkeys(found))
 
 
@@ -31,6 +33,12 @@ def find_one_checkpoint(named: Sequence[str]) -> Path:
             f"{len(found)} runs are named", "one run", f"choose one of them, for example run={_shown(found[0])}"
         )
     return found[0]
+
+
+def _expanded(name: str) -> list[Path]:
+    """What a name means; a shell does not expand the pattern in `run=outputs/*`."""
+    path = Path(name).expanduser()
+    return [path] if path.exists() else [Path(found) for found in sorted(glob.glob(str(path)))] or [path]
 
 
 def _checkpoints_of(path: Path) -> list[Path]:

@@ -9,12 +9,15 @@ import numpy as np
 
 from mammo.data.dataset import Dataset
 from mammo.data.options import DataOptions
+from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.predictions import make_predictions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
 from mammo.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
+
+CALIBRATION_FILE = "metrics/calibration.json"
 
 
 def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:
@@ -60,6 +63,19 @@ def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarra
     targets = described.pop("label").tolist()
     predictions = make_predictions(described, targets, probabilities, dataset.manifest.class_names)
     directory.write_csv("val_predictions.csv", *predictions.cells())
+
+
+def write_calibration(directory: RunDirectory, probabilities: np.ndarray, targets: np.ndarray) -> None:
+    """`metrics/calibration.json`: the temperature that fits the validation set best."""
+    directory.write_json(
+        CALIBRATION_FILE,
+        {
+            "schema_version": 1,
+            "temperature": fit_temperature(probabilities, targets),
+            "fitted_on": "val",
+            "num_images": len(targets),
+        },
+    )
 
 
 def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], best_epoch: int) -> None:

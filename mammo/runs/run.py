@@ -34,7 +34,7 @@ from mammo.progress import counting, track
 from mammo.runs.directory import RunDirectory
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
-from mammo.runs.results import write_metrics, write_predictions
+from mammo.runs.results import write_calibration, write_metrics, write_predictions
 from mammo.runs.summary import outcome
 from mammo.selection import Criterion, EarlyStopping
 from mammo.tracebacks import error_text
@@ -299,6 +299,7 @@ class Run:
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
         if predictions.features is not None:
             self.directory.write_array("embeddings_val.npy", predictions.features)
+        write_calibration(self.directory, predictions.probabilities, predictions.targets)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
