@@ -16,7 +16,8 @@ SUFFIX = ".pth"
 def find_checkpoints(named: Sequence[str]) -> list[Path]:
     """The checkpoint of each run that is named, in order, none twice.
 
-    A folder of a sweep stands for its finished runs, a pattern such as `outputs/*` for what fits it. Raises RunDirectoryError for what has no checkpoint.
+    A folder of a sweep stands for its finished runs, a pattern such as `outputs/*` for what fits it. Raises
+    RunDirectoryError for what has no checkpoint.
     """
     if not named:
         raise RunDirectoryError("no run is named", "a run directory, a sweep or a checkpoint", "run=outputs/NAME")
@@ -49,7 +50,7 @@ def _checkpoints_of(path: Path) -> list[Path]:
     if is_run_folder(path):
         return [_best_of(path)]
     if path.is_dir() and is_sweep_folder(path):
-        finished = [folder for folder in sorted(path.iterdir()) if RunDirectory(folder).is_finished]
+        finished = [one for one in sorted(path.iterdir()) if is_run_folder(one) and RunDirectory(one).is_finished]
         if not finished:
             raise RunDirectoryError(f"no run of {path} is finished", to_do="repeat its command: it goes on")
         return [_best_of(folder) for folder in finished]
