@@ -65,17 +65,19 @@ def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarra
     directory.write_csv("val_predictions.csv", *predictions.cells())
 
 
-def write_calibration(directory: RunDirectory, probabilities: np.ndarray, targets: np.ndarray) -> None:
-    """`metrics/calibration.json`: the temperature that fits the validation set best."""
+def write_calibration(directory: RunDirectory, probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """`metrics/calibration.json`: the temperature that fits the validation set best, which is returned."""
+    temperature = fit_temperature(probabilities, targets)
     directory.write_json(
         CALIBRATION_FILE,
         {
             "schema_version": 1,
-            "temperature": fit_temperature(probabilities, targets),
+            "temperature": temperature,
             "fitted_on": "val",
             "num_images": len(targets),
         },
     )
+    return temperature
 
 
 def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], best_epoch: int) -> None:

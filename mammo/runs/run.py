@@ -32,6 +32,8 @@ from mammo.models.weights import is_file
 from mammo.optimizers import parameter_groups
 from mammo.progress import counting, track
 from mammo.runs.directory import RunDirectory
+from mammo.runs.model_card import FILE as MODEL_CARD
+from mammo.runs.model_card import model_card
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_calibration, write_metrics, write_predictions
@@ -299,11 +301,12 @@ class Run:
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
         if predictions.features is not None:
             self.directory.write_array("embeddings_val.npy", predictions.features)
-        write_calibration(self.directory, predictions.probabilities, predictions.targets)
+        temperature = write_calibration(self.directory, predictions.probabilities, predictions.targets)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
         self.summary["throughput"] = self._throughput()
+        self.directory.write_text(MODEL_CARD, model_card(self.summary, self.config, metrics, temperature))
         self.summary["status"] = "completed"
         self.directory.write_json("summary.json", self.summary)
 
