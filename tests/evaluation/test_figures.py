@@ -99,6 +99,7 @@ def test_subgroups_have_a_row_each_and_small_ones_are_grey():
     assert dots(axes)[0].get_xdata()[0] == found.metrics.acc
     assert list(bars(axes)[0].get_xdata()) == found.metrics.ci95["acc"]
     assert {"120 / 30", "20 / 5", "100 / 25"} <= set(texts(axes))
+    assert axes.get_xlabel() == "Accuracy\ngrey: fewer than 10 patients"
 
 
 def test_an_undefined_score_leaves_its_row_empty():
@@ -115,8 +116,9 @@ def test_differences_stand_beside_the_zero_line():
     better = 0.3 * first.probabilities + 0.7 * np.eye(4)[first.targets]
     second = table(better, first.table["y_true"].tolist(), patient_id=first.patient_ids)
     found = compare(first, second, draws=50)
-    (axes,) = comparison_figure(found, "one", "two", SCORES).axes
-    assert axes.get_xlabel() == "two - one [95% interval]"
+    figure = comparison_figure(found, "one", "two", SCORES)
+    assert figure.get_supxlabel() == "two minus one [95% interval]"
+    (axes,) = figure.axes
     assert list(axes.get_lines()[0].get_xdata()) == [0, 0]
     for y, name in enumerate(SCORES):
         assert dots(axes)[y].get_xdata()[0] == found.differences[name].difference
