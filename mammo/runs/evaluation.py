@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def write_evaluation(
 def write_comparison(folder: Path, comparison: Comparison, first_name: str, second_name: str) -> None:
     """`comparison.json` and its figure; differences are those of the second minus the first."""
     content = {"schema_version": SCHEMA_VERSION, "first": first_name, "second": second_name}
-    write_json(folder / "comparison.json", content | dataclasses.asdict(comparison))
+    write_json(folder / "comparison.json", content | comparison.to_dict())
     save_figure(comparison_figure(comparison, first_name, second_name), folder / "comparison.png")
 
 
