@@ -1,4 +1,4 @@
-"""Text from data and file names must stay text for whatever shows it: a spreadsheet, a terminal, Markdown, a figure."""
+"""Text from data must stay text for whatever shows it: a spreadsheet, a terminal, Markdown, LaTeX, a figure."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def markdown_text(text: str) -> str:
 def figure_text(text: str) -> str:
     """Text that matplotlib draws as it is: dollar signs begin no formula."""
     return text.replace("$", r"\$")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX sets as it is, in one line, none of it a command; what is not ASCII becomes a question mark."""
+    ascii_only = " ".join(text.split()).encode("ascii", errors="replace").decode("ascii")
+    return "".join(_LATEX.get(character, character) for character in terminal_text(ascii_only))

@@ -1,10 +1,11 @@
-"""What the runs of a sweep say together, from what is on disk.
+"""A report of a run, of several, or of a sweep, from what is on disk.
 
+    python -m mammo.report outputs/NAME
     python -m mammo.report multirun/NAME
-    python -m mammo.report multirun/*
+    python -m mammo.report multirun/NAME outputs/NAME --output DIR
 
-A sweep reports at its end; this does the same at any time, also while a sweep runs or after it was
-interrupted. Given a single run it shows that run's last lines again.
+It can be made at any time, also while a sweep runs or after it was interrupted. The summaries that a sweep
+writes at its end are made anew; of a run its last lines are shown again.
 """
 
 from __future__ import annotations
@@ -14,31 +15,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.compose import end_with
-from mammo.errors import SweepFolderError, nearest
+from mammo.errors import SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
-from mammo.sweeps.summary import close_sweep
 
 MULTIRUN = Path("multirun")
+REPORT_FOLDER = "report"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Report on the folders of the command line; a mistake of the user ends with status 2."""
     parser = argparse.ArgumentParser(
         prog="python -m mammo.report",
-        description="Mean, spread and intervals over the runs of a sweep, finished or not. Writes "
-        "sweep_summary.json, cv_summary.json (of folds), summary.md and comparison.png into its folder.",
+        description="Writes a report of runs, finished or not: report.html (one file that needs no network), "
+        "report.md, report_table.tex (for a paper) and figures as PNG and PDF. In the folder of a sweep it also makes "
+        "sweep_summary.json, cv_summary.json (of folds), summary.md and comparison.png anew.",
     )
-    parser.add_argument("folders", metavar="SWEEP_DIR", nargs="+", type=Path, help="folder of a sweep: multirun/NAME")
-    folders = parser.parse_args(arguments).folders
+    parser.add_argument(
+        "folders", metavar="DIR", nargs="+", type=Path,
+        help="folder of a run (outputs/NAME) or of a sweep (multirun/NAME)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="where to write; without it DIR/report, for several DIR ./report"
+    )
+    options = parser.parse_args(arguments)
+    folders: list[Path] = options.folders
+    # Not before the command line is checked: these load matplotlib, pandas and scikit-learn.
+    from mammo.reporting.write import write_report
+    from mammo.sweeps.summary import close_sweep
+
     try:
         for folder in folders:
             _require_results(folder)
+        if options.output is not None and options.output.exists() and not options.output.is_dir():
+            raise UserError(f"{options.output} is a file", "a folder for the report", "--output DIR")
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
         for folder in folders:
             show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder).lines)
+        output: Path = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
+        show(_report_lines(output, write_report(folders, output)))
     except Exception as error:
         end_with(error)
 
@@ -49,14 +66,14 @@ def _require_results(folder: Path) -> None:
         around = folder.parent if folder.parent.is_dir() else MULTIRUN
         near = [str(path) for path in around.glob("*") if path.is_dir() and not path.name.startswith(".")]
         raise SweepFolderError(
-            f"{folder}: there is no such folder", "the folder of a sweep", nearest(str(folder), near)
+            f"{folder}: there is no such folder", "the folder of a run or of a sweep", nearest(str(folder), near)
         )
     if is_run_folder(folder) or is_sweep_folder(folder):
         return
     sweeps = sorted(str(path) for path in folder.iterdir() if path.is_dir() and is_sweep_folder(path))
     raise SweepFolderError(
         f"{folder} holds {'sweeps, but is none itself' if sweeps else 'no runs'}",
-        "the folder of a sweep, with its runs directly below it",
+        "the folder of a run, or of a sweep with its runs directly below it",
         nearest(str(folder), sweeps),
     )
 
@@ -69,6 +86,18 @@ def _run_lines(folder: Path) -> list[str]:
         return closing_lines(folder, summary)
     status = "not known" if summary is None else summary.get("status")
     return [f"{folder} is a run without results so far: its status is {status}. error.json and run.log say more."]
+
+
+def _report_lines(output: Path, names: Sequence[str]) -> list[str]:
+    """Where the report is."""
+    figures = sum(name.endswith(".png") for name in names)
+    return [
+        f"Report: {output}",
+        "  report.html          the whole report in one file, for any browser",
+        "  report.md            the same as text",
+        "  report_table.tex     the metrics as a table for a paper",
+        f"  density_*.png, .pdf  {figures} figures, under the names of their seeds",
+    ]
 
 
 if __name__ == "__main__":

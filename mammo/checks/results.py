@@ -9,7 +9,7 @@ from mammo.checks.run import check_run
 from mammo.checks.sweep import check_sweep
 from mammo.errors import UserError, nearest
 from mammo.progress import start_logging
-from mammo.runs.directory import OWN_FILES, OWN_FOLDERS
+from mammo.runs.directory import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS
 from mammo.sweeps.results import PLAN_FILE, is_sweep_folder
 
 
@@ -39,7 +39,7 @@ def _is_run(folder: Path) -> bool:
     if (folder / PLAN_FILE).is_file():
         return False
     return any((folder / name).is_file() for name in OWN_FILES) or any(
-        (folder / name).is_dir() for name in OWN_FOLDERS if name != "metrics"
+        (folder / name).is_dir() for name in OWN_FOLDERS if name not in ("metrics", *LATER_FOLDERS)
     )
 
 

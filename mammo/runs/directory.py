@@ -23,14 +23,16 @@ from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
-# What a run writes; `run.restart=true` removes these and nothing else.
+# What a run writes, and what is made from it; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
     "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "embeddings_val.npy",
     "quarantine.csv", "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
 )  # fmt: skip
 ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
-OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard")
+# What other commands make from a run (or a sweep) and put into its folder.
+LATER_FOLDERS = ("evaluation", "explanations", "report")
+OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard", *LATER_FOLDERS)
 
 
 @dataclasses.dataclass(frozen=True)

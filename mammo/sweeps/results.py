@@ -19,12 +19,15 @@ import yaml
 from mammo.config import check, identity_tree
 from mammo.errors import ConfigError
 from mammo.files import read_json
+from mammo.runs.directory import LATER_FOLDERS
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
 PLAN_FILE = "sweep.json"
 # Below it lies the best configuration of a search, where `--config-dir` finds it.
 BEST_FOLDER = "experiment"
+# What other things than runs lie in the folder of a sweep.
+OTHER_FOLDERS = (BEST_FOLDER, *LATER_FOLDERS)
 COMPLETED, FAILED, INTERRUPTED = "completed", "failed", "interrupted"
 # A status of our own for what says "running", or nothing: the process may have been killed.
 UNFINISHED, NOT_STARTED = "unfinished", "not started"
@@ -161,15 +164,15 @@ def read_sweep(folder: Path) -> SweepResults:
     for name in names:
         path = folder / name
         if name in on_disk and is_run_folder(path):
-            run = _read_run(path, problems)
+            run = read_run(path, problems)
             overrides = run.overrides or jobs.get(name, ())
             runs.append(dataclasses.replace(run, overrides=overrides, is_planned=not plan or name in jobs))
         elif name in jobs:
             typed = RunResult(name, path, NOT_STARTED, overrides=jobs[name])
             runs.append(dataclasses.replace(typed, seed=_typed_int(typed, "seed"), fold=_typed_int(typed, "data.fold")))
-        elif name != BEST_FOLDER:
+        elif name not in OTHER_FOLDERS:
             problems.append(f"{name}/ is not a run: neither config.yaml nor summary.json is in it")
-    runs = _without_repeated(runs, problems)
+    runs = without_repeated(runs, problems)
     configured = (run.identity["train.monitor"] for run in runs if run.identity)
     search = plan.get("search") if isinstance(plan.get("search"), dict) else None
     return SweepResults(
@@ -241,7 +244,8 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _read_run(folder: Path, problems: list[str]) -> RunResult:
+def read_run(folder: Path, problems: list[str]) -> RunResult:
+    """One run, whatever is there of it; what cannot be read is noted in `problems`."""
     summary = _read_or_report(folder / "summary.json", problems)
     identity = _read_identity(folder, problems)
     status, metrics = summary.get("status"), _mapping(summary.get("metrics"))
@@ -289,7 +293,7 @@ def _read_error(folder: Path, problems: list[str]) -> RunError:
     return RunError(str(content.get("type") or "Error"), message or "the reason was not recorded")
 
 
-def _without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResult]:
+def without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResult]:
     """Runs whose configurations differ: a copy of a folder must not count twice."""
     kept: dict[str, RunResult] = {}
     for run in sorted(runs, key=lambda run: not run.is_completed):

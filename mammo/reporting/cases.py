@@ -1,0 +1,169 @@
+"""Single images that a reader wants to see: the most wrong and the most uncertain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo.files import safe_name
+from mammo.reporting.document import (
+    Bar,
+    Block,
+    Cell,
+    Code,
+    Column,
+    Group,
+    Heading,
+    Photograph,
+    Role,
+    Section,
+    Table,
+    Text,
+)
+from mammo.reporting.document import columns as plain_columns
+from mammo.reporting.material import Material, RunMaterial, best_position
+from mammo.reporting.words import plural
+
+NUM_CASES = 8
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# A report is sent by mail.
+MAX_PICTURE_BYTES = 2 * 2**20
+EXPLANATIONS = "explanations"
+
+
+def overlay_file(run_folder: Path, image_id: str) -> Path:
+    """Where the picture of an image beside its heat map lies in a run directory."""
+    return run_folder / EXPLANATIONS / f"{safe_name(image_id)}.png"
+
+
+def overlays(run_folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
+    """PNG of some images beside their heat maps, by image id; those that have not been made are left out."""
+    found = {}
+    for image_id in image_ids:
+        file = overlay_file(run_folder, image_id)
+        try:
+            if file.stat().st_size > MAX_PICTURE_BYTES:
+                continue
+            content = file.read_bytes()
+        except OSError:
+            continue
+        if content.startswith(PNG_SIGNATURE):
+            found[image_id] = content
+    return found
+
+
+def mean_predictions(runs: Sequence[RunMaterial]) -> pd.DataFrame | None:
+    """Predictions of runs averaged image by image; None where they cannot be read or have different classes.
+
+    Columns: image_id (the index), laterality, view, y_true, y_pred, `p_<class>` (mean over the runs that validated the
+    image), `num_runs`, `num_wrong`, `of_truth` (mean probability of the true class) and `entropy` (of the mean
+    probabilities, in units of its largest value).
+    """
+    tables = [run.predictions for run in runs if run.predictions is not None and len(run.predictions)]
+    if not tables or len({table.class_names for table in tables}) > 1:
+        return None
+    names = tables[0].class_names
+    scores = [f"p_{name}" for name in names]
+    every = pd.concat([table.table.assign(wrong=table.table["y_true"] != table.table["y_pred"]) for table in tables])
+    grouped = every.groupby("image_id", sort=True)
+    mean = grouped[["laterality", "view", "y_true"]].first()
+    mean[scores] = grouped[scores].mean()
+    probabilities = mean[scores].to_numpy()
+    mean["num_runs"], mean["num_wrong"] = grouped.size(), grouped["wrong"].sum()
+    mean["y_pred"] = [names[i] for i in probabilities.argmax(axis=1)]
+    true = [names.index(name) for name in mean["y_true"]]
+    mean["of_truth"] = probabilities[np.arange(len(mean)), true]
+    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    mean["entropy"] = -(probabilities * logarithms).sum(axis=1) / np.log(len(names))
+    return mean
+
+
+def cases_section(material: Material) -> Section | None:
+    """The most wrong and the most uncertain images of the best configuration; None without predictions."""
+    best = best_position(material)
+    if best is None:
+        return None
+    runs = material.of(best)
+    mean = mean_predictions(runs)
+    if mean is None:
+        return None
+    several = int(mean["num_runs"].max()) > 1
+    words = []
+    if len(material.findings) > 1:
+        words.append(f"Of configuration {best + 1}, the best: {material.findings[best].configuration.label}.")
+    if several:
+        words.append("Probabilities are means over the runs that validated the image.")
+    words.append("An image that every run gets wrong is worth a second look at its label.")
+    wrong = mean[mean["y_true"] != mean["y_pred"]].sort_values("of_truth", kind="stable")
+    unsure = mean.sort_values("entropy", ascending=False, kind="stable")
+    chosen = list(dict.fromkeys([*wrong.index[:NUM_CASES], *unsure.index[:NUM_CASES]]))
+    blocks: list[Block] = [Text(" ".join(words), tone="muted")]
+    if len(wrong):
+        total = f"{plural(len(wrong), 'image')} of {len(mean)} wrong"
+        blocks.append(_table(f"Most wrong: least probability of the true class ({total})", wrong, several))
+    else:
+        blocks.append(Text(f"Not one of {plural(len(mean), 'image')} is wrong."))
+    blocks.append(_table("Most uncertain: highest entropy of the probabilities", unsure, several))
+    return Section("cases", "Cases", (*blocks, *_pictures(runs, mean, chosen)))
+
+
+def _table(caption: str, frame: pd.DataFrame, several: bool) -> Table:
+    names = [column.removeprefix("p_") for column in frame.columns if column.startswith("p_")]
+    rows = []
+    for image_id, line in frame.head(NUM_CASES).iterrows():
+        bars = tuple(Bar(name, float(line[f"p_{name}"]), _role(name, line["y_true"], line["y_pred"])) for name in names)
+        view = " ".join(filter(None, (line["laterality"], line["view"])))
+        agreement = [Cell(f"{line['num_wrong']} of {line['num_runs']}")] if several else []
+        rows.append((Cell(str(image_id), below=view), Cell(line["y_true"]),
+                     Cell(line["y_pred"], "" if line["y_true"] == line["y_pred"] else "bad"),
+                     *agreement, Cell("", bars=bars), Cell(f"{line['entropy']:.2f}")))  # fmt: skip
+    heads = [*plain_columns("image", "true", "predicted")]
+    heads += [Column("wrong in runs", is_number=True)] if several else []
+    heads += [Column("probabilities"), Column("entropy", is_number=True)]
+    note = "Bars: green is the true class, orange what was predicted instead. Entropy: 0 certain, 1 knows nothing."
+    return Table(caption, tuple(heads), tuple(rows), note=note)
+
+
+def _role(name: str, true: str, predicted: str) -> Role:
+    if name == true == predicted:
+        return "both"
+    return "true" if name == true else "predicted" if name == predicted else ""
+
+
+def _pictures(runs: Sequence[RunMaterial], mean: pd.DataFrame, image_ids: Sequence[str]) -> Iterator[Block]:
+    pictures: dict[str, tuple[bytes, RunMaterial]] = {}
+    for run in runs:
+        for image_id, png in overlays(run.result.folder, image_ids).items():
+            pictures.setdefault(image_id, (png, run))
+    yield Heading("Where the network looked")
+    if pictures:
+        photographs = []
+        for image_id in (one for one in image_ids if one in pictures):
+            png, run = pictures[image_id]
+            line = mean.loc[image_id]
+            what = f"{image_id}: true {line['y_true']}, predicted {line['y_pred']} ({run.label})"
+            photographs.append(Photograph(png, f"Image {image_id} beside its heat map", what))
+        yield Group(tuple(photographs))
+    if len(pictures) < len(image_ids):
+        some = "Heat maps of these cases have not been made" if not pictures else "Of the others there are no heat maps"
+        yield Text(f"{some}. For each run:")
+        yield Code("python -m mammo.explain run=DIR")
+
+
+def gradcam_pictures(run: RunMaterial) -> list[tuple[str, bytes]]:
+    """The most wrong and most uncertain images of a run that have heat maps, each with a title for a figure."""
+    mean = mean_predictions([run])
+    if mean is None:
+        return []
+    wrong = mean[mean["y_true"] != mean["y_pred"]].sort_values("of_truth", kind="stable")
+    unsure = mean.sort_values("entropy", ascending=False, kind="stable")
+    chosen = list(dict.fromkeys([*wrong.index[:NUM_CASES], *unsure.index[:NUM_CASES]]))
+    found = overlays(run.result.folder, chosen)
+    return [
+        (f"{image_id}\ntrue {mean.loc[image_id, 'y_true']}, predicted {mean.loc[image_id, 'y_pred']}", found[image_id])
+        for image_id in chosen
+        if image_id in found
+    ]

@@ -1,0 +1,93 @@
+"""A report put together from what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mammo.reporting.background import (
+    configuration_section,
+    data_section,
+    duration,
+    provenance_section,
+    quarantine_section,
+)
+from mammo.reporting.cases import cases_section
+from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Section, Text
+from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
+from mammo.reporting.figures import PANELS, Curve, training_figure
+from mammo.reporting.material import Material, RunMaterial, number
+from mammo.reporting.results import classes_section, metrics_section, runs_section
+from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title, warnings
+
+TRAINING_FILE = "density_train"
+
+
+def compose(material: Material, evaluations: Evaluations, files: Sequence[str]) -> Report:
+    """The whole report; `files` are the names of the figures that are written beside it."""
+    sections = [
+        metrics_section(material),
+        runs_section(material),
+        _training_section(material),
+        classes_section(material),
+        curves_section(evaluations),
+        groups_section(evaluations),
+        cases_section(material),
+        data_section(material),
+        configuration_section(material),
+        quarantine_section(material),
+        provenance_section(material),
+        _files_section(files),
+    ]
+    return Report(
+        title=title(material),
+        subtitle=_subtitle(material),
+        finding=finding(material),
+        warnings=warnings(material),
+        tiles=tiles(material),
+        sections=tuple(section for section in sections if section is not None),
+        disclaimer=DISCLAIMER,
+    )
+
+
+def _subtitle(material: Material) -> str:
+    completed = len(material.completed)
+    state = f"{plural(len(material.runs), 'run')}, {completed} finished"
+    seconds = [value for run in material.runs if (value := number(run.summary, "seconds")) is not None]
+    return f"{state}, {duration(sum(seconds))} of training" if seconds else state
+
+
+def curve(run: RunMaterial, group: str) -> Curve:
+    """The history of a run for a figure."""
+    best = number(run.summary, "best_epoch")
+    return Curve(group, run.history, None if best is None else int(best))
+
+
+def group_of(material: Material, run: RunMaterial) -> str:
+    """What the runs of a configuration are called in a figure."""
+    if run.configuration is None:
+        return "configuration not known"
+    if len(material.findings) == 1:
+        return "all runs"
+    return f"configuration {run.configuration + 1}"
+
+
+def training_curves(material: Material) -> list[Curve]:
+    """The curves of all runs that have an epoch."""
+    return [curve(run, group_of(material, run)) for run in material.runs if run.history]
+
+
+def _training_section(material: Material) -> Section:
+    curves = training_curves(material)
+    if not curves:
+        return Section("training", "Training", (Text("No run has finished an epoch.", tone="bad"),))
+    runs = "the run" if len(curves) == 1 else f"all {len(curves)} runs that have an epoch"
+    panels = tuple(Panel(f"{one.title} over the epochs of {runs}", training_figure(curves, [one])) for one in PANELS)
+    caption = f"Training curves of {runs}. Rings mark the best epochs, by which everything else here is measured."
+    return Section("training", "Training", (Drawing(panels, caption, (TRAINING_FILE,)),))
+
+
+def _files_section(files: Sequence[str]) -> Section:
+    words = "Beside this page: report.md (the same as text), report_table.tex (the metrics for a paper) and figures."
+    names = Code("\n".join(dict.fromkeys(f"{Path(name).stem}.png, .pdf" for name in files)))
+    return Section("files", "Files", (Text(words), Details(f"Names of {plural(len(files) // 2, 'figure')}", (names,))))

@@ -1,0 +1,172 @@
+"""What a report consists of, whatever it is written as: sections of text, tables, figures and pictures.
+
+Texts are plain: each writer escapes for its own format, so that nothing in the data can be taken for markup.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from matplotlib.figure import Figure
+
+# Code is what is compared letter by letter: hashes, keys.
+Tone = Literal["", "muted", "code", "changed", "bad", "good"]
+
+Role = Literal["", "true", "predicted", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A class with its probability (a fraction), drawn as a small bar; `role` says what the class is to the image."""
+
+    name: str
+    fraction: float
+    role: Role = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table; `shade` (a fraction) colours it, as in a confusion matrix."""
+
+    text: str
+    tone: Tone = ""
+    below: str = ""
+    shade: float | None = None
+    bars: tuple[Bar, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """The head of a column; numbers are aligned at their right."""
+
+    title: str
+    is_number: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row names it. `shape` is what it looks like: facts are pairs without a header."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    shape: Literal["wide", "facts", "confusion"] = "wide"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Blocks side by side where there is room."""
+
+    kind: ClassVar[str] = "group"
+    blocks: tuple[Block, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    tone: Tone = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """What is typed, or was."""
+
+    kind: ClassVar[str] = "code"
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """The title of a part of a section."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """A figure with what is to be seen on it, in words."""
+
+    description: str
+    figure: Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """Figures side by side; `files` are the names, without suffix, of what shows the same beside the report."""
+
+    kind: ClassVar[str] = "drawing"
+    panels: tuple[Panel, ...]
+    caption: str
+    files: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """A picture in PNG."""
+
+    kind: ClassVar[str] = "photograph"
+    png: bytes
+    alt: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What is shown on demand."""
+
+    kind: ClassVar[str] = "details"
+    summary: str
+    blocks: tuple[Block, ...]
+
+
+Block = Table | Group | Text | Code | Heading | Drawing | Photograph | Details
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One of the numbers that stand first."""
+
+    label: str
+    value: str
+    interval: str
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the report; `key` is its anchor."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A whole report; `warnings` are what has to be known before any number is believed."""
+
+    title: str
+    subtitle: str
+    finding: tuple[str, ...]
+    warnings: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    sections: tuple[Section, ...]
+    disclaimer: str
+
+
+def columns(*titles: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Columns of text, then columns of numbers."""
+    return (*(Column(title) for title in titles), *(Column(title, is_number=True) for title in numbers))
+
+
+def row(*cells: str | Cell) -> tuple[Cell, ...]:
+    """A row of a table; a text is a plain cell."""
+    return tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)

@@ -1,0 +1,55 @@
+"""A report as one HTML file that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+
+import jinja2
+from markupsafe import Markup, escape
+
+from mammo.plain_text import terminal_text
+from mammo.reporting.document import Panel, Report
+from mammo.reporting.svg import inline_svg
+
+
+def html(report: Report) -> str:
+    """The page. Every text of the report is escaped; the page's own policy allows no script but its own."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mammo.reporting"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    number = itertools.count()
+
+    def svg(panel: Panel) -> Markup:
+        return Markup(inline_svg(panel.figure, f"f{next(number)}", terminal_text(panel.description)))  # noqa: S704  (made here)
+
+    environment.filters |= {"plain": _plain, "svg": svg, "base64": _base64, "breakable": _breakable}
+    script, style = (_source(environment, name) for name in ("report.js", "report.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        style=style,
+        script=script,
+        script_hash=digest,
+    )
+
+
+def _source(environment: jinja2.Environment, name: str) -> Markup:
+    """A file of the package, to be put into the page as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0].rstrip("\n"))  # noqa: S704  (no text of a report)
+
+
+def _plain(text: str) -> str:
+    return terminal_text(text).replace(" +- ", " \u00b1 ")
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _breakable(text: str) -> Markup:
+    """A name that may be broken at its hyphens and underscores."""
+    return Markup(str(escape(text)).replace("-", "-<wbr>").replace("_", "_<wbr>"))  # noqa: S704  (escaped)

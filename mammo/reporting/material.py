@@ -1,0 +1,219 @@
+"""Everything that is on disk of some runs, read once: what a report is made from.
+
+What is missing or damaged is None or empty and named in `problems`: a report is made of whatever is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo.checks.run_files import RunFiles
+from mammo.checks.run_files import read_run as read_files
+from mammo.evaluation.predictions import PredictionTable, read_predictions
+from mammo.progress import track
+from mammo.sweeps.findings import Finding, criterion, find
+from mammo.sweeps.results import RunResult, SweepResults, is_run_folder, read_run, read_sweep, without_repeated
+from mammo.sweeps.statistics import Spread
+from mammo.trees import flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class RunMaterial:
+    """A run with its files.
+
+    `label` tells it from the others ("seed 42, fold 0"), and so does `key` in the names of its figures
+    ("seed42_fold0"). `configuration` is the position of its configuration in `Material.findings`, and `config` has the
+    whole configuration with dotted keys.
+    """
+
+    result: RunResult
+    label: str
+    key: str
+    configuration: int | None
+    files: RunFiles
+    predictions: PredictionTable | None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, empty where there is none."""
+        return self.files.summary or {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of the epochs."""
+        return [record for record in self.files.history or [] if number(record, "epoch") is not None]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The whole configuration with dotted keys, empty where it is not known."""
+        return flatten(self.files.config or {})
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`val_metrics.json` of a finished run, empty otherwise."""
+        return (self.files.metrics or {}) if self.result.is_completed else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """Runs, what they say together, and what could not be read."""
+
+    title: str
+    results: SweepResults
+    findings: list[Finding]
+    runs: list[RunMaterial]
+    problems: list[str]
+
+    @property
+    def completed(self) -> list[RunMaterial]:
+        """The runs with results."""
+        return [run for run in self.runs if run.result.is_completed]
+
+    def of(self, position: int) -> list[RunMaterial]:
+        """The finished runs of a configuration."""
+        return [run for run in self.completed if run.configuration == position]
+
+    def spread(self, position: int, name: str) -> Spread:
+        """Mean and spread of a metric over the finished runs of a configuration."""
+        return self.findings[position].aggregate[name]
+
+
+def read_material(folders: Sequence[Path]) -> Material:
+    """All runs in some folders, each that of a run or of a sweep."""
+    results = _read_folders(folders)
+    findings = find(results)
+    position = {run.name: i for i, finding in enumerate(findings) for run in finding.configuration.runs}
+    problems, keys = list(results.problems), _keys(results.runs, position, len(findings))
+    runs = []
+    for run in track(results.runs, "Reading runs", len(results.runs)):
+        files = read_files(run.folder)
+        problems += [f"{run.name}: {finding.subject} {finding.text}" for finding in files.findings]
+        predictions = None
+        if run.is_completed:
+            try:
+                predictions = read_predictions(run.folder / "val_predictions.csv")
+            except (OSError, ValueError):
+                problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
+        place = position.get(run.name)
+        label = run_label(run, results.runs, place, len(findings))
+        runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions))
+    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
+
+
+def _read_folders(folders: Sequence[Path]) -> SweepResults:
+    """What is known of all runs of some folders; a single sweep is read as itself, with its plan.
+
+    Runs are told apart by the names of their folders.
+    """
+    if len(folders) == 1 and not is_run_folder(folders[0]):
+        return read_sweep(folders[0])
+    problems: list[str] = []
+    found: dict[str, RunResult] = {}
+    for folder in folders:
+        if is_run_folder(folder):
+            runs = [read_run(folder.resolve(), problems)]  # the name of "." is not in it
+        else:
+            sweep = read_sweep(folder)
+            runs = [dataclasses.replace(run, is_planned=True) for run in sweep.runs]
+            problems += sweep.problems
+        for run in runs:
+            if found.setdefault(run.name, run).folder.resolve() != run.folder.resolve():
+                problems.append(f"{run.name} is there twice; the second one is not counted")
+    kept = without_repeated(list(found.values()), problems)
+    return SweepResults(
+        folder=folders[0],
+        name=kept[0].name if len(kept) == 1 else f"{len(kept)} runs",
+        runs=tuple(kept),
+        monitor=next((run.identity["train.monitor"] for run in kept if run.identity), "auto"),
+        search=None,
+        trials=(),
+        published=(),
+        problems=tuple(problems),
+        has_plan=False,
+    )
+
+
+def run_label(run: RunResult, runs: Sequence[RunResult], configuration: int | None, num_configurations: int) -> str:
+    """What tells a run from the others, in a few words."""
+    if len(runs) == 1:
+        return "this run"
+    parts = []
+    if num_configurations > 1:
+        parts.append("configuration not known" if configuration is None else f"configuration {configuration + 1}")
+    if run.seed is not None and (len({one.seed for one in runs}) > 1 or run.fold is None):
+        parts.append(f"seed {run.seed}")
+    if run.fold is not None:
+        parts.append(f"fold {run.fold}")
+    return ", ".join(parts) or run.name
+
+
+def _keys(runs: Sequence[RunResult], position: Mapping[str, int], num_configurations: int) -> dict[str, str]:
+    """Name of each run to what the names of its figures end with.
+
+    That is its seed, and where several runs have it, the configuration (from 1) and the fold as far as they vary.
+    """
+    several = {seed for seed, n in Counter(run.seed for run in runs).items() if n > 1}
+    keys: dict[str, str] = {}
+    for i, run in enumerate(runs, start=1):
+        parts = [f"run{i}" if run.seed is None else f"seed{run.seed}"]
+        if run.seed in several and run.seed is not None:
+            if num_configurations > 1:
+                parts.append(f"config{position[run.name] + 1}" if run.name in position else "config_unknown")
+            if run.fold is not None:
+                parts.append(f"fold{run.fold}")
+        key = "_".join(parts)
+        keys[run.name] = f"{key}_run{i}" if key in keys.values() else key
+    return keys
+
+
+def look(tree: Any, *path: str) -> Any:
+    """What is below a path of keys; None where something on the way is missing or no mapping."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def number(tree: Any, *path: str) -> float | None:
+    """A number below a path of keys, None for whatever else is there."""
+    value = look(tree, *path)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def count(tree: Any, *path: str) -> str:
+    """A whole number below a path of keys, with thousands apart; a dash for whatever else is there."""
+    value = look(tree, *path)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "-"
+
+
+def interval(tree: Any, *path: str) -> tuple[float, float] | None:
+    """Two limits below a path of keys, None for whatever else is there."""
+    value = look(tree, *path)
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    low, high = (number({"limit": limit}, "limit") for limit in value)
+    return None if low is None or high is None else (low, high)
+
+
+def numbers(tree: Any, *path: str) -> list[float | None]:
+    """A list of numbers below a path of keys; None for what in it is none."""
+    value = look(tree, *path)
+    return [number({"item": item}, "item") for item in value] if isinstance(value, list) else []
+
+
+def text(tree: Any, *path: str) -> str:
+    """A text below a path of keys; empty for whatever else is there."""
+    value = look(tree, *path)
+    return value if isinstance(value, str) else ""
+
+
+def best_position(material: Material) -> int | None:
+    """The configuration with the best mean of what was monitored; None without a finished run."""
+    measure = criterion(material.results)
+    sign = -1.0 if measure.minimised else 1.0
+    means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(material.findings)]
+    ranked = [(sign * mean, -i) for i, mean in means if mean is not None]
+    return -max(ranked)[1] if ranked else None

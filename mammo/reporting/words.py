@@ -1,0 +1,293 @@
+"""The words at the head of a report, all of them computed: what was found, and what has to be known first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from mammo.figures import SCORE_TITLES
+from mammo.reporting.document import Tile
+from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, look, number, text
+from mammo.selection import MINIMISED
+from mammo.sweeps.findings import criterion, is_minimised, ranked_trials
+from mammo.sweeps.results import FAILED, STATUSES, SweepResults
+from mammo.sweeps.statistics import Spread
+
+# Names for sentences; the tables have the keys of val_metrics.json.
+NAMES = {
+    "bal_acc_adj": "chance-adjusted balanced accuracy",
+    "kappa_quadratic": "quadratic kappa",
+    "kappa": "kappa",
+    "auc_ovr": "AUC (one class against the rest)",
+    "auc_ovo": "AUC (pairs of classes)",
+    "macro_f1": "macro F1",
+    "acc": "accuracy",
+    "bal_acc": "balanced accuracy",
+    "mae": "mean distance in classes",
+    "ece": "calibration error",
+    "loss": "loss",
+}
+HINTS = {
+    "bal_acc_adj": "0 guessing, 1 perfect",
+    "kappa_quadratic": "0 chance agreement, 1 perfect",
+    "auc_ovr": "0.5 chance, 1 perfect",
+    "acc": "fraction right",
+}
+CHANCE = {"bal_acc_adj": 0.0, "kappa": 0.0, "kappa_quadratic": 0.0, "auc_ovr": 0.5, "auc_ovo": 0.5}
+UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
+# Below these an interval is so wide that a reader has to be told.
+FEW_PATIENTS, FEW_IMAGES_OF_A_CLASS = 50, 10
+DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
+
+
+def title(material: Material) -> str:
+    """What the report is about."""
+    if len(material.runs) == 1:
+        return material.runs[0].result.name
+    return material.title
+
+
+def listed(words: Sequence[object]) -> str:
+    """`a, b and c`."""
+    texts = [str(word) for word in words]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "none"
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def between(limits: tuple[float, float] | None) -> str:
+    """An interval in a sentence."""
+    return "" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+
+
+def unit_of(run: RunMaterial) -> str:
+    """What was kept together in the split: patients, exams or images."""
+    return UNITS.get(text(run.summary, "data", "group_by"), "patients")
+
+
+def validated_on(run: RunMaterial) -> str:
+    """On what a run was validated: `64 images of 32 patients of mias`."""
+    images, patients = count(run.summary, "split", "val", "images"), count(run.summary, "split", "val", "patients")
+    unit = unit_of(run)
+    of_whom = "" if unit == "images" else f" of {patients} {unit}"
+    return f"{images} images{of_whom} of the dataset {text(run.summary, 'data', 'name') or 'unknown'}"
+
+
+def finding(material: Material) -> tuple[str, ...]:
+    """What was found, in sentences."""
+    if material.results.is_search and material.results.trials:
+        return _of_search(material.results)
+    best = best_position(material)
+    if best is None:
+        return ("No run is finished, so there is no result to report.",)
+    sentences = []
+    with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
+    if len(with_results) > 1:
+        sentences += _of_several(material, best, with_results)
+    else:
+        sentences.append(_of_one(material, best))
+    sentences += _of_pooled(material, best)
+    others = [name for name in ("kappa_quadratic", "auc_ovr", "acc") if name != criterion(material.results).name]
+    shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
+    averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
+    return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
+
+
+def _network(material: Material, position: int) -> str:
+    identity = material.findings[position].configuration.runs[0].identity or {}
+    return f"{identity.get('model.name')} (strategy {identity.get('strategy.name')})"
+
+
+def _of_one(material: Material, position: int) -> str:
+    """The finding of the only configuration."""
+    runs, name = material.of(position), criterion(material.results).name
+    spread = material.spread(position, name)
+    subject = _network(material, position)
+    if len(runs) == 1:
+        limits = interval(runs[0].metrics, "ci95", name)
+        inside = f" (95% interval {between(limits)}, from resampling {unit_of(runs[0])})" if limits else ""
+        epoch = f"{count(runs[0].summary, 'best_epoch')} of {count(runs[0].summary, 'epochs_run')}"
+        return (
+            f"{subject} reached a {NAMES[name]} of {_value(spread.mean)}{inside} at epoch {epoch}, validated on "
+            f"{validated_on(runs[0])}.{_against_chance(name, limits)}"
+        )
+    return (
+        f"Over {_runs_in_words(runs)}, {subject} reached a mean {NAMES[name]} of {_value(spread.mean)}"
+        f"{_spread_in_words(spread)}, validated on {_validation_in_words(runs)}.{_against_chance(name, spread.ci95)}"
+    )
+
+
+def _value(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
+    parts = []
+    for what, values in (
+        ("seeds", {run.result.seed for run in runs}),
+        ("folds", {run.result.fold for run in runs}),
+    ):
+        known = sorted(value for value in values if value is not None)
+        if len(known) > 1:
+            parts.append(f"{what} {listed(known)}")
+    return plural(len(runs), "run") + (f" ({'; '.join(parts)})" if parts else "")
+
+
+def _spread_in_words(spread: Spread) -> str:
+    if spread.std is None:
+        return ""
+    return f" (standard deviation {spread.std:.3f}, 95% interval of the mean {between(spread.ci95)})"
+
+
+def _validation_in_words(runs: Sequence[RunMaterial]) -> str:
+    if len({text(run.summary, "split", "fingerprint") for run in runs}) == 1:
+        return validated_on(runs[0])
+    return f"a different part of the dataset {text(runs[0].summary, 'data', 'name')} in each fold"
+
+
+def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
+    if limits is None or name not in CHANCE:
+        return ""
+    if limits[0] > CHANCE[name]:
+        return " The interval lies above chance."
+    return f" The interval includes chance ({CHANCE[name]:g}): that the network does better than guessing is not shown."
+
+
+def _of_several(material: Material, best: int, with_results: Sequence[int]) -> list[str]:
+    """The best configuration and the next."""
+    name = criterion(material.results).name
+    sign = 1.0 if name in MINIMISED else -1.0
+    defined = [i for i in with_results if material.spread(i, name).mean is not None]
+    ranked = sorted(defined, key=lambda i: (sign * (material.spread(i, name).mean or 0.0), i))
+    first = material.spread(best, name)
+    label = material.findings[best].configuration.label
+    order = "lowest" if name in MINIMISED else "highest"
+    sentences = [
+        f"Of {len(with_results)} configurations, {label} has the {order} mean {NAMES[name]}: {_value(first.mean)}"
+        f"{_spread_in_words(first)}, over {_runs_in_words(material.of(best))}, validated on "
+        f"{_validation_in_words(material.of(best))}."
+    ]
+    if len(ranked) > 1:
+        second = material.spread(ranked[1], name)
+        next_label = material.findings[ranked[1]].configuration.label
+        sentences.append(
+            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second)}.{_order(first, second)}"
+        )
+    return sentences
+
+
+def _order(first: Spread, second: Spread) -> str:
+    if first.ci95 is None or second.ci95 is None:
+        return " With a single run of either, their difference cannot be told from that between two seeds."
+    if first.ci95[0] <= second.ci95[1] and second.ci95[0] <= first.ci95[1]:
+        return " Their intervals overlap: these runs leave open which is better."
+    return " Their intervals do not overlap."
+
+
+def _of_pooled(material: Material, position: int) -> list[str]:
+    pooled = material.findings[position].pooled
+    if pooled is None or pooled.mean is None:
+        return []
+    name = criterion(material.results).name
+    seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
+    limits = interval(pooled.mean, "ci95", name)
+    return [
+        f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
+        f"{seeds} {_value(number(pooled.mean, name))}" + (f" (95% interval {between(limits)})." if limits else ".")
+    ]
+
+
+def _of_search(results: SweepResults) -> tuple[str, ...]:
+    best, name = ranked_trials(results)[0], criterion(results).name
+    order = "lowest" if is_minimised(results) else "highest"
+    n = len([trial for trial in results.trials if trial.value is not None])
+    return (
+        f"Of {plural(n, 'trial')}, trial {best.number} has the {order} {NAMES[name]}: {_value(best.value)}.",
+        "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen.",
+    )
+
+
+def warnings(material: Material) -> tuple[str, ...]:
+    """What has to be known before a number is believed."""
+    completed = material.completed
+    mixed = [f"{one.configuration.label}: {one.configuration.problem}" for one in material.findings
+             if one.configuration.problem]  # fmt: skip
+    return (
+        *_missing_runs(material), *_about_networks(completed), *_about_data(completed), *_about_code(completed), *mixed,
+    )  # fmt: skip
+
+
+def _missing_runs(material: Material) -> Iterable[str]:
+    counts = Counter(run.result.status for run in material.runs if not run.result.is_completed)
+    if counts:
+        parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+        why = " The reasons are below." if counts[FAILED] else ""
+        yield f"{sum(counts.values())} of {plural(len(material.runs), 'run')} have no results ({listed(parts)}).{why}"
+    if material.results.trials_to_come:
+        yield f"{plural(material.results.trials_to_come, 'trial')} of the search are still to come."
+
+
+def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
+    if any(run.config.get("data.format") == "phantom" for run in completed):
+        yield "The images are generated: no number here says anything about real breasts."
+    if any(text(run.summary, "data", "group_by") == "image" for run in completed):
+        yield (
+            "Patients are not known: every image stands for itself, so images of one woman may be in training and in "
+            "validation, which flatters."
+        )
+    patients = [n for run in completed if (n := number(run.summary, "split", "val", "patients")) is not None]
+    if patients and min(patients) < FEW_PATIENTS:
+        fewest = f"{min(patients):.0f} {unit_of(completed[0])}"
+        yield f"A run was validated on {fewest} only: intervals are wide, and small differences mean little."
+    rare: dict[str, int] = {}
+    for run in completed:
+        for name, n in (look(run.summary, "split", "val", "class_counts") or {}).items():
+            if isinstance(n, int) and n < FEW_IMAGES_OF_A_CLASS:
+                rare[name] = min(n, rare.get(name, n))
+    if rare:
+        shown = listed([f"{name} ({plural(n, 'image')})" for name, n in rare.items()])
+        yield f"Hardly represented in the validation of a run: class {shown}."
+
+
+def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
+    n = len(completed)
+    if random := sum(run.result.has_random_weights for run in completed):
+        yield f"{random} of {plural(n, 'run')} started from RANDOM weights and do not show what the network can do."
+    if collapsed := [run for run in completed if run.result.has_collapsed]:
+        reasons = Counter(text(run.summary, "collapse", "reason") for run in collapsed)
+        yield f"{len(collapsed)} of {plural(n, 'run')} collapsed: {'; '.join(filter(None, reasons))}."
+    if any(run.config.get("train.max_batches") or run.config.get("train.overfit_batches") for run in completed):
+        yield "Options for debugging were on (train.max_batches or train.overfit_batches): these are no results."
+
+
+def _about_code(completed: Sequence[RunMaterial]) -> Iterable[str]:
+    if dirty := sum(look(run.summary, "git", "dirty") is True for run in completed):
+        yield f"{dirty} of {plural(len(completed), 'run')} were made by code with changes that are in no commit."
+    commits = {text(run.summary, "git", "commit") for run in completed}
+    if len(commits) > 1:
+        yield f"The runs were made by {len(commits)} different versions of the code."
+
+
+def tiles(material: Material) -> tuple[Tile, ...]:
+    """The four numbers that stand first: of the best configuration, pooled over folds where that can be done."""
+    best = best_position(material)
+    if best is None:
+        return ()
+    runs, pooled = material.of(best), material.findings[best].pooled
+    names = dict.fromkeys([criterion(material.results).name, "bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"])
+    found = []
+    for name in list(names)[:4]:
+        spread = material.spread(best, name)
+        if pooled is not None and pooled.mean is not None:
+            value, limits, what = number(pooled.mean, name), interval(pooled.mean, "ci95", name), "out of fold"
+        elif len(runs) == 1:
+            value, limits, what = spread.mean, interval(runs[0].metrics, "ci95", name), f"resampled {unit_of(runs[0])}"
+        else:
+            value, limits, what = spread.mean, spread.ci95, f"mean of {plural(spread.n, 'run')}"
+        shown = between(limits) if limits else "no interval"
+        hint = "; ".join(filter(None, (what, HINTS.get(name, ""))))
+        found.append(Tile(SCORE_TITLES[name], _value(value), shown, hint))
+    return tuple(found)

@@ -1,0 +1,88 @@
+"""A report written to disk: `report.html`, `report.md`, `report_table.tex` and the figures."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mammo.figures import confusion_matrix_figure, save_figure
+from mammo.files import read_json, write_json, write_text
+from mammo.progress import track
+from mammo.reporting.cases import gradcam_pictures
+from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
+from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
+from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
+from mammo.reporting.html import html
+from mammo.reporting.latex import latex
+from mammo.reporting.markdown import markdown
+from mammo.reporting.material import Material, look, read_material
+from mammo.reporting.results import class_names, has_confusion_matrix
+
+SCHEMA_VERSION = 1
+LIST_FILE = "report.json"
+# The names of figures that a report may have written, and so may remove.
+_FIGURE_NAME = re.compile(r"density_[a-z0-9_]+\.(png|pdf)")
+
+
+def write_report(folders: Sequence[Path], output: Path) -> list[str]:
+    """Make the report of some runs or sweeps in a folder; returns the names of the files.
+
+    Figures of an earlier report in the same folder that this one does not have are removed. Raises OSError.
+    """
+    material = read_material(folders)
+    evaluations = evaluate_best(material)
+    figures = figures_of(material, evaluations.sets)
+    names = [f"{stem}{suffix}" for stem in figures for suffix in (".png", ".pdf")]
+    earlier = _listed_figures(output)
+    for stem, build in track(figures.items(), "Drawing figures", len(figures)):
+        figure = build()
+        for suffix in (".png", ".pdf"):
+            save_figure(figure, output / f"{stem}{suffix}")
+    report = compose(material, evaluations, names)
+    write_text(output / "report.md", markdown(report))
+    write_text(output / "report_table.tex", latex(material))
+    write_text(output / "report.html", html(report))
+    runs = [run.result.name for run in material.runs]
+    write_json(output / LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": runs, "figures": names})
+    for name in earlier - set(names):
+        (output / name).unlink(missing_ok=True)
+    return ["report.html", "report.md", "report_table.tex", *names]
+
+
+def _listed_figures(output: Path) -> set[str]:
+    """The figures that an earlier report in this folder says that it has written."""
+    try:
+        names = read_json(output / LIST_FILE).get("figures")
+    except (OSError, ValueError):
+        return set()
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return {name for name in texts if _FIGURE_NAME.fullmatch(name)}
+
+
+def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:
+    """Name without suffix of each figure beside the report, and what builds it.
+
+    `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
+    are of the run with that seed. Where several have it, the names go on with the configuration (numbered as in the
+    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs.
+    """
+    figures: dict[str, Callable[[], Figure]] = {}
+    if curves := training_curves(material):
+        figures[TRAINING_FILE] = functools.partial(training_figure, curves, PANELS)
+    for run in material.runs:
+        name = "" if len(material.runs) == 1 else run.label
+        if run.history:
+            one = curve(run, group_of(material, run))
+            figures[f"density_train_{run.key}"] = functools.partial(training_figure, [one], title=name)
+        if has_confusion_matrix(run):
+            matrix = look(run.metrics, "confusion_matrix")
+            figures[f"density_confusion_{run.key}"] = functools.partial(
+                confusion_matrix_figure, matrix, class_names(run), name
+            )
+        if pictures := gradcam_pictures(run):
+            figures[f"density_gradcam_{run.key}"] = functools.partial(gradcam_figure, pictures, title=name)
+    return figures | figures_of_sets(sets)

@@ -1,0 +1,50 @@
+"""Reports of one small real sweep, and of what may be left of runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.reporting.browser import find_chromium
+from tests.sweeps.conftest import real_sweep, sweep
+from tests.sweeps.sweeps import plan_of, run_of, write_plan
+
+__all__ = ["real_sweep", "sweep"]
+
+
+def report(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m mammo.report`, as it is typed."""
+    return subprocess.run(
+        [sys.executable, "-m", "mammo.report", *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def reported(real_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep with two finished runs (a cross-validation of one seed) and its report."""
+    folder = tmp_path_factory.mktemp("reported")
+    copy = folder / "two-folds"
+    for fold in (0, 1):
+        run = run_of(real_sweep, 42, fold)
+        shutil.copytree(run, copy / run.name)
+    write_plan(copy, plan_of(copy))
+    done = report(folder, "two-folds")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return copy
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The command of a Chromium; tests that need it are skipped where there is none."""
+    found = find_chromium()
+    if found is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    return found
