@@ -31,7 +31,7 @@ OWN_FILES = (
 ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
 # What other commands make from a run (or a sweep) and put into its folder.
-LATER_FOLDERS = ("evaluation", "explanations", "report")
+LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
 OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard", *LATER_FOLDERS)
 
 
