@@ -32,7 +32,7 @@ OWN_FILES = (
 )  # fmt: skip
 ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
-OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard")
+OWN_FOLDERS = (".hydra", "checkpoints", "embeddings", "exports", "metrics", "splits", "tensorboard")
 
 
 @dataclasses.dataclass(frozen=True)
