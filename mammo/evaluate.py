@@ -10,30 +10,10 @@ Architecture, classes and preprocessing come from the run, never from the comman
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from typing import Literal
 
-from mammo.inference.options import TrainedOptions
-from mammo.options import option
+from mammo.inference.options import EvaluateOptions
 from mammo.tools import CommandLine, Tool, run_tool
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateOptions(TrainedOptions):
-    """One call of the command."""
-
-    split: Literal["val", "test", "all"] | None = option(
-        None, "which images; null: val of the data of the run, all of another dataset"
-    )
-    compare: list[str] = option([], "another run (or several: their mean) to compare with on the same images")
-    weights: Literal["equal", "validation"] = option("equal", "of several networks: equal, or by validation score")
-    draws: int = option(2000, "resamplings of the patients for the intervals", at_least=100, at_most=100000)
-    bootstrap_seed: int = option(0, "seed of the resamplings", at_least=0)
-    output: str | None = option(
-        None, "folder for the results; null: evaluation/ in the run directory, or here for several runs"
-    )
-
 
 TOOL = Tool(
     program="mammo.evaluate",

@@ -26,7 +26,7 @@ TOOL = Tool(
         "outputs/NAME",
         "outputs/NAME limit=16 method=gradcam++",
         "outputs/NAME image=0a1b2c3d4e5f target=true",
-        "best_model.pth data=vindr data.root=DIR output=heat_maps",
+        "best_model.pth data=vindr data.root=DIR output=maps",
     ),
 )
 

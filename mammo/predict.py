@@ -9,32 +9,14 @@ An interrupted command goes on where it stopped. Research use only, not for diag
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
-from typing import Literal
 
 from mammo.errors import ConfigError
-from mammo.inference.options import TrainedOptions
-from mammo.options import option
+from mammo.inference.options import PredictOptions
 from mammo.tools import CommandLine, Tool, run_tool
 
 SUFFIXES = (".csv", ".jsonl")
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictOptions(TrainedOptions):
-    """One call of the command."""
-
-    input: str | None = option(None, "DICOM, PNG or JPEG file, or a folder with such files at any depth")
-    output: str = option("predictions.csv", "the table to write: .csv, or .jsonl for a line of JSON an image")
-    force: bool = option(False, "take images of another kind than those of training, such as CT or other views")
-    pseudonymize: bool = option(True, "write keyed hashes instead of file names and patient ids")
-    folders_are_exams: bool = option(False, "images of one folder are one exam; DICOM headers come first")
-    calibrated: bool = option(False, "divide the logits by the temperature that mammo.evaluate has fitted")
-    weights: Literal["equal", "validation"] = option("equal", "of several networks: equal, or by validation score")
-    workers: int | None = option(None, "processes that decode files; null: one for each usable core", at_least=1)
-    file_timeout_seconds: float = option(60.0, "a file that takes longer to decode is left out", at_least=1)
 
 
 TOOL = Tool(

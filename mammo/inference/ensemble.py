@@ -6,17 +6,17 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mammo.errors import ConfigError, RunDirectoryError
 from mammo.files import file_sha256, read_json
 from mammo.hardware import Hardware
+from mammo.inference.options import Weighting
 from mammo.inference.trained import Trained, load_trained
 from mammo.runs.results import CALIBRATION_FILE
 
-Weighting = Literal["equal", "validation"]
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"
 
@@ -90,6 +90,6 @@ def stored_temperature(member: Trained) -> float:
         raise RunDirectoryError(
             f"{member.name} has no {CALIBRATION_FILE}",
             "the temperature that was fitted on its validation set",
-            "name its run directory, and make it there: python -m mammo.evaluate run=DIR",
+            "name the directory of a finished run, not the checkpoint alone",
         ) from None
     return temperature

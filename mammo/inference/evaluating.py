@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from mammo.evaluation.evaluation import evaluate
 from mammo.evaluation.predictions import read_predictions
 from mammo.files import file_sha256, safe_name, this_command
 from mammo.hardware import Hardware
-from mammo.inference.ensemble import Ensemble, Weighting, load_ensemble, stored_temperature
+from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
 from mammo.inference.labelled import LabelledPredictions, predict_labelled
-from mammo.inference.options import DataChoice
+from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
 from mammo.runs.evaluation import FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
@@ -37,42 +37,21 @@ class Request(NamedTuple):
     data: DataChoice
 
 
-class Settings(Protocol):
-    """How it is done: the options of the command that name no run and no data."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def threads(self) -> int | None: ...
-    @property
-    def cache_dir(self) -> str | None: ...
-    @property
-    def split(self) -> str | None: ...
-    @property
-    def weights(self) -> Weighting: ...
-    @property
-    def draws(self) -> int: ...
-    @property
-    def bootstrap_seed(self) -> int: ...
-    @property
-    def output(self) -> str | None: ...
-
-
-def evaluate_runs(request: Request, settings: Settings) -> list[str]:
+def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     """Evaluate and write everything; returns lines for the terminal."""
-    hardware = resolved_hardware(settings.device, settings.threads)
-    ensemble, shown = _predicted(request.checkpoints, request.data, settings, hardware)
+    hardware = resolved_hardware(options.device, options.threads)
+    ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
     temperature = _temperature(ensemble, shown)
-    evaluation = evaluate(shown.predictions, temperature, settings.draws, settings.bootstrap_seed)
-    folder = _folder(ensemble, shown, settings.output)
+    evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
+    folder = _folder(ensemble, shown, options.output)
     agreement = _difference_from_run(ensemble, shown)
     provenance = _provenance(ensemble, shown, hardware) | {"max_difference_from_run": agreement}
     write_evaluation(folder, shown.predictions, evaluation, provenance)
     group_by = ensemble.members[0].config.data.group_by
     lines = ["", *_about(ensemble, shown, agreement), *evaluation_lines(evaluation, f"{group_by}s")]
     if request.others:
-        others, theirs = _predicted(request.others, request.data, settings, hardware)
-        comparison = compare(theirs.predictions, shown.predictions, settings.draws, settings.bootstrap_seed)
+        others, theirs = _predicted(request.others, request.data, options, hardware)
+        comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
         write_comparison(folder, comparison, others.name, ensemble.name)
         lines += comparison_lines(comparison, others.name, ensemble.name)
     return [
@@ -84,10 +63,10 @@ def evaluate_runs(request: Request, settings: Settings) -> list[str]:
 
 
 def _predicted(
-    checkpoints: Sequence[Path], data: DataChoice, settings: Settings, hardware: Hardware
+    checkpoints: Sequence[Path], data: DataChoice, options: EvaluateOptions, hardware: Hardware
 ) -> tuple[Ensemble, LabelledPredictions]:
-    ensemble = load_ensemble(checkpoints, hardware, settings.weights)
-    return ensemble, predict_labelled(ensemble, data, settings.split, settings.cache_dir)
+    ensemble = load_ensemble(checkpoints, hardware, options.weights)
+    return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
 
 
 def _temperature(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,10 @@ from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
 from mammo.files import csv_text, one_owner, write_text
-from mammo.inference.ensemble import Ensemble, Weighting, load_ensemble
+from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
 from mammo.inference.new_images import predict_files
+from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import resolved_hardware
 
@@ -38,50 +39,25 @@ class Request(NamedTuple):
     output: Path
 
 
-class Settings(Protocol):
-    """How it is done: the options of the command that do not name files."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def threads(self) -> int | None: ...
-    @property
-    def cache_dir(self) -> str | None: ...
-    @property
-    def force(self) -> bool: ...
-    @property
-    def pseudonymize(self) -> bool: ...
-    @property
-    def folders_are_exams(self) -> bool: ...
-    @property
-    def calibrated(self) -> bool: ...
-    @property
-    def weights(self) -> Weighting: ...
-    @property
-    def workers(self) -> int | None: ...
-    @property
-    def file_timeout_seconds(self) -> float: ...
-
-
-def predict_to_file(request: Request, settings: Settings) -> list[str]:
+def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     """Predict all images and write the tables; returns lines for the terminal.
 
     Raises UserError for what cannot be read or written at all; files that cannot be used are listed instead.
     """
     files, num_others = find_files(request.images)
-    hardware = resolved_hardware(settings.device, settings.threads)
-    ensemble = load_ensemble(request.checkpoints, hardware, settings.weights, calibrated=settings.calibrated)
-    demands = _demands(ensemble, force=settings.force)
-    cache_folder = user_cache_folder(settings.cache_dir)
-    rename = renamer(cache_folder) if settings.pseudonymize else unchanged
+    hardware = resolved_hardware(options.device, options.threads)
+    ensemble = load_ensemble(request.checkpoints, hardware, options.weights, calibrated=options.calibrated)
+    demands = _demands(ensemble, force=options.force)
+    cache_folder = user_cache_folder(options.cache_dir)
+    rename = renamer(cache_folder) if options.pseudonymize else unchanged
     output = request.output
     output.parent.mkdir(parents=True, exist_ok=True)
     made_with = ensemble.made_with() | {
-        name: getattr(settings, name) for name in ("force", "pseudonymize", "folders_are_exams")
+        name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
     }
     with one_owner(output.with_name(f".{output.name}.lock"), _refusal):
         partial = PartialResults(output, made_with)
-        workers = settings.workers or usable_cores()
+        workers = options.workers or usable_cores()
         results = predict_files(
             ensemble,
             files,
@@ -89,11 +65,11 @@ def predict_to_file(request: Request, settings: Settings) -> list[str]:
             partial,
             rename,
             workers,
-            settings.file_timeout_seconds,
-            folders_are_exams=settings.folders_are_exams,
+            options.file_timeout_seconds,
+            folders_are_exams=options.folders_are_exams,
         )
         written = _write(output, results, ensemble.class_names)
-        if settings.pseudonymize:
+        if options.pseudonymize:
             lookup = f"pseudonyms/predicted-{rename(str(output.absolute()))}.csv"
             write_lookup(cache_folder / lookup, rename, [file.name for file in files])
             written.append(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")

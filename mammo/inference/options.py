@@ -9,6 +9,8 @@ from typing import Any, Literal
 from mammo.data.options import DataOptions
 from mammo.options import option
 
+Weighting = Literal["equal", "validation"]
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOptions:
@@ -35,3 +37,34 @@ class DataChoice:
     def says_nothing(self) -> bool:
         """Whether the data is that of the run as it was."""
         return self.composed is None and not self.changes
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(TrainedOptions):
+    """One call of `mammo.evaluate`."""
+
+    split: Literal["val", "test", "all"] | None = option(
+        None, "which images; null: val of the data of the run, all of another dataset"
+    )
+    compare: list[str] = option([], "another run (or several: their mean) to compare with on the same images")
+    weights: Weighting = option("equal", "of several networks: equal, or by validation score")
+    draws: int = option(2000, "resamplings of the patients for the intervals", at_least=100, at_most=100000)
+    bootstrap_seed: int = option(0, "seed of the resamplings", at_least=0)
+    output: str | None = option(
+        None, "folder for the results; null: evaluation/ in the run directory, or here for several runs"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions(TrainedOptions):
+    """One call of `mammo.predict`."""
+
+    input: str | None = option(None, "DICOM, PNG or JPEG file, or a folder with such files at any depth")
+    output: str = option("predictions.csv", "the table to write: .csv, or .jsonl for a line of JSON an image")
+    force: bool = option(False, "take images of another kind than those of training, such as CT or other views")
+    pseudonymize: bool = option(True, "write keyed hashes instead of file names and patient ids")
+    folders_are_exams: bool = option(False, "images of one folder are one exam; DICOM headers come first")
+    calibrated: bool = option(False, "divide the logits by the temperature that fitted the validation set of the run")
+    weights: Weighting = option("equal", "of several networks: equal, or by validation score")
+    workers: int | None = option(None, "processes that decode files; null: one for each usable core", at_least=1)
+    file_timeout_seconds: float = option(60.0, "a file that takes longer to decode is left out", at_least=1)
