@@ -62,10 +62,14 @@ class LoopSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Logits [N, K] float32 and class indices [N] of a pass over images, in their order."""
+    """Logits [N, K] float32 and class indices [N] of a pass over images, in their order.
+
+    `features` [N, F] float32 are what the head was given; None where they were not kept.
+    """
 
     logits: np.ndarray
     targets: np.ndarray
+    features: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -206,7 +210,8 @@ class Trainer:
     def _validated(self, inputs: Inputs, trained: EpochState, at_rest: AtRest, label: str) -> EpochResult:
         started, num_images = time.perf_counter(), sum(inputs.train.sizes)
         # Training goes on from its end, whatever batch of the validation it is left at.
-        validation = predict(self.network, inputs, self.track, label, lambda: at_rest(lambda: trained))
+        batches = self.track(inputs.validation, label, len(inputs.validation))  # type: ignore[arg-type]
+        validation = predict(self.network, batches, inputs.prepare_validation, lambda: at_rest(lambda: trained))
         return EpochResult(
             epoch=trained.epoch,
             train_loss=trained.loss_sum / num_images,
@@ -281,13 +286,27 @@ class NonFiniteLossError(TrainingError):
 
 
 @torch.inference_mode()
-def predict(network: Network, inputs: Inputs, track: Track, label: str, after_batch: Callable[[], None]) -> Predictions:
-    """Logits of all validation batches in fp32: what is reported must not depend on a machine's fast formats."""
+def predict(
+    network: Network,
+    batches: Iterable[Any],
+    prepare: Prepare,
+    after_batch: Callable[[], None],
+    *,
+    keep_features: bool = False,
+) -> Predictions:
+    """Predictions for all batches in fp32: what is reported must not depend on a machine's fast formats.
+
+    `prepare` makes of a batch the output of the frozen trunk and the class indices, both on the device.
+    """
     network.eval()
-    logits, targets = [], []
-    for batch in track(inputs.validation, label, len(inputs.validation)):  # type: ignore[arg-type]
-        trunk_output, target = inputs.prepare_validation(batch)
-        logits.append(network.forward_rest(trunk_output).float())
+    logits, targets, kept = [], [], []
+    for batch in batches:
+        trunk_output, target = prepare(batch)
+        features = network.pooled(trunk_output)
+        logits.append(network.head(features).float())
         targets.append(target)
+        if keep_features:
+            kept.append(features.float())
         after_batch()
-    return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy())
+    features_of_all = torch.cat(kept).cpu().numpy() if keep_features else None
+    return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), features_of_all)

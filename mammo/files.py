@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import logging
 import math
@@ -13,7 +14,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mammo.interruption import stop_if_asked
-from mammo.plain_text import text_of_cell
+from mammo.plain_text import cell_text, text_of_cell
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,14 @@ def read_json(path: Path) -> dict[str, Any]:
 def safe_name(text: str) -> str:
     """The text as a part of a file name on any system."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV with a header; a cell that a spreadsheet would take for a formula is guarded by an apostrophe."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([cell_text(cell) for cell in row] for row in (columns, *rows))
+    return lines.getvalue()
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -29,7 +29,7 @@ def help_text(command: Command, config_folder: Path) -> str:
         if command.groups is None or group in command.groups:
             lines += _wrapped(f"  {group:<12}", ", ".join(choices))
     lines += ["", "Options (key=default: meaning)"]
-    lines += _options(command.options, "")
+    lines += option_lines(command.options)
     examples = (*command.examples, ("Show what would run:", "--cfg job"), ("Hydra's own help:", "--hydra-help"))
     lines += ["", *(f"{what:<29} {how}" for what, how in examples)]
     return "\n".join(lines)
@@ -48,16 +48,17 @@ def _wrapped(first: str, text: str) -> list[str]:
     ) or [first]
 
 
-def _options(options_class: type, path: str, note: str = "") -> list[str]:
+def option_lines(options_class: type, path: str = "", note: str = "") -> list[str]:
+    """Key, default, meaning and range of each option of a class, as lines of a help text."""
     lines: list[str] = []
     defaults = defaults_of(options_class)
     for field in dataclasses.fields(options_class):
         key, annotation = f"{path}{field.name}", types_of(options_class)[field.name]
         if "group" in field.metadata:
             for name, choice in registered(field.metadata["group"]).items():
-                lines += _options(choice, f"{key}.", f" [{field.metadata['group']}={name}]")
+                lines += option_lines(choice, f"{key}.", f" [{field.metadata['group']}={name}]")
         elif dataclasses.is_dataclass(annotation):
-            lines += _options(annotation, f"{key}.")  # type: ignore[arg-type]
+            lines += option_lines(annotation, f"{key}.")  # type: ignore[arg-type]
         else:
             lines += [f"  {key}={_shown(defaults[field.name])}{note}"]
             lines += _wrapped(" " * 6, _meaning(annotation, field.metadata))

@@ -33,7 +33,8 @@ def bootstrap_ci95(
 
     Each draw takes as many patients as there are, with replacement, and all images of each; a class that
     a draw lacks is treated as in `compute_metrics`. Draws in which a score is undefined are left out;
-    the interval is None where more than half of them are, and all are None with a single patient.
+    the interval is None where more than half of them are, and all are None with a single patient. The ece of
+    a draw is biased upwards, as that of few images always is: its interval lies high and may miss the ece itself.
     Arguments as for `compute_metrics`; the result depends on `seed`, not on the order of the images.
     """
     cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)

@@ -81,14 +81,15 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python numbers, lists and None: strict JSON."""
-        return {field.name: _as_lists(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: as_lists(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
-def _as_lists(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
+    """Tuples as lists, at any depth of lists and dicts: what reading JSON back gives."""
     if isinstance(value, tuple | list):
-        return [_as_lists(item) for item in value]
+        return [as_lists(item) for item in value]
     if isinstance(value, dict):
-        return {key: _as_lists(item) for key, item in value.items()}
+        return {key: as_lists(item) for key, item in value.items()}
     return value
 
 

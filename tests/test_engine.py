@@ -82,7 +82,7 @@ def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0):
 
 def predictions(trainer: Trainer, validation_batch_size: int = 4) -> Predictions:
     images = inputs(trainer, validation_batch_size=validation_batch_size)
-    return predict(trainer.network, images, quiet, "", lambda: None)
+    return predict(trainer.network, images.validation, images.prepare_validation, lambda: None)
 
 
 def head(trainer: Trainer) -> torch.Tensor:

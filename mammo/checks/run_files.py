@@ -21,6 +21,7 @@ BEST, LAST = "checkpoints/best_model.pth", "checkpoints/last_model.pth"
 EPOCH_FILES = ("train_history.json", "train_history.csv", BEST, LAST)
 RESULT_FILES = (
     "metrics/val_metrics.json", "metrics/history.png", "metrics/confusion_matrix.png", "val_predictions.csv",
+    "embeddings_val.npy", "metrics/calibration.json", "checkpoints/MODEL_CARD.md",
 )  # fmt: skip
 STATUSES = ("running", "completed", "failed", "interrupted")
 RESTORE = "copy it from where the run was made, or train again with run.restart=true"

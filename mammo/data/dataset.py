@@ -12,6 +12,7 @@ import pandas as pd
 
 from mammo.data.batches import LabelledImages
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
+from mammo.data.formats.rows import shown_view
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
 from mammo.data.looks import look_once
 from mammo.data.manifest import Manifest
@@ -69,15 +70,29 @@ class Dataset:
         image_ids = self.table["image_id"].iloc[rows].tolist()
         return LabelledImages(chosen, self.targets[rows], image_ids, [self.content_keys[row] for row in rows])
 
+    def described(self, rows: np.ndarray) -> pd.DataFrame:
+        """What may be written of some rows: `image_id`, `patient_id`, `exam_id`, `laterality`, `view` and `label`."""
+        chosen = self.table.iloc[rows]
+        columns = {
+            name: [self.rename(value) for value in chosen[name]] for name in ("image_id", "patient_id", "exam_id")
+        }
+        columns |= {name: chosen[name].tolist() for name in ("laterality", "view", "label")}
+        if self.is_pseudonymized:
+            columns["view"] = [shown_view(view) for view in columns["view"]]
+        return pd.DataFrame(columns, dtype=str)
+
     def class_counts(self, rows: np.ndarray | None = None) -> list[int]:
         """Images of each class, in all rows or in some."""
         targets = self.targets if rows is None else self.targets[rows]
         return np.bincount(targets, minlength=len(self.manifest.class_names)).tolist()
 
 
-def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, counting: Counting) -> Dataset:
+def load_dataset(
+    options: DataOptions, cache_folder: Path, num_workers: int, counting: Counting, *, only_test: bool = False
+) -> Dataset:
     """Read, check, decode and split a dataset; what can be used of it is used.
 
+    With `only_test` everything is in the test part: a set that nothing is trained on need not be divisible.
     Raises DataError when nothing can be used, when more than `data.max_bad_fraction` is defective,
     when patients overlap between splits, or when pictures of different patients in them are the same.
     """
@@ -102,7 +117,7 @@ def load_dataset(options: DataOptions, cache_folder: Path, num_workers: int, cou
         everything += [item.image_id for item in manifest.left_out]
         write_lookup(_lookup_file(cache_folder, fingerprint), rename, everything)
 
-    split, folds = _split(table, manifest.class_names, options)
+    split, folds = _all_as_test(table) if only_test else _split(table, manifest.class_names, options)
     notes += check_copies(table, looks, folds or [split], rename, options.allow_duplicates)
     notes += note_looks(table, looks, split, rename)
     return Dataset(
@@ -130,6 +145,11 @@ def _split(table: pd.DataFrame, class_names: Sequence[str], options: DataOptions
         return split_holdout(table, class_names, options.val_fraction, test_fraction, seed), []
     folds = split_folds(table, class_names, options.num_folds, seed, test_fraction)
     return folds[options.fold], folds
+
+
+def _all_as_test(table: pd.DataFrame) -> tuple[Split, list[Split]]:
+    none = np.array([], dtype=np.intp)
+    return Split(none, none, np.arange(len(table))), []
 
 
 def _folds_fingerprint(folds: Sequence[Split], table: pd.DataFrame) -> str | None:

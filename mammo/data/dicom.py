@@ -50,9 +50,9 @@ MAX_INFLATED_BYTES = 2 * MAX_FRAME_VALUES + 20_000_000
 PROJECTION_MODALITIES = ("MG", "CR", "DX", "RG")  # RG: digitised film
 
 _HEADER_TAGS = [
-    "Modality", "Manufacturer", "PatientID", "PresentationIntentType", "ImageLaterality", "Laterality",
-    "ViewPosition", "ViewCodeSequence", "BreastImplantPresent", "BurnedInAnnotation", "Rows", "Columns",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "Modality", "Manufacturer", "PatientAge", "PatientID", "StudyInstanceUID", "PresentationIntentType",
+    "ImageLaterality", "Laterality", "ViewPosition", "ViewCodeSequence", "BreastImplantPresent", "BurnedInAnnotation",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
 ]  # fmt: skip
 _PIXEL_TAGS = [
     "PixelData", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration",
@@ -91,12 +91,14 @@ class Header:
     """What is read of a DICOM header; text is empty and numbers are 0 where the file says nothing.
 
     `view` is CC, MLO, ML, LM, XCCL, ...; with a modifier that makes it another view it is CC-SPOT,
-    MLO-MAG, ... `view_modifiers` has all known modifiers (ID: implant displaced, ...). `patient_id` is an
-    identifier: it is never written as it is.
+    MLO-MAG, ... `view_modifiers` has all known modifiers (ID: implant displaced, ...). `patient_id` and
+    `study_uid` are identifiers: they are never written as they are. `age` is as DICOM writes it: 045Y.
     """
 
     modality: str
     patient_id: str = dataclasses.field(repr=False)
+    study_uid: str = dataclasses.field(repr=False)
+    age: str = dataclasses.field(repr=False)
     laterality: str
     view: str
     view_modifiers: tuple[str, ...]
@@ -241,6 +243,8 @@ def _header_of(dataset: pydicom.Dataset) -> Header:
     return Header(
         modality=text_of(dataset, "Modality").upper(),
         patient_id=text_of(dataset, "PatientID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        age=text_of(dataset, "PatientAge"),
         laterality=laterality if laterality in ("L", "R") else "",
         view=view,
         view_modifiers=modifiers,

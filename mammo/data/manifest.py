@@ -10,7 +10,10 @@ import pandas as pd
 
 from mammo.errors import DataError
 
-COLUMNS = ("image_id", "path", "patient_id", "exam_id", "laterality", "view", "label", "split")
+# Manufacturer and age (in years, or as DICOM writes it) are known of few sets and used for subgroups alone.
+COLUMNS = (
+    "image_id", "path", "patient_id", "exam_id", "laterality", "view", "label", "split", "manufacturer", "age",
+)  # fmt: skip
 SPLITS = ("", "train", "val", "test")
 
 

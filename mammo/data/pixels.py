@@ -16,8 +16,10 @@ import math
 
 import numpy as np
 
-from mammo.data.images import open_image
-from mammo.data.preprocess import PREPROCESS_VERSION, locate, prepare
+from mammo.data.grey import GreyImage
+from mammo.data.images import OpenedImage, open_image
+from mammo.data.placement import Placement
+from mammo.data.preprocess import PREPROCESS_VERSION, Breast, locate, placement_of, prepare
 
 # Not 1.5: a quarter of the 3062 rows of a common detector is 1.496 times 512.
 FAST_OVERSAMPLING = 1.49
@@ -51,9 +53,32 @@ def pixels_of(content: bytes, laterality: str, settings: PixelSettings) -> np.nd
 
     `laterality` (`L`, `R` or empty) comes before that of the header.
     """
+    opened, laterality = _opened(content, laterality, settings)
+    grey, breast = _decoded(opened, settings)
+    return prepare(grey, laterality, settings.size_px, settings.crop, settings.orient, breast)
+
+
+def image_and_placement(
+    content: bytes, laterality: str, settings: PixelSettings, enough_px: int
+) -> tuple[GreyImage, Placement]:
+    """The image in a file, and where the square lies in it that `pixels_of` makes; arguments and errors as there.
+
+    The long side of an image that is decoded at a fraction of its size is about `enough_px` or more.
+    """
+    opened, laterality = _opened(content, laterality, settings)
+    grey, breast = _decoded(opened, settings)
+    placement = placement_of(grey, laterality, settings.size_px, settings.crop, settings.orient, breast)
+    return (opened.grey(enough_px) if grey.reduction else grey), placement
+
+
+def _opened(content: bytes, laterality: str, settings: PixelSettings) -> tuple[OpenedImage, str]:
+    """An image file, and the side of its breast where it is known."""
     opened = open_image(content, settings.accept)
-    if opened.header is not None:
-        laterality = laterality or opened.header.laterality
+    return opened, laterality or (opened.header.laterality if opened.header is not None else "")
+
+
+def _decoded(opened: OpenedImage, settings: PixelSettings) -> tuple[GreyImage, Breast]:
+    """The grey levels of which the square is made, and where the breast is in them."""
     enough_px = math.ceil(FAST_OVERSAMPLING * settings.size_px)
     grey = opened.grey(enough_px if settings.decode == "fast" else None)
     breast = locate(grey)
@@ -62,4 +87,4 @@ def pixels_of(content: bytes, laterality: str, settings: PixelSettings) -> np.nd
         breast_px = max(bottom - top, right - left)
         if breast_px < LEAST_OVERSAMPLING * settings.size_px * 2**grey.reduction:
             grey = opened.grey(math.ceil(enough_px * max(grey.whole_shape) / breast_px))
-    return prepare(grey, laterality, settings.size_px, settings.crop, settings.orient, breast)
+    return grey, breast

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mammo.data.grey import GreyImage
+from mammo.data.placement import Placement
 
 # Part of the key of stored pixels: raise it with every change that can alter a pixel.
 PREPROCESS_VERSION = 3
@@ -203,37 +204,38 @@ def prepare(
     grey = GreyImage.of(image)
     if breast is None and (crop or orient):
         breast = locate(grey)
-    flip = orient and breast is not None and _must_flip(breast.asymmetry(), laterality)
-    rows, columns = grey.whole_shape
+    placement = placement_of(grey, laterality, size_px, crop, orient, breast)
     if not crop or breast is None:
-        return _square_of(grey, np.ones((1, 1), dtype=bool), (0, rows, 0, columns), flip, size_px)
-    return _square_of(grey, breast.with_margin, breast.box(grey.whole_shape), flip, size_px)
+        return _square_of(grey, np.ones((1, 1), dtype=bool), placement)
+    return _square_of(grey, breast.with_margin, placement)
 
 
-def _square_of(
-    image: GreyImage, mask: np.ndarray, box: tuple[int, int, int, int], flip: bool, size_px: int
-) -> np.ndarray:
-    """A box of an image, black outside of the blocks of a mask, as a square.
+def placement_of(
+    image: GreyImage, laterality: str, size_px: int, crop: bool, orient: bool, breast: Breast | None
+) -> Placement:
+    """Where `prepare` puts which part of an image; arguments as there, `breast` may be None without crop and orient."""
+    rows, columns = image.whole_shape
+    flip = orient and breast is not None and _must_flip(breast.asymmetry(), laterality)
+    box = breast.box(image.whole_shape) if crop and breast is not None else (0, rows, 0, columns)
+    return Placement(box, flip, size_px)
 
-    The long side of the box becomes that of the square; it lies at the left, centred from top to bottom. `box` is
-    (top, bottom, left, right) in pixels of the whole image.
-    """
-    top, bottom, left, right = box
-    scale = size_px / max(bottom - top, right - left)
-    new_height, new_width = max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale))
-    upper, lower, left_end, right_end = (image.position(edge) for edge in box)
+
+def _square_of(image: GreyImage, mask: np.ndarray, placement: Placement) -> np.ndarray:
+    """A box of an image, black outside of the blocks of a mask, as a square."""
+    new_height, new_width = placement.shape_px
+    upper, lower, left_end, right_end = (image.position(edge) for edge in placement.box_px)
     rows = slice(int(upper), math.ceil(lower))
     columns = slice(int(left_end), math.ceil(right_end))
-    picture = _cut_out(image, mask, rows, columns, flip)
+    picture = _cut_out(image, mask, rows, columns, placement.flip)
     start, stop = left_end - columns.start, right_end - columns.start
-    if flip:
+    if placement.flip:
         start, stop = picture.shape[1] - stop, picture.shape[1] - start
     # Pillow widens the filter when it shrinks: that is the antialiasing.
     resized = Image.fromarray(picture).resize(
         (new_width, new_height), Image.Resampling.BILINEAR, (start, upper - rows.start, stop, lower - rows.start)
     )
-    square = np.zeros((size_px, size_px), dtype=np.uint8)
-    first = (size_px - new_height) // 2
+    square = np.zeros((placement.size_px, placement.size_px), dtype=np.uint8)
+    first = placement.first_row_px
     levels = np.rint(np.clip(np.asarray(resized), 0, 1) * 255)
     square[first : first + new_height, :new_width] = levels.astype(np.uint8)
     return square

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,10 @@ class Comparison:
     differences: dict[str, Difference]
     mcnemar: McNemar
     patients: SignTest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python numbers, text, lists and None: strict JSON."""
+        return dataclasses.asdict(self)
 
 
 def compare(first: PredictionTable, second: PredictionTable, draws: int = 2000, seed: int = 0) -> Comparison:

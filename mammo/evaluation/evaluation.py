@@ -13,7 +13,7 @@ from mammo.evaluation.exams import ExamPredictions, exam_predictions
 from mammo.evaluation.predictions import PredictionTable, make_predictions
 from mammo.evaluation.subgroups import ClassScores, Subgroup, cases_of, metrics_with_intervals, per_class, subgroups
 from mammo.intervals import bootstrap
-from mammo.metrics import ECE_BINS, Metrics, checked_cases
+from mammo.metrics import ECE_BINS, Metrics, as_lists, checked_cases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,10 @@ class Evaluation:
                 "before": _reliability_dict(calibration.before, calibration.loss_before),
                 "after": _reliability_dict(after, calibration.loss_after) if after else None,
             },
-            "curves": {"roc": _plain(self.roc), "precision_recall": _plain(self.precision_recall)},
+            "curves": {
+                "roc": [_plain(curve) for curve in self.roc],
+                "precision_recall": [_plain(curve) for curve in self.precision_recall],
+            },
         }  # fmt: skip
 
 
@@ -131,10 +134,5 @@ def _reliability_dict(found: Reliability, loss: float | None) -> dict[str, Any]:
             "bins": _plain(found.top), "per_class": of_classes}  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts and tuples as lists, as JSON has them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+def _plain(found: Any) -> dict[str, Any]:
+    return as_lists(dataclasses.asdict(found))

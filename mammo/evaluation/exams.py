@@ -31,8 +31,10 @@ def exam_predictions(predictions: PredictionTable) -> ExamPredictions:
     then the patient's or the image's. Density is a finding of an exam: where its images have different true classes
     no rule can tell the right one, so such exams are left out and counted.
     """
-    table = predictions.table.sort_values("image_id", kind="stable") if "image_id" in predictions.table else None
-    table = (predictions.table if table is None else table).reset_index(drop=True)
+    table = predictions.table
+    if "image_id" in table:
+        table = table.sort_values("image_id", kind="stable")  # sums that do not depend on the order of rows
+    table = table.reset_index(drop=True)
     ids = _ids(table)
     key = ["exam_id", "patient_id"]
     columns = [f"p_{name}" for name in predictions.class_names]

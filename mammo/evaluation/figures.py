@@ -17,7 +17,7 @@ from mammo.evaluation.calibration import Bins
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
-from mammo.evaluation.subgroups import Subgroup
+from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
 from mammo.figures import GREY, SCORE_TITLES, STYLE, TRAIN_COLOUR, VAL_COLOUR
 from mammo.metrics import ECE_BINS, Metrics
 from mammo.plain_text import figure_text
@@ -36,6 +36,7 @@ ATTRIBUTE_TITLES = {
 COMPARED_SCORES = (*AUTO_ORDER, "ece")
 LABEL_CHARACTERS = 24  # of a subgroup, above which it is cut
 SCORE_CHARACTERS = 18  # of a line of the name of a score
+NAME_CHARACTERS = 52  # of a line across the figure
 
 
 def class_colours(num_classes: int) -> list[Any]:
@@ -74,9 +75,9 @@ def reliability_figure(calibration: Calibration) -> Figure:
             _draw_bins(upper, bins, colour, marker, label)
         _unit_square(upper)
         upper.set_ylabel("fraction correct")
-        handles = upper.legend(loc="upper left", frameon=False, fontsize=7.5, handletextpad=0.5).legend_handles
+        handles = upper.legend(loc="lower right", frameon=False, fontsize=7.5, handletextpad=0.5).legend_handles
         for handle in handles:
-            handle.set_sizes([22])  # type: ignore[union-attr]
+            handle.set_sizes([22])
         edges = np.arange(ECE_BINS + 1) / ECE_BINS
         for _, colour, _, bins in series:
             lower.stairs(bins.num_images, edges, color=colour, linewidth=1.2, fill=len(series) == 1)
@@ -87,8 +88,8 @@ def reliability_figure(calibration: Calibration) -> Figure:
 
 def _draw_bins(axes: Axes, bins: Bins, colour: str, marker: str, label: str) -> None:
     filled = [i for i, n in enumerate(bins.num_images) if n]
-    x = [bins.confidence[i] for i in filled]
-    y = [bins.accuracy[i] for i in filled]
+    x = np.array([bins.confidence[i] for i in filled], dtype=np.float64)
+    y = np.array([bins.accuracy[i] for i in filled], dtype=np.float64)
     share = np.array([bins.num_images[i] for i in filled]) / sum(bins.num_images)
     axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.6, zorder=2)
     axes.scatter(x, y, s=6 + 150 * share, color=colour, marker=marker, edgecolors="white", linewidths=0.5,
@@ -126,7 +127,7 @@ def precision_recall_figure(curves: Sequence[Curve], class_names: Sequence[str])
 
 
 def _curves_figure(
-    curves: Sequence[Curve], colours: Mapping[str, Any], area_name: str, legend: str, drawstyle: Any
+    curves: Sequence[Curve], colours: Mapping[str, Any], area_name: str, legend: Any, drawstyle: Any
 ) -> tuple[Figure, Axes]:
     if not curves:
         raise ValueError("there is no curve to draw")
@@ -143,7 +144,7 @@ def _curves_figure(
         style: dict[str, Any] = {"frameon": False, "fontsize": 7.5, "title_fontsize": 7.5, "handlelength": 1.4}
         title = f"class: {area_name} [95% interval]"
         if legend == "outside":
-            figure.legend(loc="outside lower center", title=title, **style)
+            figure.legend(loc="outside lower center", title=title, alignment="left", **style)
         else:
             axes.legend(loc=legend, title=title, alignment="left", **style)
     return figure, axes
@@ -160,9 +161,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
     for attribute in dict.fromkeys(each.attribute for each in subgroups):
         rows.append((ATTRIBUTE_TITLES.get(attribute, attribute), None, "black"))
         members = [each for each in subgroups if each.attribute == attribute]
-        rows += [
-            (f"   {_short(each.value)}", each.metrics, PALE if each.is_small else TRAIN_COLOUR) for each in members
-        ]
+        rows += [(_short(each.value), each.metrics, PALE if each.is_small else TRAIN_COLOUR) for each in members]
     with matplotlib.style.context(STYLE, after_reset=True):
         figure = _figure(0.75 + ROW_INCHES * len(rows))
         axes = figure.subplots()
@@ -170,14 +169,15 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
             if metrics is not None:
                 _draw_row(axes, y, getattr(metrics, score), (metrics.ci95 or {}).get(score), colour)
                 counts = f"{metrics.num_images} / {metrics.num_patients}"
-                axes.text(1.03, y, counts, transform=axes.get_yaxis_transform(), va="center", fontsize=7,
+                axes.text(1.03, y, counts, transform=axes.get_yaxis_transform(), va="center_baseline", fontsize=7,
                           color=GREY if colour == PALE else "black")  # fmt: skip
         interval = (overall.ci95 or {}).get(score)
         if interval:
             axes.axvspan(*interval, color=TRAIN_COLOUR, alpha=0.10, linewidth=0, zorder=0)
         axes.text(1.03, -0.6, "images /\npatients", transform=axes.get_yaxis_transform(), va="bottom", fontsize=7,
                   color=GREY)  # fmt: skip
-        _forest_axes(axes, [label for label, _, _ in rows], SCORE_TITLES[score] + _direction(score))
+        note = f"\ngrey: fewer than {FEW_PATIENTS} patients" if any(each.is_small for each in subgroups) else ""
+        _forest_axes(axes, [label for label, _, _ in rows], SCORE_TITLES[score] + _direction(score) + note)
         for tick, (_, metrics, colour) in zip(axes.get_yticklabels(), rows, strict=True):
             tick.set(fontweight="bold" if metrics is None or metrics is overall else "normal",
                      color=GREY if colour == PALE else "black")  # fmt: skip
@@ -191,7 +191,7 @@ def comparison_figure(
     second_name: str = "second",
     scores: Sequence[str] = COMPARED_SCORES,
 ) -> Figure:
-    """Difference of each score, second - first, with its interval, and the zero line; both scores beside it.
+    """Difference of each score, second minus first, with its interval, and the zero line; both scores beside it.
 
     Intervals without zero are coloured. A lower value is the better one of the scores in `mammo.selection.MINIMISED`.
     """
@@ -204,11 +204,14 @@ def comparison_figure(
             found = comparison.differences[name]
             differs = found.ci95 is not None and not found.ci95[0] <= 0 <= found.ci95[1]
             _draw_row(axes, y, found.difference, found.ci95, TRAIN_COLOUR if differs else GREY)
-            both = " > ".join("-" if value is None else f"{value:.3f}" for value in (found.first, found.second))
-            axes.text(1.03, y, both.replace(">", r"$\rightarrow$"), transform=axes.get_yaxis_transform(), va="center",
-                      fontsize=7)  # fmt: skip
+            values = ("-" if value is None else f"{value:.3f}" for value in (found.first, found.second))
+            axes.text(1.03, y, r" $\rightarrow$ ".join(values), transform=axes.get_yaxis_transform(),
+                      va="center_baseline", fontsize=7)  # fmt: skip
         labels = [textwrap.fill(SCORE_TITLES[name] + _direction(name), SCORE_CHARACTERS) for name in scores]
-        _forest_axes(axes, labels, f"{second_name} - {first_name} [95% interval]")
+        _forest_axes(axes, labels, "")
+        # Below the whole figure, because the names of runs are long; in words, because they have hyphens.
+        words = f"{second_name} minus {first_name} [95% interval]"
+        figure.supxlabel(textwrap.fill(words, NAME_CHARACTERS, break_on_hyphens=False), fontsize=8)
         low, high = axes.get_xlim()
         reach = max(abs(low), abs(high))
         axes.set_xlim(-reach, reach)
@@ -235,7 +238,7 @@ def _forest_axes(axes: Axes, labels: Sequence[str], xlabel: str) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.margins(x=0.06)
 
 

@@ -46,6 +46,12 @@ class PredictionTable:
         """Patient of each image, [N]."""
         return self.table["patient_id"].tolist()
 
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows for a CSV file; probabilities with all their digits."""
+        numbers = [f"p_{name}" for name in self.class_names]
+        cells = self.table.assign(**{name: [repr(float(value)) for value in self.table[name]] for name in numbers})
+        return cells.columns.tolist(), cells.to_numpy().tolist()
+
     def rows(self, chosen: np.ndarray) -> PredictionTable:
         """The images at some positions, or where a mask [N] is true."""
         return PredictionTable(

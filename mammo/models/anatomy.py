@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mammo.errors import ConfigError
+from mammo.models.maps import CHANNELS_FIRST, MapLayout
 
 # A published network: its attributes are known by its class, not by its type annotations.
 Published = Any
@@ -21,11 +22,15 @@ Published = Any
 
 @dataclasses.dataclass
 class Parts:
-    """Stages of a backbone in order and the pooling to features [N, num_features]."""
+    """Stages of a backbone in order and the pooling to features [N, num_features].
+
+    `layout` says where the map is in what the stages return.
+    """
 
     stages: list[nn.Module]
     pool: nn.Module
     num_features: int
+    layout: MapLayout = CHANNELS_FIRST
 
 
 class TokenPool(nn.Module):
@@ -69,9 +74,17 @@ class WholeBackbone(nn.Module):
         super().__init__()
         self.model = model
 
+    def maps(self, images: Tensor) -> Tensor:
+        """What is pooled of images [N, 3, H, W]: maps or tokens, as the network has them."""
+        return self.model.forward_features(images)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Features [N, F] of maps; the pooling is the network's own."""
+        return self.model.forward_head(maps, pre_logits=True)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Features [N, F] of images [N, 3, H, W]; the pooling is the network's own."""
-        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        """Features [N, F] of images [N, 3, H, W]."""
+        return self.pooled(self.maps(images))
 
 
 def _resnet(model: Published) -> Parts:
@@ -102,14 +115,15 @@ def _vision_transformer(model: Published) -> Parts:
     *blocks, last = list(model.blocks)
     last_with_norm = nn.Sequential(last, model.norm)
     pool = TokenPool(model.global_pool, model.num_prefix_tokens, model.fc_norm)
-    return Parts([TokenEmbedding(model), *blocks, last_with_norm], pool, width)
+    layout = MapLayout("tokens", model.num_prefix_tokens, is_pooled=pool.kind == "avg")
+    return Parts([TokenEmbedding(model), *blocks, last_with_norm], pool, width, layout)
 
 
 def _swin(model: Published) -> Parts:
     """timm's Swin transformers: patches, four stages, the last one with the final norm."""
     *layers, last = list(model.layers)
     stages = [model.patch_embed, *layers, nn.Sequential(last, model.norm)]
-    return Parts(stages, model.head.global_pool, model.num_features)
+    return Parts(stages, model.head.global_pool, model.num_features, MapLayout("channels_last"))
 
 
 def _convnext(model: Published) -> Parts:
@@ -157,4 +171,5 @@ def dissect(model: Published, origin: str, needs_blocks: bool) -> Parts:
         )
     model.reset_classifier(0)
     width = getattr(model, "head_hidden_size", None) or model.num_features
-    return Parts([WholeBackbone(model)], nn.Identity(), int(width))
+    layout = MapLayout("channels_last" if getattr(model, "output_fmt", "") == "NHWC" else "channels_first")
+    return Parts([WholeBackbone(model)], nn.Identity(), int(width), layout)

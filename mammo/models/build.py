@@ -156,7 +156,7 @@ def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_
     parts = backbone.parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(parts.stages, parts.pool, parts.num_features, num_classes)
+        network = Network(parts.stages, parts.pool, parts.num_features, num_classes, parts.layout)
     network.freeze_all_but(strategy.num_trained_stages(len(parts.stages)))
     network.dropout.p = options.dropout if strategy.uses_dropout else 0.0
     network = network.to(memory_format=torch.channels_last)

@@ -11,20 +11,31 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mammo.models.maps import CHANNELS_FIRST, MapLayout
+
 
 class Network(nn.Module):
     """A classifier of images [N, 3, H, W] (normalised) into logits [N, K].
 
     `stages` are the blocks of the backbone in order; `pool` turns the last map into features [N, F];
-    `head` is linear. The names of the parameters do not depend on where the cut is.
+    `head` is linear. The names of the parameters do not depend on where the cut is. `layout` says where the map is in
+    what the stages return.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], pool: nn.Module, num_features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        pool: nn.Module,
+        num_features: int,
+        num_classes: int,
+        layout: MapLayout = CHANNELS_FIRST,
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = pool
         self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(num_features, num_classes)
+        self.layout = layout
         self.num_frozen_stages = 0
         self.only_head_learns = False
 

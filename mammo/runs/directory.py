@@ -5,19 +5,19 @@ Every file is written to a temporary name and renamed, so that a reader sees the
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import one_owner, read_json, write_json, write_text
-from mammo.plain_text import cell_text
+from mammo.files import csv_text, one_owner, read_json, write_bytes, write_json, write_text
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
@@ -25,13 +25,13 @@ from mammo.yaml_files import read_yaml
 
 # What a run writes, and what is made from it; `run.restart=true` removes these and nothing else.
 OWN_FILES = (
-    "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "quarantine.csv",
-    "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
+    "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "embeddings_val.npy",
+    "quarantine.csv", "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
 )  # fmt: skip
 ERROR_FILE = "error.json"
 LOCK_FILE = ".lock"
 # What other commands make from a run (or a sweep) and put into its folder.
-LATER_FOLDERS = ("evaluation", "explanations", "report")
+LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
 OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard", *LATER_FOLDERS)
 
 
@@ -209,20 +209,12 @@ class RunDirectory:
         """Write YAML in the order of the keys."""
         self.write_text(name, yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
 
+    def write_array(self, name: str, values: np.ndarray) -> None:
+        """Write numbers in the format of numpy, for `np.load(..., allow_pickle=False)`."""
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        write_bytes(self.file(name), buffer.getvalue())
+
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
-        lines = _Lines()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow([cell_text(column) for column in columns])
-        writer.writerows([cell_text(cell) for cell in row] for row in rows)
-        self.write_text(name, "".join(lines.parts))
-
-
-class _Lines:
-    """Collects what a csv.writer writes."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.parts.append(text)
+        self.write_text(name, csv_text(columns, rows))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mammo.data.dataset import Dataset
-from mammo.data.formats.rows import shown_view
 from mammo.data.options import DataOptions
+from mammo.evaluation.calibration import fit_temperature
+from mammo.evaluation.predictions import make_predictions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
 from mammo.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
 
-ID_COLUMNS = ("image_id", "patient_id", "exam_id")
-DESCRIPTIVE_COLUMNS = ("laterality", "view")
+CALIBRATION_FILE = "metrics/calibration.json"
 
 
 def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:
@@ -26,8 +25,8 @@ def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOpt
     parts = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     for name, rows in parts.items():
         if len(rows) or name != "test":
-            columns = (*ID_COLUMNS, *DESCRIPTIVE_COLUMNS, "label")
-            directory.write_csv(f"splits/{name}.csv", columns, _described(dataset, rows, ["label"]))
+            described = dataset.described(rows)
+            directory.write_csv(f"splits/{name}.csv", described.columns.tolist(), described.to_numpy().tolist())
     directory.write_json(
         "splits/manifest.json",
         {
@@ -58,27 +57,27 @@ def part_summary(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _described(dataset: Dataset, rows: np.ndarray, further: Sequence[str] = ()) -> list[list[str]]:
-    chosen = dataset.table.iloc[rows]
-    ids = [[dataset.rename(value) for value in chosen[column]] for column in ID_COLUMNS]
-    others = [chosen[column].tolist() for column in (*DESCRIPTIVE_COLUMNS, *further)]
-    if dataset.is_pseudonymized:
-        others[1] = [shown_view(view) for view in others[1]]
-    return [list(row) for row in zip(*ids, *others, strict=True)]
-
-
 def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray) -> None:
     """`val_predictions.csv`: ids, true and predicted class by name, a probability for each class."""
-    names = dataset.manifest.class_names
-    predicted = [names[i] for i in probabilities.argmax(axis=1)]
-    table = [
-        [*described, label, *map(repr, row)]
-        for described, label, row in zip(
-            _described(dataset, rows, ["label"]), predicted, probabilities.tolist(), strict=True
-        )
-    ]
-    columns = (*ID_COLUMNS, *DESCRIPTIVE_COLUMNS, "y_true", "y_pred", *(f"p_{name}" for name in names))
-    directory.write_csv("val_predictions.csv", columns, table)
+    described = dataset.described(rows)
+    targets = described.pop("label").tolist()
+    predictions = make_predictions(described, targets, probabilities, dataset.manifest.class_names)
+    directory.write_csv("val_predictions.csv", *predictions.cells())
+
+
+def write_calibration(directory: RunDirectory, probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """`metrics/calibration.json`: the temperature that fits the validation set best, which is returned."""
+    temperature = fit_temperature(probabilities, targets)
+    directory.write_json(
+        CALIBRATION_FILE,
+        {
+            "schema_version": 1,
+            "temperature": temperature,
+            "fitted_on": "val",
+            "num_images": len(targets),
+        },
+    )
+    return temperature
 
 
 def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], best_epoch: int) -> None:

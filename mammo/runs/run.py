@@ -32,9 +32,11 @@ from mammo.models.weights import is_file
 from mammo.optimizers import parameter_groups
 from mammo.progress import counting, track
 from mammo.runs.directory import RunDirectory
+from mammo.runs.model_card import FILE as MODEL_CARD
+from mammo.runs.model_card import model_card
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
-from mammo.runs.results import write_metrics, write_predictions
+from mammo.runs.results import write_calibration, write_metrics, write_predictions
 from mammo.runs.summary import outcome
 from mammo.selection import Criterion, EarlyStopping
 from mammo.tracebacks import error_text
@@ -291,14 +293,20 @@ class Run:
                 to_do="start over with run.restart=true",
             )
         self.trainer.network.load_state_dict(best["model_state_dict"])
-        predictions = predict(self.trainer.network, inputs, track, "Best epoch [val]", stop_if_asked)
+        batches = track(inputs.validation, "Best epoch [val]", len(self.val_batches))
+        network, prepare = self.trainer.network, inputs.prepare_validation
+        predictions = predict(network, batches, prepare, stop_if_asked, keep_features=True)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
+        if predictions.features is not None:
+            self.directory.write_array("embeddings_val.npy", predictions.features)
+        temperature = write_calibration(self.directory, predictions.probabilities, predictions.targets)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
         self.summary["throughput"] = self._throughput()
+        self.directory.write_text(MODEL_CARD, model_card(self.summary, self.config, metrics, temperature))
         self.summary["status"] = "completed"
         self.directory.write_json("summary.json", self.summary)
 

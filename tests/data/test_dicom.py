@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,21 @@ def test_views(tmp_path: Path, changes: dict[str, Any], view: str, modifiers: tu
 
 def test_header_fields(tmp_path: Path) -> None:
     dataset = build(
-        RAMP, ImageLaterality="R", Laterality="L", BreastImplantPresent="YES", BurnedInAnnotation="NO", Manufacturer="X"
+        RAMP,
+        ImageLaterality="R",
+        Laterality="L",
+        BreastImplantPresent="YES",
+        BurnedInAnnotation="NO",
+        Manufacturer="X",
+        PatientAge="061Y",
+        StudyInstanceUID="1.2.3",
     )
     header = read_header(save(dataset, tmp_path / "image"))
     assert dataclasses.asdict(header) == {
         "modality": "MG",
         "patient_id": "000123",
+        "study_uid": "1.2.3",
+        "age": "061Y",
         "laterality": "R",
         "view": "",
         "view_modifiers": (),
@@ -113,7 +123,7 @@ def test_header_fields(tmp_path: Path) -> None:
         "manufacturer": "X",
         "transfer_syntax": str(ExplicitVRLittleEndian),
     }
-    assert "000123" not in repr(header)
+    assert not {"000123", "1.2.3", "061Y"} & set(re.findall(r"[\w.]+", repr(header)))
     assert read_dicom(tmp_path / "image")[1] == header
 
 

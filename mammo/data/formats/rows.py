@@ -50,6 +50,8 @@ class Row:
     laterality: str = ""
     view: str = ""
     split: str = ""
+    manufacturer: str = ""
+    age: str = ""
 
 
 def build_manifest(
@@ -161,6 +163,8 @@ def _by_image(
             "view": row.view.strip().upper(),
             "label": label,
             "split": split,
+            "manufacturer": row.manufacturer.strip(),
+            "age": row.age.strip(),
             "problem": problem,
         }
         images.setdefault(image_id, []).append(entry)

@@ -59,4 +59,6 @@ def _row(file: Path, folder: Path, number: int, cells: Mapping[Hashable, Any]) -
         laterality=cells["laterality"],
         view=cells["view"],
         split=cells["split"],
+        manufacturer=cells["manufacturer"],
+        age=cells["age"],
     )

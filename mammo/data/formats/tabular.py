@@ -32,6 +32,8 @@ USUAL_COLUMNS: dict[str, tuple[str, ...]] = {
     "laterality": ("laterality", "side", "breast"),
     "view": ("view", "view_position", "viewposition", "projection"),
     "split": ("split", "subset"),
+    "manufacturer": ("manufacturer", "vendor"),
+    "age": ("age", "patient_age", "patient's age"),
 }
 
 

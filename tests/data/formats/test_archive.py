@@ -42,6 +42,8 @@ def test_every_image_of_an_exam_is_used_whatever_it_is_called(tmp_path, read):
             "view": view,
             "label": "B",
             "split": "",
+            "manufacturer": "",
+            "age": "",
         }
         for name, laterality, view in (("a.dcm", "L", "CC"), ("series/b", "R", "MLO"))
     ]

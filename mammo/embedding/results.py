@@ -1,0 +1,208 @@
+"""From features to what is left of them: files, figures, and lines that say what they mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from mammo.embedding.clusters import Clustering, cluster, clustering_facts
+from mammo.embedding.features import Embedded
+from mammo.embedding.figures import NAMES, clusters_figure, scatter_figure
+from mammo.embedding.probes import SHOWN_SCORES, Probe, run_probes, scores
+from mammo.embedding.projections import Projection, project
+from mammo.errors import DataError
+from mammo.figures import save_figure
+from mammo.runs.directory import RunDirectory
+
+SCHEMA_VERSION = 1
+PROJECTIONS = ("pca", "tsne", "umap")
+FIGURES = (*PROJECTIONS, "silhouette")
+SUFFIXES = (".png", ".pdf")
+TABLES = ("features.npy", "metadata.csv", "projections.csv", "embedding.json")
+OWN_FILES = (*TABLES, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))
+PACKAGES = ("numpy", "scikit-learn")
+PROBE_NAMES = {"knn": "k-NN", "logistic_regression": "logistic regression", "head": "the run's own head"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What was computed from features; `facts` is the content of `embedding.json`."""
+
+    projections: list[Projection]
+    clusterings: list[Clustering]
+    facts: dict[str, Any]
+
+
+def analyse(embedded: Embedded, seed: int, umap: bool) -> Analysis:
+    """Projections, probes and clusters of features; on one thread, so that the same features give the same numbers."""
+    with threadpool_limits(1):
+        projections = project(embedded.features, seed, umap)
+        probes = run_probes(embedded.features, embedded.table, embedded.class_names, seed)
+        clusterings = cluster(embedded.features, embedded.targets, seed)
+        facts = _facts(embedded, seed, projections, probes, clusterings)
+    return Analysis(projections, clusterings, facts)
+
+
+def _facts(
+    embedded: Embedded,
+    seed: int,
+    projections: Sequence[Projection],
+    probes: Sequence[Probe],
+    clusters: list[Clustering],
+) -> dict[str, Any]:
+    def scored(probabilities: Any) -> dict[str, Any]:
+        return scores(probabilities, embedded.targets, embedded.class_names, embedded.patient_ids)
+
+    packages = (*PACKAGES, "umap-learn") if any(one.name == "umap" for one in projections) else PACKAGES
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": embedded.source,
+        "data": embedded.data,
+        "num_features": embedded.features.shape[1],
+        "seed": seed,
+        "projections": {one.name: one.facts for one in projections},
+        "probes": {
+            probe.name: {
+                "classifier": probe.words,
+                "num_folds": probe.num_folds,
+                "c_of_each_fold": probe.chosen_c,
+                "undefined_because": probe.reason,
+                **scored(probe.probabilities),
+            }
+            for probe in probes
+        },
+        "head": None if embedded.probabilities is None else scored(embedded.probabilities),
+        "clusters": clustering_facts(clusters, embedded.targets, embedded.class_names),
+        "environment": embedded.environment | {name.replace("-", "_"): version(name) for name in packages},
+    }
+
+
+def require_free(folder: Path) -> None:
+    """Raises DataError for a folder in which there is something else than an earlier result of this command."""
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in OWN_FILES) if folder.is_dir() else []
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", "a folder for the results", "output=DIR")
+    if strange:
+        raise DataError(
+            f"{folder} holds other things: {', '.join(strange[:5])}",
+            "a new or empty folder",
+            "choose another: output=DIR",
+        )
+
+
+def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:
+    """Write everything, `embedding.json` last; what an earlier call has left and this one lacks is removed."""
+    directory = RunDirectory(folder)
+    figures = [
+        (one.name, scatter_figure(one, embedded.targets, embedded.class_names, f"{NAMES[one.name]}: {embedded.title}"))
+        for one in analysis.projections
+    ]
+    if analysis.clusterings:
+        drawn = clusters_figure(analysis.clusterings, embedded.targets, embedded.class_names, embedded.title)
+        figures.append(("silhouette", drawn))
+    for name in {"embedding.json", *OWN_FILES} - {f"{name}{suffix}" for name, _ in figures for suffix in SUFFIXES}:
+        (folder / name).unlink(missing_ok=True)
+    directory.write_array("features.npy", embedded.features)
+    directory.write_csv("metadata.csv", embedded.described.columns.tolist(), embedded.described.to_numpy().tolist())
+    columns = [f"{one.name}_{axis}" for one in analysis.projections for axis in (1, 2)]
+    coordinates = [one.points for one in analysis.projections]
+    rows = [
+        [image_id, *(repr(float(value)) for points in coordinates for value in points[i])]
+        for i, image_id in enumerate(embedded.described["image_id"])
+    ]
+    directory.write_csv("projections.csv", ["image_id", *columns], rows)
+    for name, figure in figures:
+        for suffix in SUFFIXES:
+            save_figure(figure, directory.file(f"{name}{suffix}"))
+    directory.write_json("embedding.json", analysis.facts)
+
+
+def closing_lines(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Lines for the terminal, made from `embedding.json`."""
+    data, probes = facts["data"], facts["probes"]
+    unit = {"patient": "patients", "exam": "exams", "image": "images"}[data["group_by"]]
+    lines = [
+        "",
+        f"{facts['num_features']} features of each of {data['num_images']} images of {data['num_patients']} {unit} "
+        f"({data['name']}, split={data['split']})",
+    ]
+    reason = probes["knn"]["undefined_because"]
+    if reason is not None:
+        lines.append(f"No classifier could be fitted to them in folds: {reason}")
+    else:
+        lines.append(
+            f"How well the classes can be read off them, by classifiers fitted to other {unit} in "
+            f"{probes['knn']['num_folds']} folds [95% interval by resampling {unit}]:"
+        )
+        rows = {**probes, **({"head": facts["head"]} if facts["head"] is not None else {})}
+        lines += _table(rows)
+        if facts["head"] is not None:
+            lines.append(f"  {verdict(probes['logistic_regression'], facts['head'])}")
+    lines += _cluster_lines(facts["clusters"])
+    if data.get("num_trained_on"):
+        lines.append(
+            f"{data['num_trained_on']} of the images were trained on: all of these scores are too good for new {unit}."
+        )
+    if facts["source"].get("weights", {}).get("source") == "random":
+        lines.append("The weights are RANDOM: none of this says what the network can do.")
+    lines += [
+        f"Results: {folder}",
+        "  pca.png, tsne.png              the images as points, coloured by class",
+        "  silhouette.png                 groups that k-means finds",
+        "  features.npy, metadata.csv     the features, and which image each row is",
+        "  embedding.json                 all numbers",
+        "Distances between groups in t-SNE and UMAP mean little. Research use only, not for diagnosis.",
+    ]
+    return lines
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = ["  " + " " * 22 + "".join(f"{name:<24}" for name in SHOWN_SCORES).rstrip()]
+    for name, row in rows.items():
+        cells = [_cell(row[score], (row["ci95"] or {}).get(score)) for score in SHOWN_SCORES]
+        lines.append(f"  {PROBE_NAMES[name]:<22}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
+    return lines
+
+
+def _cell(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def verdict(probe: Mapping[str, Any], head: Mapping[str, Any]) -> str:
+    """What the scores of a probe and of the head of a run on the same images say about each other."""
+    name = "bal_acc_adj"
+    intervals = [(row["ci95"] or {}).get(name) for row in (probe, head)]
+    if None in intervals:
+        return "Without intervals it cannot be said whether the probe and the head differ."
+    (probe_low, probe_high), (head_low, head_high) = intervals  # type: ignore[misc]
+    if probe_low > head_high:
+        return (
+            f"By {name} logistic regression is above the head: the features separate the classes better than the head "
+            "makes use of."
+        )
+    if probe_high < head_low:
+        return (
+            f"By {name} the head is above logistic regression, which had fewer images to learn from: no more can be "
+            "read off the features here than the head does."
+        )
+    return (
+        f"By {name} the intervals of logistic regression and of the head overlap: these images do not show that the "
+        "features hold more than the head uses, nor that they hold less."
+    )
+
+
+def _cluster_lines(clusters: Mapping[str, Any]) -> list[str]:
+    if clusters["best_k"] is None:
+        return ["Too few different images for k-means."]
+    chosen = next(row for row in clusters["by_k"] if row["k"] == clusters["best_k"])
+    return [
+        f"k-means has its best silhouette, {chosen['silhouette']:.2f}, with {chosen['k']} clusters; with the classes "
+        f"they agree by {chosen['adjusted_rand_index'] + 0:.2f} (adjusted Rand index, 0 chance, 1 perfect)"
+    ]

@@ -1,0 +1,81 @@
+"""Heat maps: where in an image a trained network finds what speaks for a class.
+
+python -m mammo.explain outputs/NAME
+python -m mammo.explain outputs/NAME image=ID method=layercam
+python -m mammo.explain --help
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from mammo.explanation.options import ExplainOptions
+from mammo.tools import CommandLine, Tool, run_tool
+
+# Not __name__, which is __main__ here.
+log = logging.getLogger("mammo.explain")
+
+TOOL = Tool(
+    program="mammo.explain",
+    options=ExplainOptions,
+    about="Shows where a trained network looks: each image beside itself with a heat map over it, a page of the most "
+    "confident right and wrong cases of each class, and a table of them. A map shows what the network uses, not why, "
+    "and not that it is right.",
+    examples=(
+        "outputs/NAME",
+        "outputs/NAME limit=16 method=gradcam++",
+        "outputs/NAME image=0a1b2c3d4e5f target=true",
+        "best_model.pth data=vindr data.root=DIR output=maps",
+    ),
+)
+
+
+def work(line: CommandLine) -> None:
+    """Choose images, make their maps, write the pictures."""
+    # The command line has been checked; from here on it may take seconds.
+    from mammo.explanation.cases import check_target, explain_images, predictions_of
+    from mammo.explanation.choice import most_confident
+    from mammo.explanation.writing import Explanations
+    from mammo.inference.datasets import load_shown
+    from mammo.inference.find import find_one_checkpoint
+    from mammo.inference.trained import load_trained, resolved_hardware
+    from mammo.progress import start_logging, track
+
+    options: ExplainOptions = line.options
+    start_logging("info")
+    checkpoint = find_one_checkpoint(options.run)
+    trained = load_trained(checkpoint, resolved_hardware(options.device, options.threads))
+    check_target(options.target, trained.class_names)
+    shown = load_shown(trained, line.data, options.split, options.cache_dir)
+    explanations = Explanations(trained, shown, options.output)
+    predictions, image_ids = None, options.image
+    if not image_ids:
+        predictions = predictions_of(trained, shown)
+        image_ids = predictions.rows(most_confident(predictions, options.limit)).table["image_id"].tolist()
+    if shown.num_trained_on:
+        log.warning("%d of the %d images are training images of this run", shown.num_trained_on, len(shown.rows))
+    cases = explain_images(
+        trained,
+        shown,
+        image_ids,
+        method=options.method,
+        layer=options.layer,
+        target=options.target,
+        predictions=predictions,
+    )
+    done = []
+    for case in track(cases, "Heat maps", len(image_ids)):
+        explanations.write_case(case)
+        done.append(case)
+    explanations.write_table(done)
+    if not options.image:
+        explanations.write_grid(done)
+    num_right = sum(case.is_right for case in done)
+    log.info("%d images explained, %d right and %d wrong: %s", len(done), num_right, len(done) - num_right,
+             explanations.folder)  # fmt: skip
+    log.info("these pictures show the images themselves: share them as you would share the images")
+
+
+if __name__ == "__main__":
+    run_tool(TOOL, work, sys.argv[1:])

@@ -1,0 +1,221 @@
+"""Figures of cases: an image beside its heat map, and a page of the most confident right and wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mammo.explanation.cases import Case
+from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, VAL_COLOUR
+from mammo.plain_text import figure_text
+
+# Perceptually uniform, and told apart from the greys below it by its hue throughout.
+COLOURS = "plasma"
+BOX_COLOUR = OTHER_COLOURS[2]
+# Below the first value the map is transparent; from the second on it hides this fraction of the image.
+TRANSPARENT_BELOW, FULL_FROM, MAX_OPACITY = 0.08, 0.5, 0.6
+BAR_GREY = 0.35  # what the colour scale is laid over
+
+SINGLE_COLUMN_INCHES = 3.5  # about half the width of a page
+MAX_PANEL_HEIGHT_INCHES = 2.9
+GAP_INCHES = 0.06
+SMALL_POINTS = 6.5
+MAX_NAME_CHARACTERS = 20
+GRID_PANEL_HEIGHT_INCHES = (1.2, 1.75)  # least, for the name of the class beside it, and most, for a page
+GRID_NAME_CHARACTERS = 12
+PAIR_GAP_INCHES, CELL_GAP_INCHES = 0.03, 0.16
+GRID_LEFT_INCHES = 0.28
+# A page has room for so many right and so many wrong cases of a class.
+GRID_CASES = 2
+
+METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "Layer-CAM",
+    "hirescam": "HiResCAM",
+    "eigencam": "Eigen-CAM",
+}
+
+
+def overlay(case: Case) -> np.ndarray:
+    """The image with its heat map over it, RGB float32 [R, C, 3] in 0..1; where the map is low it is not seen."""
+    return _over(case.picture, case.heat)
+
+
+def _over(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    colours = matplotlib.colormaps[COLOURS](heat)[..., :3].astype(np.float32)
+    opacity = MAX_OPACITY * np.clip((heat - TRANSPARENT_BELOW) / (FULL_FROM - TRANSPARENT_BELOW), 0, 1)[..., None]
+    return (1 - opacity) * grey[..., None] + opacity * colours
+
+
+def case_figure(case: Case) -> Figure:
+    """An image beside the same image with its heat map, with true and predicted class; half a page wide."""
+    rows, columns = case.picture.shape
+    width = (SINGLE_COLUMN_INCHES - 3 * GAP_INCHES) / 2
+    height = min(width * rows / columns, MAX_PANEL_HEIGHT_INCHES)
+    caption = _caption(case)
+    above, below = 0.36, 0.1 + 0.12 * len(caption)
+    with matplotlib.style.context(STYLE, after_reset=True):
+        figure = Figure(figsize=(SINGLE_COLUMN_INCHES, above + height + below))
+        FigureCanvasAgg(figure)
+        left, right = (_panel(figure, GAP_INCHES + i * (width + GAP_INCHES), below, width, height) for i in range(2))
+        _draw_pair(left, right, case)
+        head: dict[str, Any] = {"y": (below + height + 0.05) / figure.get_figheight(), "va": "bottom", "fontsize": 7.5}
+        figure.text(left.get_position().x0, s=f"true: {_short(case.y_true)}\n", linespacing=1.15, **head)
+        verdict = "" if case.is_right else ", wrong"
+        figure.text(
+            right.get_position().x0,
+            s=f"predicted: {_short(case.y_pred)}\nprobability {case.confidence:.2f}{verdict}",
+            color="black" if case.is_right else VAL_COLOUR,
+            linespacing=1.15,
+            **head,
+        )
+        foot: dict[str, Any] = {"va": "top", "fontsize": SMALL_POINTS, "color": GREY, "linespacing": 1.25}
+        figure.text(left.get_position().x0, (below - 0.06) / figure.get_figheight(), "\n".join(caption), **foot)
+        _draw_scale(figure, SINGLE_COLUMN_INCHES - 0.9, below - 0.15, 0.6)
+    return figure
+
+
+def _caption(case: Case) -> list[str]:
+    lines = [f"{METHOD_NAMES[case.method]}{_about([case])}, {_block(case)}"]
+    if case.fraction_on_black is None:
+        lines.append("nothing in it speaks for this class")
+    else:
+        lines.append(f"scaled to its own maximum; {case.fraction_on_black:.0%} of its sum is on black")
+    return [*lines, "frame: what the network saw"] if _has_frame(case) else lines
+
+
+def _has_frame(case: Case) -> bool:
+    """Whether the network saw less than the whole image."""
+    rows, columns = case.picture.shape
+    return case.box_px != (0, rows, 0, columns)
+
+
+def _short(name: str, most_characters: int = MAX_NAME_CHARACTERS) -> str:
+    """The name of a class as it fits over a panel."""
+    return figure_text(name if len(name) <= most_characters else name[: most_characters - 3] + "...")
+
+
+def _panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches."""
+    across, up = figure.get_size_inches()
+    axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    axes.set_axis_off()
+    axes.set_anchor("NW")
+    return axes
+
+
+def _draw_pair(left: Axes, right: Axes, case: Case) -> None:
+    left.imshow(case.picture, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    right.imshow(overlay(case), interpolation="antialiased")
+    if _has_frame(case):
+        top, bottom, start, stop = case.box_px
+        corner, size = (start - 0.5, top - 0.5), (stop - start, bottom - top)
+        right.add_patch(Rectangle(corner, *size, fill=False, edgecolor=BOX_COLOUR, linewidth=0.6))
+
+
+def _draw_scale(figure: Figure, left: float, bottom: float, width: float) -> None:
+    """The colours from 0 to the maximum of a map, over grey as on an image."""
+    axes = _panel(figure, left, bottom, width, 0.07)
+    values = np.linspace(0, 1, 128, dtype=np.float32)[None]
+    axes.imshow(_over(np.full_like(values, BAR_GREY), values), aspect="auto")
+    text: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "fontsize": SMALL_POINTS, "color": GREY}
+    axes.text(-0.04, 0.45, "0", ha="right", **text)
+    axes.text(1.04, 0.45, "max", ha="left", **text)
+
+
+def grid_figure(cases: Sequence[Case], class_names: Sequence[str]) -> Figure:
+    """A row for each class with its most confident right and wrong cases, each image beside its heat map.
+
+    `cases` are as `most_confident` orders them. Of each class one right and one wrong case is shown, or up to
+    `GRID_CASES` where the classes have so many on average. Raises ValueError without a case.
+    """
+    if not cases:
+        raise ValueError("there is no case to draw")
+    sides = [
+        [[case for case in cases if case.y_true == name and case.is_right == right] for name in class_names]
+        for right in (True, False)
+    ]
+    counts = [min(max(1, sum(map(len, side)) // len(class_names)), GRID_CASES) for side in sides]
+    rows = [[side[i][:count] for side, count in zip(sides, counts, strict=True)] for i in range(len(class_names))]
+    num_pairs = sum(counts)
+    pair = (DOUBLE_COLUMN_INCHES - GRID_LEFT_INCHES) / num_pairs
+    panel = (pair - PAIR_GAP_INCHES - CELL_GAP_INCHES) / 2
+    heights = [_row_height([case for side in row for case in side], panel) for row in rows]
+    above, below, label = 0.28, 0.3, 0.2
+    with matplotlib.style.context(STYLE, after_reset=True):
+        total = above + sum(heights) + len(rows) * label + below
+        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, total))
+        FigureCanvasAgg(figure)
+        lefts = [GRID_LEFT_INCHES + i * pair for i in range(num_pairs)]
+        places = [lefts[: counts[0]], lefts[counts[0] :]]
+        for side, text in zip(places, ("most confident, right", "most confident, wrong"), strict=True):
+            x = side[0] / DOUBLE_COLUMN_INCHES
+            figure.text(x, 1 - 0.06 / total, text, va="top", fontweight="bold", fontsize=8.5)
+        bottom = total - above
+        for name, row, height in zip(class_names, rows, heights, strict=True):
+            bottom -= height + label
+            middle = (bottom + height / 2) / total
+            figure.text(
+                0.02,
+                middle,
+                f"true: {_short(name, GRID_NAME_CHARACTERS)}",
+                rotation=90,
+                va="center",
+                ha="center",
+                fontsize=7.5,
+            )
+            for found, side in zip(row, places, strict=True):
+                _draw_cells(figure, found, side, bottom, panel, height)
+        _draw_foot(figure, cases, below)
+    return figure
+
+
+def _row_height(cases: Sequence[Case], panel_inches: float) -> float:
+    least, most = GRID_PANEL_HEIGHT_INCHES
+    shapes = [case.picture.shape for case in cases]
+    return min(max([least, *(panel_inches * rows / columns for rows, columns in shapes)]), most)
+
+
+def _draw_cells(
+    figure: Figure, cases: Sequence[Case], places: Sequence[float], bottom: float, panel: float, height: float
+) -> None:
+    """Pairs of panels from left to right with the prediction above each; where there is none, a word."""
+    across, up = figure.get_size_inches()
+    if not cases:
+        figure.text(places[0] / across, (bottom + height) / up, "none", va="top", color=GREY, fontsize=7.5)
+    for case, left in zip(cases, places, strict=False):
+        first, second = (_panel(figure, left + i * (panel + PAIR_GAP_INCHES), bottom, panel, height) for i in range(2))
+        _draw_pair(first, second, case)
+        text = f"predicted {_short(case.y_pred)}, {case.confidence:.2f}"
+        figure.text(left / across, (bottom + height + 0.03) / up, text, va="bottom", fontsize=7.5)
+
+
+def _draw_foot(figure: Figure, cases: Sequence[Case], below: float) -> None:
+    """What all the maps are, and their colours."""
+    kinds = f"{METHOD_NAMES[cases[0].method]}{_about(cases)}, {_block(cases[0])}"
+    text = f"{kinds}; each map is scaled to its own maximum. Numbers are probabilities."
+    across, up = figure.get_size_inches()
+    figure.text(GRID_LEFT_INCHES / across, (below - 0.16) / up, text, va="center", fontsize=SMALL_POINTS, color=GREY)
+    _draw_scale(figure, across - 1.2, below - 0.195, 0.8)
+
+
+def _about(cases: Sequence[Case]) -> str:
+    """Which class some maps are about, in words."""
+    if cases[0].method == "eigencam":
+        return ""
+    if len({case.target for case in cases}) == 1:
+        return f" for class {figure_text(cases[0].target)}"
+    return f" for the {'predicted' if all(case.target == case.y_pred for case in cases) else 'true'} class"
+
+
+def _block(case: Case) -> str:
+    return "last block" if case.layer == 1 else f"block {case.layer} from the end"

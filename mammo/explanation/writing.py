@@ -1,0 +1,104 @@
+"""Where the pictures of cases go, what they are called, and the table of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mammo.errors import ConfigError
+from mammo.explanation.cases import Case
+from mammo.explanation.pictures import case_figure, grid_figure
+from mammo.figures import save_figure
+from mammo.files import read_csv, safe_name
+from mammo.inference.datasets import ShownImages
+from mammo.inference.trained import Trained
+from mammo.runs.directory import RunDirectory
+
+FOLDER = "explanations"
+TABLE = "explanations.csv"
+GRID = "grid"
+# File systems take 255 bytes.
+MAX_NAME_CHARACTERS = 180
+
+
+def picture_names(image_ids: Iterable[str]) -> dict[str, str]:
+    """Image id -> file name of its picture: `safe_name`, with a hash after it where that alone is not its own.
+
+    Of ids with one safe name, upper and lower case taken for equal, the first in order keeps it.
+    """
+    names: dict[str, str] = {}
+    taken = {GRID}
+    for image_id in sorted(set(image_ids)):
+        stem = safe_name(image_id)
+        if stem.casefold() in taken or len(stem) > MAX_NAME_CHARACTERS:
+            digest = hashlib.sha256(image_id.encode(errors="surrogatepass")).hexdigest()[:8]
+            stem = f"{stem[:MAX_NAME_CHARACTERS]}-{digest}"
+        taken.add(stem.casefold())
+        names[image_id] = f"{stem}.png"
+    return names
+
+
+class Explanations:
+    """The folder of the pictures: `explanations/` of a run, with a folder in it for other data, or one that is named.
+
+    Raises ConfigError where there is neither a run directory nor a name.
+    """
+
+    def __init__(self, trained: Trained, shown: ShownImages, output: str | None) -> None:
+        named = Path(output).expanduser() if output is not None else None
+        folder = named or trained.run_folder
+        if folder is None:
+            raise ConfigError(
+                f"{trained.checkpoint.name} is in no run directory: it is not known where the pictures should go",
+                to_do="add output=FOLDER",
+            )
+        own = f"{FOLDER}/" if shown.is_own else f"{FOLDER}/{safe_name(shown.dataset.manifest.name)}/"
+        self._directory = RunDirectory(folder)
+        self._prefix = "" if named else own
+        self._class_names = trained.class_names
+        everything = np.arange(len(shown.dataset.table))
+        self._names = picture_names(shown.dataset.described(everything)["image_id"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._directory.path / self._prefix
+
+    def write_case(self, case: Case) -> None:
+        """Write the picture of a case."""
+        save_figure(case_figure(case), self._directory.file(self._prefix + self._names[case.image_id]))
+
+    def write_grid(self, cases: Sequence[Case]) -> None:
+        """Write `grid.png` and `grid.pdf`."""
+        figure = grid_figure(cases, self._class_names)
+        for suffix in (".png", ".pdf"):
+            save_figure(figure, self._directory.file(f"{self._prefix}{GRID}{suffix}"))
+
+    def write_table(self, cases: Sequence[Case]) -> None:
+        """Write `explanations.csv`: every picture in the folder, those of earlier calls too."""
+        columns = (
+            "image_id", "y_true", "y_pred", *(f"p_{name}" for name in self._class_names), "method", "layer", "target",
+            "fraction_on_black", "file",
+        )  # fmt: skip
+        rows = {self._names[case.image_id]: self._row(case) for case in cases}
+        earlier = {row[-1]: row for row in self._earlier(columns) if (self.folder / row[-1]).is_file()}
+        table = sorted((earlier | rows).values(), key=lambda row: row[-1])
+        self._directory.write_csv(self._prefix + TABLE, columns, table)
+
+    def _row(self, case: Case) -> list[str]:
+        on_black = "" if case.fraction_on_black is None else f"{case.fraction_on_black:.4f}"
+        return [
+            case.image_id, case.y_true, case.y_pred, *(repr(value) for value in case.probabilities.values()),
+            case.method, str(case.layer), case.target, on_black, self._names[case.image_id],
+        ]  # fmt: skip
+
+    def _earlier(self, columns: Sequence[str]) -> list[list[str]]:
+        """The rows that are there; none where the file is that of another network or no table."""
+        try:
+            found, rows = read_csv(self.folder / TABLE)
+        except (OSError, ValueError):
+            return []
+        return rows if found == list(columns) else []

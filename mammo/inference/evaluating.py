@@ -1,0 +1,147 @@
+"""`python -m mammo.evaluate`, step by step: from runs to an evaluation on disk and on the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mammo.errors import RunDirectoryError
+from mammo.evaluation.calibration import fit_temperature
+from mammo.evaluation.comparison import compare
+from mammo.evaluation.evaluation import evaluate
+from mammo.evaluation.predictions import read_predictions
+from mammo.files import file_sha256, safe_name, this_command
+from mammo.hardware import Hardware
+from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
+from mammo.inference.labelled import LabelledPredictions, predict_labelled
+from mammo.inference.options import DataChoice, EvaluateOptions
+from mammo.inference.trained import resolved_hardware
+from mammo.runs.evaluation import FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
+from mammo.runs.provenance import environment, git_state, utc_now
+
+log = logging.getLogger(__name__)
+
+# Equal arithmetic gives equal probabilities; other threads or another device change the last digits.
+AGREEMENT = 1e-3
+
+
+class Request(NamedTuple):
+    """Which networks, compared with which others, on which data."""
+
+    checkpoints: Sequence[Path]
+    others: Sequence[Path]
+    data: DataChoice
+
+
+def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
+    """Evaluate and write everything; returns lines for the terminal."""
+    hardware = resolved_hardware(options.device, options.threads)
+    ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
+    temperature = _temperature(ensemble, shown)
+    evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
+    folder = _folder(ensemble, shown, options.output)
+    agreement = _difference_from_run(ensemble, shown)
+    provenance = _provenance(ensemble, shown, hardware) | {"max_difference_from_run": agreement}
+    write_evaluation(folder, shown.predictions, evaluation, provenance)
+    group_by = ensemble.members[0].config.data.group_by
+    lines = ["", *_about(ensemble, shown, agreement), *evaluation_lines(evaluation, f"{group_by}s")]
+    if request.others:
+        others, theirs = _predicted(request.others, request.data, options, hardware)
+        comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
+        write_comparison(folder, comparison, others.name, ensemble.name)
+        lines += comparison_lines(comparison, others.name, ensemble.name)
+    return [
+        *lines,
+        "",
+        f"Results: {folder}",
+        "  evaluation.json  everything, with the curves; predictions.csv; figures",
+    ]
+
+
+def _predicted(
+    checkpoints: Sequence[Path], data: DataChoice, options: EvaluateOptions, hardware: Hardware
+) -> tuple[Ensemble, LabelledPredictions]:
+    ensemble = load_ensemble(checkpoints, hardware, options.weights)
+    return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
+
+
+def _temperature(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
+    """Of one run the temperature that it has stored; of an ensemble on its own validation set one fitted there."""
+    if len(ensemble.members) == 1:
+        try:
+            return stored_temperature(ensemble.members[0])
+        except RunDirectoryError:
+            log.info("no temperature is known of a checkpoint alone")
+            return None
+    if shown.is_own and shown.split == "val":
+        return fit_temperature(shown.predictions.probabilities, shown.predictions.targets)
+    return None
+
+
+def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) -> Path:
+    if output is not None:
+        return Path(output).expanduser()
+    what = shown.split if shown.is_own else safe_name(shown.data_name)
+    run_folder = ensemble.members[0].run_folder
+    if len(ensemble.members) == 1 and run_folder is not None:
+        return run_folder / FOLDER / what
+    return Path(FOLDER) / f"{safe_name(ensemble.name)}-{what}"
+
+
+def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
+    """The largest difference of a probability from what the run itself has written; None where it has not."""
+    run_folder = ensemble.members[0].run_folder
+    if len(ensemble.members) > 1 or run_folder is None or not shown.is_own or shown.split != "val":
+        return None
+    try:
+        written = read_predictions(run_folder / "val_predictions.csv")
+    except (OSError, ValueError):
+        return None
+    if written.table["image_id"].tolist() != shown.predictions.table["image_id"].tolist():
+        return None
+    return float(np.abs(written.probabilities - shown.predictions.probabilities).max())
+
+
+def _provenance(ensemble: Ensemble, shown: LabelledPredictions, hardware: Hardware) -> dict[str, Any]:
+    return {
+        "created_at": utc_now(),
+        "command": this_command(),
+        "git": git_state(),
+        "environment": environment(hardware),
+        "networks": [
+            {
+                "name": member.name,
+                "run_id": member.facts.get("run_id"),
+                "checkpoint_sha256": file_sha256(member.checkpoint),
+                "epoch": member.facts.get("epoch"),
+                "weight": float(weight),
+            }
+            for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
+        ],
+        "data": {
+            "name": shown.data_name,
+            "split": shown.split,
+            "is_own": shown.is_own,
+            "num_trained_on": shown.num_trained_on,
+            "num_quarantined": shown.num_left_out,
+            "fingerprints": list(shown.fingerprints),
+        },
+    }
+
+
+def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | None) -> list[str]:
+    """What was evaluated on what, and what has to be known before a number is believed."""
+    where = f"{shown.split} of {shown.data_name}" if shown.is_own else f"{shown.data_name}, which it was not trained on"
+    lines = [f"{ensemble.name}", f"on {where}: {len(shown.predictions)} images"]
+    if shown.num_trained_on:
+        lines.append(f"WARNING: it was trained on {shown.num_trained_on} of these images: the numbers are too good")
+    if shown.num_left_out:
+        lines.append(f"{shown.num_left_out} images or label rows of the dataset are left out")
+    if agreement is not None:
+        words = "as the run has written them" if agreement <= AGREEMENT else "NOT those that the run has written"
+        lines.append(f"predictions {words} (largest difference of a probability: {agreement:.1g})")
+    return lines

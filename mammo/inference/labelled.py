@@ -1,0 +1,93 @@
+"""Predictions for images whose class is known, by one network or several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mammo.data.attributes import attributes_of
+from mammo.errors import DataError
+from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions
+from mammo.inference.datasets import ShownImages, load_shown
+from mammo.inference.ensemble import Ensemble
+from mammo.inference.options import DataChoice
+from mammo.inference.trained import Trained, predict_images
+from mammo.progress import counting
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPredictions:
+    """Predictions of images and what they are of.
+
+    `split` is val, test or all; `is_own` whether these are the data that every network was trained on;
+    `num_trained_on` how many of the images one of the networks has learnt from; `fingerprints` those of the data.
+    """
+
+    predictions: PredictionTable
+    data_name: str
+    split: str
+    is_own: bool
+    num_trained_on: int
+    num_left_out: int
+    fingerprints: tuple[str, ...]
+
+
+def predict_labelled(
+    ensemble: Ensemble, choice: DataChoice, split: str | None, cache_dir: str | None
+) -> LabelledPredictions:
+    """What an ensemble says of labelled images, one row an image.
+
+    The probabilities of an image are the mean over those networks that are shown it: of the validation sets of
+    folds it is one, and of networks for different views each has images of its own. Raises UserError where the
+    data cannot be used, or where two networks have learnt different classes for an image.
+    """
+    shown = [load_shown(member, choice, split, cache_dir) for member in ensemble.members]
+    parts = [_of_member(member, images) for member, images in zip(ensemble.members, shown, strict=True)]
+    datasets = [images.dataset for images in shown]
+    return LabelledPredictions(
+        predictions=_averaged(parts, ensemble),
+        data_name=datasets[0].manifest.name,
+        split=shown[0].split,
+        is_own=all(images.is_own for images in shown),
+        num_trained_on=max(images.num_trained_on for images in shown),
+        num_left_out=len(datasets[0].manifest.left_out),
+        fingerprints=tuple(dict.fromkeys(dataset.fingerprint for dataset in datasets)),
+    )
+
+
+def _of_member(member: Trained, shown: ShownImages) -> PredictionTable:
+    """The predictions of one network, before its temperature."""
+    table, rows = shown.dataset.table, shown.rows
+    described = shown.dataset.described(rows)
+    targets = described.pop("label").tolist()
+    known = attributes_of(table.iloc[rows], member.hardware.threads, counting)
+    described[list(ATTRIBUTES)] = known.to_numpy()
+    predictions = predict_images(member, shown.dataset.part(rows), f"Predicting {shown.split}")
+    return make_predictions(described, targets, predictions.probabilities, member.class_names)
+
+
+def _averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> PredictionTable:
+    if len(parts) == 1:
+        return parts[0]
+    weighted = [part.table.assign(weight=weight) for part, weight in zip(parts, ensemble.weights, strict=True)]
+    table = pd.concat(weighted, ignore_index=True)
+    by_image = table.groupby("image_id", sort=True)
+    disagreeing = int((by_image["y_true"].nunique() > 1).sum())
+    if disagreeing:
+        raise DataError(
+            f"{disagreeing} images have another class in one run than in another",
+            "runs of the same labels",
+            "evaluate the runs one by one",
+        )
+    names = [f"p_{name}" for name in ensemble.class_names]
+    # Where only networks without weight have seen an image, they count alike.
+    weights = table["weight"].where(by_image["weight"].transform("sum") > 0, 1.0)
+    sums = table[names].mul(weights, axis=0).groupby(table["image_id"], sort=True).sum()
+    probabilities = sums.div(weights.groupby(table["image_id"], sort=True).sum(), axis=0).to_numpy()
+    first = by_image[[name for name in (*DESCRIPTION, *ATTRIBUTES, "y_true") if name != "image_id"]].first()
+    described = first.reset_index()[[*DESCRIPTION, *ATTRIBUTES, "y_true"]]
+    targets = described.pop("y_true").tolist()
+    return make_predictions(described, targets, np.asarray(probabilities), ensemble.class_names)

@@ -1,0 +1,122 @@
+"""Image files without labels: which there are, what they say of themselves, and their pixels for a network.
+
+Read by processes of their own (`mammo.data.isolated`), which import this: nothing heavy belongs here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mammo.data.formats.rows import id_of, is_image_name, list_files, shown_view
+from mammo.data.images import open_image
+from mammo.data.pixels import PixelSettings, pixels_of
+from mammo.data.store import read_content
+from mammo.errors import BadFile, DataError, nearest
+
+# Kinds of image that training refuses unless told otherwise; `force=true` takes them all.
+ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
+# What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.
+_NO_IMAGES = {
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".pdf", ".log", ".xls",
+    ".xlsx", ".doc", ".docx", ".zip", ".gz", ".tar", ".7z", ".py", ".ipynb", ".npy", ".npz", ".pth", ".pt", ".ini",
+    ".db", ".sql", ".exe", ".dll", ".sh", ".bat", ".lock", ".tmp",
+}  # fmt: skip
+_NO_IMAGE_NAMES = {"DICOMDIR", "README", "LICENSE", "LICENCE", "Makefile"}
+
+
+@dataclasses.dataclass(frozen=True)
+class NewFile:
+    """A file that may hold an image; `name` is its path below the folder that was named."""
+
+    path: Path
+    name: str
+
+
+class NewImage(NamedTuple):
+    """The pixels of a file for each of several settings, uint8 [S, S], and what its header says.
+
+    `patient_id` and `study_uid` are identifiers: they are never written as they are.
+    """
+
+    pixels: tuple[np.ndarray, ...]
+    patient_id: str
+    study_uid: str
+    laterality: str
+    view: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Demands:
+    """What a network can be shown: prepared in which ways, of which views (None: any), with implants or without."""
+
+    settings: tuple[PixelSettings, ...]
+    views: tuple[str, ...] | None
+    allows_implants: bool = True
+
+
+def find_files(named: Path) -> tuple[list[NewFile], int]:
+    """The files that may be images below a folder (or the one file), and how many others are beside them.
+
+    Raises DataError when there is nothing.
+    """
+    if named.is_file():
+        return [NewFile(named, named.name)], 0
+    if not named.is_dir():
+        around = named.parent if named.parent.is_dir() else Path()
+        raise DataError(
+            f"input={named}: there is no such file or folder",
+            "a DICOM, PNG or JPEG file, or a folder of them",
+            nearest(named.name, (path.name for path in around.iterdir())),
+        )
+    files = list_files(named)
+    chosen = [NewFile(file, id_of(file, named)) for file in files if _may_be_image(file)]
+    if not chosen:
+        raise DataError(f"no image is below input={named}", "DICOM, PNG or JPEG files", "name another folder")
+    return chosen, len(files) - len(chosen)
+
+
+def _may_be_image(file: Path) -> bool:
+    is_other = file.suffix.lower() in _NO_IMAGES or file.name in _NO_IMAGE_NAMES
+    return is_image_name(file.name) or not is_other
+
+
+class Reader:
+    """Reads a file and prepares its pixels, or says why it cannot be used."""
+
+    def __init__(self, demands: Demands) -> None:
+        self.demands = demands
+
+    def __call__(self, file: NewFile) -> NewImage | str:
+        """The image, or the reason why there is none, without patient data."""
+        try:
+            content, _, _ = read_content(file.path)
+            return self._prepared(content)
+        except OSError as error:
+            return f"the file cannot be read ({error.strerror or type(error).__name__})"
+        except BadFile as error:
+            return error.reason
+
+    def _prepared(self, content: bytes) -> NewImage:
+        header = open_image(content, self.demands.settings[0].accept).header
+        if header is None:
+            return NewImage(self._pixels(content, ""), "", "", "", "")
+        if self.demands.views is not None and header.view and header.view not in self.demands.views:
+            known = ", ".join(self.demands.views)
+            raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")
+        if header.implant and not self.demands.allows_implants:
+            raise BadFile("a breast implant: the network has seen none")
+        pixels = self._pixels(content, header.laterality)
+        return NewImage(pixels, header.patient_id, header.study_uid, header.laterality, shown_view(header.view))
+
+    def _pixels(self, content: bytes, laterality: str) -> tuple[np.ndarray, ...]:
+        return tuple(pixels_of(content, laterality, settings) for settings in self.demands.settings)
+
+
+def forced(settings: Sequence[PixelSettings]) -> tuple[PixelSettings, ...]:
+    """The settings with every kind of image accepted."""
+    return tuple(dataclasses.replace(one, accept=ALL_KINDS) for one in settings)

@@ -1,0 +1,112 @@
+"""Predictions for image files without labels, by one network or several, in groups that are saved as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mammo.data.batches import LabelledImages
+from mammo.data.isolated import Lost, isolated, num_processes_for
+from mammo.data.store import StoredImages
+from mammo.inference.ensemble import Ensemble
+from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
+from mammo.inference.partial import PartialResults
+from mammo.inference.trained import predict_images
+from mammo.progress import counting
+
+log = logging.getLogger(__name__)
+
+# Starting a process takes about a second, in which another one decodes about as many files as this.
+FILES_PER_PROCESS = 16
+# Predicted together and then saved: about a second or two of work on a CPU.
+IMAGES_PER_GROUP = 64
+
+Rename = Callable[[str], str]
+
+
+def predict_files(
+    ensemble: Ensemble,
+    files: Sequence[NewFile],
+    demands: Demands,
+    partial: PartialResults,
+    rename: Rename,
+    num_workers: int,
+    timeout_seconds: float,
+    *,
+    folders_are_exams: bool = False,
+) -> list[dict[str, Any]]:
+    """A result for each file, in their order.
+
+    A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `exam_id`,
+    `laterality`, `view` and `p` (probabilities [K]). `demands.settings` are those of the members, in their order.
+    What `partial` holds already is not computed again.
+    """
+    keys = {file: _key(file) for file in files}
+    to_do = [file for file in files if keys[file] not in partial.results]
+    if len(to_do) < len(files):
+        log.info("going on: %d of %d files are done", len(files) - len(to_do), len(files))
+    num_processes = max(1, num_processes_for(len(to_do), FILES_PER_PROCESS, max(1, num_workers)))
+    with counting("Predicting") as count, closing(_read(to_do, demands, num_processes, timeout_seconds)) as contents:
+        done = len(files) - len(to_do)
+        pairs = zip(to_do, contents, strict=True)
+        while group := list(itertools.islice(pairs, IMAGES_PER_GROUP)):
+            results = _predicted(ensemble, group, rename, folders_are_exams)
+            partial.add([(keys[file], result) for (file, _), result in zip(group, results, strict=True)])
+            done += len(group)
+            count(done, len(files))
+    return [partial.results[keys[file]] for file in files]
+
+
+def _read(
+    files: Sequence[NewFile], demands: Demands, num_processes: int, timeout_seconds: float
+) -> Generator[NewImage | str | Lost, None, None]:
+    yield from isolated(Reader(demands), files, num_processes, timeout_seconds) if files else ()
+
+
+def _key(file: NewFile) -> str:
+    """A name for a file in its present state that tells nothing of it."""
+    try:
+        stat = file.path.stat()
+        state = f"{stat.st_size} {stat.st_mtime_ns}"
+    except OSError:
+        state = "gone"
+    return hashlib.sha256(f"{file.name}\0{state}".encode(errors="backslashreplace")).hexdigest()
+
+
+def _predicted(
+    ensemble: Ensemble, group: Sequence[tuple[NewFile, NewImage | str | Lost]], rename: Rename, folders_are_exams: bool
+) -> list[dict[str, Any]]:
+    images = [content for _, content in group if isinstance(content, NewImage)]
+    probabilities = iter(_probabilities(ensemble, images).tolist() if images else [])
+    results = []
+    for file, content in group:
+        result: dict[str, Any] = {"image_id": rename(file.name)}
+        if isinstance(content, NewImage):
+            exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
+            result |= {"patient_id": rename(content.patient_id), "exam_id": rename(exam_id)}
+            result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
+        else:
+            result["error"] = content.reason if isinstance(content, Lost) else content
+        results.append(result)
+    return results
+
+
+def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray:
+    """Averaged probabilities [N, K]."""
+    places = np.arange(len(images))
+    total = np.zeros((len(images), len(ensemble.class_names)))
+    weighted = zip(ensemble.members, ensemble.weights, ensemble.temperatures, strict=True)
+    for number, (member, weight, temperature) in enumerate(weighted):
+        pixels = np.stack([image.pixels[number] for image in images])
+        shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(images), dtype=np.int64), [""] * len(images))
+        predictions = predict_images(member, shown)
+        total += weight * dataclasses.replace(predictions, logits=predictions.logits / temperature).probabilities
+    return total

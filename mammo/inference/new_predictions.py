@@ -1,0 +1,141 @@
+"""`python -m mammo.predict`, step by step: from files to tables of predictions of images and exams."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import entropy
+
+from mammo.cache import user_cache_folder
+from mammo.cores import usable_cores
+from mammo.data.pseudonyms import renamer, unchanged, write_lookup
+from mammo.errors import RunDirectoryError
+from mammo.evaluation.exams import exam_predictions
+from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
+from mammo.files import csv_text, one_owner, write_text
+from mammo.inference.ensemble import Ensemble, load_ensemble
+from mammo.inference.new_files import Demands, find_files, forced
+from mammo.inference.new_images import predict_files
+from mammo.inference.options import PredictOptions
+from mammo.inference.partial import PartialResults
+from mammo.inference.trained import resolved_hardware
+
+log = logging.getLogger(__name__)
+
+REASONS_SHOWN = 5
+
+
+class Request(NamedTuple):
+    """Which networks, for which file or folder, into which table."""
+
+    checkpoints: Sequence[Path]
+    images: Path
+    output: Path
+
+
+def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
+    """Predict all images and write the tables; returns lines for the terminal.
+
+    Raises UserError for what cannot be read or written at all; files that cannot be used are listed instead.
+    """
+    files, num_others = find_files(request.images)
+    hardware = resolved_hardware(options.device, options.threads)
+    ensemble = load_ensemble(request.checkpoints, hardware, options.weights, calibrated=options.calibrated)
+    demands = _demands(ensemble, force=options.force)
+    cache_folder = user_cache_folder(options.cache_dir)
+    rename = renamer(cache_folder) if options.pseudonymize else unchanged
+    output = request.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    made_with = ensemble.made_with() | {
+        name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
+    }
+    with one_owner(output.with_name(f".{output.name}.lock"), _refusal):
+        partial = PartialResults(output, made_with)
+        workers = options.workers or usable_cores()
+        results = predict_files(
+            ensemble,
+            files,
+            demands,
+            partial,
+            rename,
+            workers,
+            options.file_timeout_seconds,
+            folders_are_exams=options.folders_are_exams,
+        )
+        written = _write(output, results, ensemble.class_names)
+        if options.pseudonymize:
+            lookup = f"pseudonyms/predicted-{rename(str(output.absolute()))}.csv"
+            write_lookup(cache_folder / lookup, rename, [file.name for file in files])
+            written.append(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")
+        partial.remove()
+    output.with_name(f".{output.name}.lock").unlink(missing_ok=True)
+    others = f" ({num_others} files beside them are no images)" if num_others else ""
+    return ["", f"{len(files)} files{others}, {ensemble.name}", *_counts(results, ensemble.class_names), *written]
+
+
+def _refusal(holder: str) -> RunDirectoryError:
+    return RunDirectoryError(f"another process is writing this output: {holder}", to_do="wait for it")
+
+
+def _demands(ensemble: Ensemble, *, force: bool) -> Demands:
+    settings = tuple(member.settings for member in ensemble.members)
+    if force:
+        return Demands(forced(settings), None)
+    data = [member.config.data for member in ensemble.members]
+    views = [set(one.views) for one in data if one.views is not None]
+    seen = tuple(sorted(set.union(*views))) if len(views) == len(data) else None
+    return Demands(settings, seen, all(one.implants == "include" for one in data))
+
+
+def _write(output: Path, results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+    """Write the tables; returns lines that say what is where."""
+    good = [result for result in results if "error" not in result]
+    bad = [result for result in results if "error" in result]
+    lines = []
+    predictions = _table(good, class_names)
+    if output.suffix == ".jsonl":
+        rows = iter(predictions.table.to_dict("records"))
+        records = [result if "error" in result else next(rows) for result in results]
+        write_text(output, "".join(json.dumps(record) + "\n" for record in records))
+        lines.append(f"  {output}: a line for each file, with its error where it has no prediction")
+    else:
+        write_text(output, csv_text(*predictions.cells()))
+        lines.append(f"  {output}: {len(good)} images")
+    exam_file, bad_file = (output.with_name(f"{output.stem}_{what}.csv") for what in ("exams", "quarantine"))
+    for beside in (exam_file, bad_file):
+        beside.unlink(missing_ok=True)  # of an earlier command
+    if len(set(predictions.table["exam_id"]) - {""}):
+        exams = exam_predictions(predictions).predictions
+        write_text(exam_file, csv_text(*exams.cells()))
+        lines.append(f"  {exam_file}: {len(exams)} exams, the mean over their images")
+    if bad:
+        write_text(
+            bad_file, csv_text(["image_id", "reason"], [[result["image_id"], result["error"]] for result in bad])
+        )
+        lines.append(f"  {bad_file}: {len(bad)} files without a prediction, with the reason")
+    return lines
+
+
+def _table(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> PredictionTable:
+    described = pd.DataFrame(results, columns=list(DESCRIPTION), dtype=str)
+    probabilities = np.array([result["p"] for result in results]).reshape(len(results), len(class_names))
+    predictions = make_predictions(described, None, probabilities, class_names)
+    predictions.table["entropy"] = entropy(probabilities, axis=1)
+    return predictions
+
+
+def _counts(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+    """How often each class was predicted, and why files have no prediction."""
+    predicted = [int(np.argmax(result["p"])) for result in results if "error" not in result]
+    lines = ["  predicted: " + ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(class_names))]
+    reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
+    lines += [f"  {count:>6}  no prediction: {reason}" for reason, count in reasons.head(REASONS_SHOWN).items()]
+    if len(reasons) > REASONS_SHOWN:
+        lines.append(f"          and {len(reasons) - REASONS_SHOWN} more reasons")
+    return lines

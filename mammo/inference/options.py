@@ -1,0 +1,70 @@
+"""Options of every command that starts from a trained network. No heavy imports: `--help` reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mammo.data.options import DataOptions
+from mammo.options import option
+
+Weighting = Literal["equal", "validation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOptions:
+    """Which networks, and what computes them."""
+
+    run: list[str] = option([], "run directory, checkpoint (.pth), or folder of a sweep: all of its runs")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
+    threads: int | None = option(None, "CPU threads; null: physical cores", at_least=1)
+    cache_dir: str | None = option(None, "decoded images and pseudonyms; null: the user's cache folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataChoice:
+    """What a command line says about the data.
+
+    `composed` is another dataset than that of the run, or None; `changes` are options of the run's data that are
+    given anew, such as `root`.
+    """
+
+    composed: DataOptions | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the data is that of the run as it was."""
+        return self.composed is None and not self.changes
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions(TrainedOptions):
+    """One call of `mammo.evaluate`."""
+
+    split: Literal["val", "test", "all"] | None = option(
+        None, "which images; null: val of the data of the run, all of another dataset"
+    )
+    compare: list[str] = option([], "another run (or several: their mean) to compare with on the same images")
+    weights: Weighting = option("equal", "of several networks: equal, or by validation score")
+    draws: int = option(2000, "resamplings of the patients for the intervals", at_least=100, at_most=100000)
+    bootstrap_seed: int = option(0, "seed of the resamplings", at_least=0)
+    output: str | None = option(
+        None, "folder for the results; null: evaluation/ in the run directory, or here for several runs"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions(TrainedOptions):
+    """One call of `mammo.predict`."""
+
+    input: str | None = option(None, "DICOM, PNG or JPEG file, or a folder with such files at any depth")
+    output: str = option("predictions.csv", "the table to write: .csv, or .jsonl for a line of JSON an image")
+    force: bool = option(False, "take images of another kind than those of training, such as CT or other views")
+    pseudonymize: bool = option(True, "write keyed hashes instead of file names and patient ids")
+    folders_are_exams: bool = option(False, "images of one folder are one exam; DICOM headers come first")
+    calibrated: bool = option(False, "divide the logits by the temperature that fitted the validation set of the run")
+    weights: Weighting = option("equal", "of several networks: equal, or by validation score")
+    workers: int | None = option(None, "processes that decode files; null: one for each usable core", at_least=1)
+    file_timeout_seconds: float = option(60.0, "a file that takes longer to decode is left out", at_least=1)

@@ -1,0 +1,139 @@
+"""What an evaluation leaves on disk, in a run directory or in a folder of its own, and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo.evaluation.comparison import Comparison
+from mammo.evaluation.evaluation import Evaluation
+from mammo.evaluation.exams import exam_predictions
+from mammo.evaluation.figures import (
+    comparison_figure,
+    precision_recall_figure,
+    reliability_figure,
+    roc_figure,
+    subgroup_figure,
+)
+from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.subgroups import FEW_PATIENTS
+from mammo.figures import confusion_matrix_figure, save_figure
+from mammo.files import csv_text, write_json, write_text
+from mammo.metrics import Metrics
+from mammo.runs.closing import SHOWN
+
+FOLDER = "evaluation"
+FILE = "evaluation.json"
+SCHEMA_VERSION = 1
+
+
+def write_evaluation(
+    folder: Path, predictions: PredictionTable, evaluation: Evaluation, provenance: Mapping[str, Any]
+) -> None:
+    """`evaluation.json`, the predictions of images and exams, and the figures."""
+    write_text(folder / "predictions.csv", csv_text(*predictions.cells()))
+    if evaluation.exam_metrics is not None:
+        exams = exam_predictions(predictions).predictions
+        write_text(folder / "exam_predictions.csv", csv_text(*exams.cells()))
+    names, matrix = list(predictions.class_names), [list(row) for row in evaluation.metrics.confusion_matrix]
+    figures = {
+        "confusion_matrix": confusion_matrix_figure(matrix, names, f"{evaluation.metrics.num_images} images"),
+        "reliability": reliability_figure(evaluation.calibration),
+        "roc": roc_figure(evaluation.roc, names),
+        "precision_recall": precision_recall_figure(evaluation.precision_recall, names),
+    }
+    if evaluation.subgroups:
+        figures["subgroups"] = subgroup_figure(evaluation.subgroups, evaluation.metrics)
+    for name, figure in figures.items():
+        save_figure(figure, folder / f"{name}.png")
+    # Last: where it is, the others are.
+    content = {"schema_version": SCHEMA_VERSION, **provenance, **evaluation.to_dict()}
+    write_json(folder / FILE, content)
+
+
+def write_comparison(folder: Path, comparison: Comparison, first_name: str, second_name: str) -> None:
+    """`comparison.json` and its figure; differences are those of the second minus the first."""
+    content = {"schema_version": SCHEMA_VERSION, "first": first_name, "second": second_name}
+    write_json(folder / "comparison.json", content | comparison.to_dict())
+    save_figure(comparison_figure(comparison, first_name, second_name), folder / "comparison.png")
+
+
+def evaluation_lines(evaluation: Evaluation, unit: str) -> list[str]:
+    """The findings for a terminal of 80 columns; `unit` is what was resampled."""
+    metrics, exams = evaluation.metrics, evaluation.exam_metrics
+    columns = [("images", metrics)] + ([("exams", exams)] if exams is not None else [])
+    heading = "".join(f"{f'{m.num_images} {what}':<23}" for what, m in columns)
+    lines = ["", f"{'':<38}{heading}".rstrip()]
+    for key, words, _ in SHOWN:
+        values = "".join(f"{_with_interval(m, key):<23}" for _, m in columns)
+        lines.append(f"  {words:<36}{values}".rstrip())
+    lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {unit}]")
+    if evaluation.num_exams_disagreeing:
+        lines.append(f"  {evaluation.num_exams_disagreeing} exams whose images have different classes are left out")
+    return [*lines, *_class_lines(evaluation), *_subgroup_lines(evaluation), *_calibration_lines(evaluation)]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _limits(interval: Sequence[float] | None) -> str:
+    return f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+
+
+def _with_interval(metrics: Metrics, key: str) -> str:
+    return _number(getattr(metrics, key)) + _limits((metrics.ci95 or {}).get(key))
+
+
+def _class_lines(evaluation: Evaluation) -> list[str]:
+    width = max(5, *(len(each.class_name) for each in evaluation.classes))
+    lines = ["", f"{'class':<{width}}  {'n':>5}  {'recall':<22}{'precision':<22}AUC"]
+    for each in evaluation.classes:
+        cells = (_number(getattr(each, key)) + _limits(each.ci95.get(key)) for key in ("recall", "precision", "auc"))
+        recall, precision, auc = cells
+        few = "  (few)" if each.is_small else ""
+        lines.append(f"{each.class_name:<{width}}  {each.num_images:>5}  {recall:<22}{precision:<22}{auc[:20]}{few}")
+    return lines
+
+
+def _subgroup_lines(evaluation: Evaluation) -> list[str]:
+    if not evaluation.subgroups:
+        return []
+    lines = ["", f"{'group':<26}{'patients':>9}{'images':>8}  balanced accuracy, chance-adjusted"]
+    for each in evaluation.subgroups:
+        name = f"{each.attribute.replace('_', ' ')} {each.value}"
+        value = (
+            f"(fewer than {FEW_PATIENTS} patients)" if each.is_small else _with_interval(each.metrics, "bal_acc_adj")
+        )
+        lines.append(f"{name[:25]:<26}{each.num_patients:>9}{each.num_images:>8}  {value}")
+    return lines
+
+
+def _calibration_lines(evaluation: Evaluation) -> list[str]:
+    calibration = evaluation.calibration
+    lines = ["", f"calibration: ECE {calibration.before.top.ece:.3f}, cross-entropy {calibration.loss_before:.3f}"]
+    if calibration.after is not None and calibration.loss_after is not None:
+        lines[-1] += (
+            f"; with temperature {calibration.temperature:.3f}: {calibration.after.top.ece:.3f}, "
+            f"{calibration.loss_after:.3f}"
+        )
+    return lines
+
+
+def comparison_lines(comparison: Comparison, first_name: str, second_name: str) -> list[str]:
+    """The differences for a terminal."""
+    lines = ["", f"{second_name}", f"minus {first_name}, on {comparison.num_images} images in both:"]
+    for key, words, _ in SHOWN:
+        found = comparison.differences[key]
+        difference = "-" if found.difference is None else f"{found.difference:+.3f}"
+        interval = f" [{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]" if found.ci95 else ""
+        lines.append(f"  {words:<36}{difference}{interval}")
+    test = comparison.mcnemar
+    lines += [
+        f"  McNemar ({test.method}): p = {test.p_value:.3g}; right alone: {test.only_first_right} and "
+        f"{test.only_second_right} images",
+        f"  sign test over patients: p = {comparison.patients.p_value:.3g}; better in "
+        f"{comparison.patients.first_better} and {comparison.patients.second_better} patients",
+    ]
+    return lines

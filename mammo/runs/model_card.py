@@ -1,0 +1,191 @@
+"""`MODEL_CARD.md` beside the best checkpoint: what whoever gets that file has to know, computed from the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mammo.config import Config
+from mammo.metrics import Metrics
+from mammo.models.weights import licence_of
+from mammo.plain_text import markdown_text
+
+FILE = "checkpoints/MODEL_CARD.md"
+FEW_PATIENTS_IN_VALIDATION = 100
+FEW_IMAGES_OF_A_CLASS = 20
+SCORES = {
+    "bal_acc_adj": "balanced accuracy, chance-adjusted",
+    "kappa_quadratic": "quadratic kappa",
+    "auc_ovr": "AUC, one class against the rest",
+    "macro_f1": "macro F1",
+    "acc": "accuracy",
+    "mae": "mean distance in classes",
+    "ece": "expected calibration error",
+    "loss": "cross-entropy",
+}
+
+
+def model_card(summary: Mapping[str, Any], config: Config, metrics: Metrics, temperature: float) -> str:
+    """The card of a finished run as Markdown; without patient data and without folders."""
+    sections = [
+        _head(summary, config, metrics),
+        _data(summary, config),
+        _training(summary, config),
+        _results(summary, metrics, temperature),
+        _limits(summary, config, metrics),
+        _licence(summary),
+    ]
+    return "\n".join(line for section in sections for line in (*section, ""))
+
+
+def _head(summary: Mapping[str, Any], config: Config, metrics: Metrics) -> list[str]:
+    classes = ", ".join(markdown_text(name) for name in metrics.class_names)
+    return [
+        f"# {markdown_text(summary['name'])}",
+        "",
+        f"Classifies mammograms into {len(metrics.class_names)} classes of density: {classes}. One image in, "
+        "probabilities of the classes out.",
+        "",
+        "**Research use only. Not a medical device: no result is meant for diagnosis, screening or treatment.**",
+        "",
+        "```sh",
+        "python -m mammo.predict run=best_model.pth input=DIR output=preds.csv",
+        "```",
+        "",
+        f"The file holds all that prediction needs: {markdown_text(str(config.model.name))}, images of "
+        f"{config.data.image_size} pixels{', cropped to the breast' if config.data.crop else ''}"
+        f"{', turned to the left' if config.data.orient else ''}, and the normalisation of grey levels.",
+    ]
+
+
+def _data(summary: Mapping[str, Any], config: Config) -> list[str]:
+    data, split = summary["data"], summary["split"]
+    names = list(data["class_counts"])
+    parts = [(part, split[part]) for part in ("train", "val", "test") if split[part]["images"]]
+    units = {"patient": "patients", "exam": "exams", "image": "images (no patients are known)"}[data["group_by"]]
+    rows = [
+        [part, str(of["images"]), str(of["patients"]), *(str(of["class_counts"][name]) for name in names)]
+        for part, of in parts
+    ]
+    views = "all views" if config.data.views is None else f"the views {', '.join(config.data.views)}"
+    return [
+        "## Data",
+        "",
+        f"{markdown_text(data['name'])}: {data['num_images']} images of {data['num_patients']} {units}, "
+        f"{markdown_text(views)}; {data['num_quarantined']} images or label rows were left out. No "
+        f"{data['group_by']} is in two parts. Its own licence holds for the data.",
+        "",
+        *_table(["part", "images", units.split(" ")[0], *names], rows),
+        "",
+        f"Fingerprint of the data: `{data['fingerprint'][:16]}`, of the split: `{split['fingerprint'][:16]}`.",
+    ]
+
+
+def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
+    model, git, environment = summary["model"], summary["git"], summary["environment"]
+    commit = (
+        "not known" if git["commit"] is None else f"`{git['commit'][:12]}`{' with changes' if git['dirty'] else ''}"
+    )
+    share = model["parameters_trainable"] / model["parameters_total"]
+    return [
+        "## Training",
+        "",
+        f"- Network: {markdown_text(str(model['name']))}, {model['parameters_total']:,} parameters, of which "
+        f"{model['parameters_trainable']:,} ({share:.0%}) learnt (`strategy={config.strategy.name}`)",
+        f"- Started from: {markdown_text(model['weights']['source'])}",
+        f"- `optimizer={config.optimizer.name}`, learning rate {config.optimizer.lr:g}, "
+        f"`scheduler={config.scheduler.name}`, `sampler={config.sampler.name}`, `loss={config.loss.name}`, "
+        f"batches of {config.data.batch_size}, seed {config.seed}",
+        f"- {summary['epochs_run']} epochs; this is epoch {summary['best_epoch']}, the best by "
+        f"{summary['monitor']['name']} on the validation set",
+        f"- Code: commit {commit}; torch {environment['torch']}, {environment['device_name']}, "
+        f"{environment['amp_dtype']}",
+    ]
+
+
+def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -> list[str]:
+    intervals = metrics.ci95 or {}
+    rows = [[words, _number(getattr(metrics, key)), _interval(intervals.get(key))] for key, words in SCORES.items()]
+    classes = [
+        [name, str(n), _number(recall), _number(precision), *map(str, row)]
+        for name, n, recall, precision, row in zip(
+            metrics.class_names,
+            metrics.true_counts,
+            metrics.per_class_recall,
+            metrics.per_class_precision,
+            metrics.confusion_matrix,
+            strict=True,
+        )
+    ]
+    unit = f"{summary['data']['group_by']}s"
+    return [
+        "## Results on the validation set",
+        "",
+        f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals from resampling {unit}. The epoch "
+        "was chosen on these images, which makes the numbers a little too good.",
+        "",
+        *_table(["score", "value", "95% interval"], rows),
+        "",
+        *_table(["true class", "n", "recall", "precision", *(f"as {name}" for name in metrics.class_names)], classes),
+        "",
+        f"Dividing the logits by {temperature:.3f} fits the probabilities to the validation set best.",
+    ]
+
+
+def _limits(summary: Mapping[str, Any], config: Config, metrics: Metrics) -> list[str]:
+    """What the run itself gives reason to doubt."""
+    found = [
+        "Trained and validated on one dataset: how it does on images of other machines, sites and populations is not "
+        "known until it is evaluated there (`python -m mammo.evaluate run=... data=...`).",
+    ]
+    if config.data.format == "phantom":
+        found.append("The images are generated: nothing follows for real breasts.")
+    if summary["model"]["weights"]["source"] == "random":
+        found.append("It started from random weights.")
+    if metrics.num_patients < FEW_PATIENTS_IN_VALIDATION:
+        found.append(f"Only {metrics.num_patients} {summary['data']['group_by']}s validate it: see the intervals.")
+    few = [
+        f"{name} ({n})"
+        for name, n in zip(metrics.class_names, metrics.true_counts, strict=True)
+        if n < FEW_IMAGES_OF_A_CLASS
+    ]
+    if few:
+        found.append(f"Classes with few validation images: {markdown_text(', '.join(few))}.")
+    if summary["collapse"]["detected"]:
+        found.append(f"It has collapsed: {markdown_text(summary['collapse']['reason'])}.")
+    weak = [
+        markdown_text(name)
+        for name, recall in zip(metrics.class_names, metrics.per_class_recall, strict=True)
+        if recall is not None and recall < 1 / len(metrics.class_names)
+    ]
+    if weak:
+        found.append(f"Found less often than by guessing: {', '.join(weak)}.")
+    if summary["data"]["group_by"] == "image":
+        found.append("Patients are not known: images of one woman may be in training and validation.")
+    if config.data.implants == "exclude":
+        found.append("It has seen no breast implants.")
+    return ["## Limits", "", *(f"- {line}" for line in found)]
+
+
+def _licence(summary: Mapping[str, Any]) -> list[str]:
+    return [
+        "## Licence",
+        "",
+        f"- Pretrained weights: {markdown_text(licence_of(summary['model']['weights']['source']))}",
+        "- Code: MIT",
+        "- What was learnt from the data may be bound by the terms of the dataset.",
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [[markdown_text(cell) for cell in row] for row in (columns, *rows)]
+    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
+    return [head, f"|{'---|' * len(columns)}", *body]
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(limits: Sequence[float] | None) -> str:
+    return "" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"

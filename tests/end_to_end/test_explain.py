@@ -1,0 +1,121 @@
+"""python -m mammo.explain on a run: the pictures, the table of them, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mammo.errors import ConfigError, UserError
+from mammo.explain import TOOL, work
+from mammo.files import safe_name
+from mammo.tools import parse
+from tests.conftest import REPOSITORY
+from tests.end_to_end.runs import finish_tiny_run, only_run
+
+
+@pytest.fixture(scope="module")
+def finished(class_folders, session_cache, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    finish_tiny_run(class_folders, session_cache, folder)
+    return only_run(folder)
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "outputs" / finished.name))
+
+
+def explain(cache: Path, *words: object) -> None:
+    """What the command does once Python has started."""
+    work(parse(TOOL, [*map(str, words), "threads=1", f"cache_dir={cache}"]))
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mammo.explain", run, "limit=4", "threads=1", f"cache_dir={session_cache}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "4 images explained" in done.stdout
+    assert "these pictures show the images themselves" in done.stdout
+    folder = run / "explanations"
+    rows = rows_of(folder / "explanations.csv")
+    assert sorted(row["y_true"] for row in rows) == ["A", "B", "C", "D"]
+    predictions = {row["image_id"]: row for row in rows_of(run / "val_predictions.csv")}
+    for row in rows:
+        predicted = predictions[row["image_id"]]
+        assert {key: row[key] for key in predicted if key in row} == {k: v for k, v in predicted.items() if k in row}
+        assert row["target"] == row["y_pred"]
+        assert row["file"] == f"{safe_name(row['image_id'])}.png"
+        same = [p for p in predictions.values() if (p["y_true"], p["y_pred"]) == (row["y_true"], row["y_pred"])]
+        assert float(row[f"p_{row['y_pred']}"]) == max(float(p[f"p_{row['y_pred']}"]) for p in same)
+        with Image.open(folder / row["file"]) as picture:
+            assert np.ptp(np.asarray(picture.convert("RGB")).astype(int), axis=-1).max() > 50  # there is a map
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        [row["file"] for row in rows] + ["explanations.csv", "grid.png", "grid.pdf"]
+    )
+
+    # Another image comes beside them; the page of the most confident ones stays as it was.
+    grid = (folder / "grid.png").read_bytes()
+    (other,) = [image_id for image_id in predictions if image_id not in {row["image_id"] for row in rows}][:1]
+    explain(session_cache, run, f"image={other}", "method=layercam", "target=D", "layer=3")
+    more = rows_of(folder / "explanations.csv")
+    (new,) = [row for row in more if row not in rows]
+    assert (new["image_id"], new["method"], new["target"], new["layer"]) == (other, "layercam", "D", "3")
+    assert len(more) == 5
+    assert (folder / "grid.png").read_bytes() == grid
+
+
+def test_a_checkpoint_alone_gives_the_same_pictures(run, session_cache, class_folders, tmp_path):
+    explain(session_cache, run, "limit=2")
+    alone = shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path / "alone.pth")
+    where = (f"data.root={class_folders}", "limit=2")
+    with pytest.raises(ConfigError, match="add output=FOLDER"):
+        explain(session_cache, alone, *where)
+    explain(session_cache, alone, *where, f"output={tmp_path / 'pictures'}")
+    names = sorted(file.name for file in (run / "explanations").iterdir())
+    assert names == sorted(file.name for file in (tmp_path / "pictures").iterdir())
+    for name in names:
+        assert (tmp_path / "pictures" / name).read_bytes() == (run / "explanations" / name).read_bytes(), name
+
+
+def test_another_dataset_has_a_folder_of_its_own(run, session_cache, class_folders):
+    other = (
+        "data=folders", f"data.root={class_folders}", "data.group_by=image", "data.pseudonymize=true", "data.limit=2",
+    )  # fmt: skip
+    explain(session_cache, run, *other, "limit=1", "method=eigencam")
+    folder = run / "explanations" / "folders"
+    (row,) = rows_of(folder / "explanations.csv")
+    assert len(row["image_id"]) == 12  # a pseudonym
+    assert (folder / f"{row['image_id']}.png").is_file()
+    assert not (run / "explanations" / "explanations.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["method=gradcm"], r"found 'gradcm' .*\n.*one of gradcam, gradcam\+\+"),
+        (["limit=0"], "limit: .*\n.*at least 1"),
+        (["target=E"], "target=E is no class of this network"),
+        (["layer=99"], "the network has 9 blocks"),
+        (["image=A0"], "image=A0 is no image of split=val of folders\n.*valid: A/A"),
+        (["split=test"], "data.test_fraction=0"),
+    ],
+)
+def test_mistakes(run, session_cache, words, expected):
+    with pytest.raises(UserError, match=expected):
+        explain(session_cache, run, *words)
+    assert not (run / "explanations").exists()

@@ -1,0 +1,233 @@
+"""New images: from a checkpoint alone, whatever the files are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.uid import generate_uid
+
+from mammo.errors import ConfigError, DataError, RunDirectoryError
+from mammo.inference.partial import PartialResults
+from mammo.predict import TOOL
+from tests.conftest import REPOSITORY
+from tests.data.dicom_files import RAMP, build, save
+from tests.inference.conftest import run_of
+
+CLASSES = [f"p_{name}" for name in "ABCD"]
+
+
+def predictions(file):
+    return pd.read_csv(file, dtype={"image_id": str, "patient_id": str, "exam_id": str}, keep_default_na=False)
+
+
+@pytest.mark.parametrize("strategy", ["frozen_last_block", "full_finetune"])
+def test_a_checkpoint_alone_predicts_what_its_run_has_predicted(strategy, sweep, command, class_folders, tmp_path):
+    run = run_of(sweep, strategy)
+    shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path)
+    command(TOOL, "best_model.pth", f"input={class_folders}", "output=preds.csv", "pseudonymize=false")
+    of_run = predictions(run / "val_predictions.csv").set_index("image_id")
+    found = predictions(tmp_path / "preds.csv").set_index("image_id")
+    assert len(found) == 32
+    np.testing.assert_allclose(found.loc[of_run.index, CLASSES], of_run[CLASSES], atol=1e-6, rtol=0)
+    assert found.loc[of_run.index, "y_pred"].tolist() == of_run["y_pred"].tolist()
+    p = found[CLASSES].to_numpy()
+    np.testing.assert_allclose(found["entropy"], -(p * np.log(p)).sum(axis=1))
+    assert found.columns.tolist() == [
+        "patient_id", "exam_id", "laterality", "view", "y_pred", *CLASSES, "entropy"
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def mixed_folder(tmp_path, class_folders):
+    """Files of all kinds: two views of one exam, one of another, and five that cannot be used."""
+    folder = tmp_path / "mixed"
+    exam, other = generate_uid(), generate_uid()
+    for name, changes in {
+        "L-CC": {"StudyInstanceUID": exam, "ViewPosition": "CC"},
+        "L-MLO": {"StudyInstanceUID": exam, "ViewPosition": "MLO"},
+        "sub/other.dcm": {"StudyInstanceUID": other, "PatientID": "Erika-Mustermann"},
+        "ct.dcm": {"Modality": "CT"},
+        "spot.dcm": {"ViewPosition": "SPOT"},
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save(build(RAMP, **changes), folder / name)
+    whole = (class_folders / "A" / "A0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "nothing").write_bytes(b"")
+    (folder / "notes.txt").write_text("not an image")
+    shutil.copy(class_folders / "A" / "A0.png", folder)
+    return folder
+
+
+REASONS = {
+    "ct.dcm": "modality CT is no projection X-ray (expected MG, CR, DX, RG)",
+    "cut.png": "the picture is cut off or damaged",
+    "nothing": "neither a DICOM file nor a readable picture",
+    "spot.dcm": "view SPOT is none of those that the network has seen (CC, MLO)",
+}
+
+
+def test_every_file_is_predicted_or_listed_with_the_reason(mixed_folder, sweep, command, tmp_path):
+    out = command(TOOL, run_of(sweep), f"input={mixed_folder}", "output=out/preds.csv", "pseudonymize=false")
+    found = predictions(tmp_path / "out" / "preds.csv")
+    assert found["image_id"].tolist() == ["A0.png", "L-CC", "L-MLO", "sub/other.dcm"]
+    left_out = pd.read_csv(tmp_path / "out" / "preds_quarantine.csv").set_index("image_id")["reason"]
+    assert sorted(left_out.index) == sorted(REASONS)
+    assert all(left_out[name].startswith(reason) for name, reason in REASONS.items())
+    assert "8 files (1 files beside them are no images)" in out
+    assert REASONS["ct.dcm"] in out
+    exams = predictions(tmp_path / "out" / "preds_exams.csv").set_index("exam_id")
+    both = found[found["image_id"].str.startswith("L-")]
+    assert exams.loc[both["exam_id"].iloc[0], "num_images"] == 2
+    np.testing.assert_allclose(exams.loc[both["exam_id"].iloc[0], CLASSES].astype(float), both[CLASSES].mean())
+    assert sorted(os.listdir(tmp_path / "out")) == ["preds.csv", "preds_exams.csv", "preds_quarantine.csv"]
+
+
+def test_forced_it_takes_what_is_an_image_at_all(mixed_folder, sweep, command, tmp_path):
+    command(TOOL, run_of(sweep), f"input={mixed_folder}", "output=preds.csv", "pseudonymize=false", "force=true")
+    assert {"ct.dcm", "spot.dcm"} <= set(predictions(tmp_path / "preds.csv")["image_id"])
+    assert sorted(pd.read_csv(tmp_path / "preds_quarantine.csv")["image_id"]) == ["cut.png", "nothing"]
+
+
+def test_identities_are_not_written_unless_asked_for(mixed_folder, sweep, command, tmp_path, session_cache):
+    (mixed_folder / "Erika").mkdir()
+    shutil.copy(mixed_folder / "A0.png", mixed_folder / "Erika" / "Mustermann.png")
+    out = command(TOOL, run_of(sweep), f"input={mixed_folder}", "output=o/preds.jsonl")
+    written = "".join(file.read_text() for file in (tmp_path / "o").iterdir()) + out
+    for identity in ("Erika", "Mustermann", "000123", str(mixed_folder)):
+        assert identity not in written
+    lookup = next(line for line in out.splitlines() if "pseudonyms/" in line).split(";")[1].split()[0]
+    table = pd.read_csv(session_cache / lookup).set_index("pseudonym")["id"]
+    ids = [json.loads(line)["image_id"] for line in (tmp_path / "o" / "preds.jsonl").read_text().splitlines()]
+    assert sorted(table[ids]) == sorted([*REASONS, "A0.png", "L-CC", "L-MLO", "sub/other.dcm", "Erika/Mustermann.png"])
+
+
+def test_lines_of_json_say_the_same_as_the_table(mixed_folder, sweep, command, tmp_path):
+    for name in ("preds.csv", "preds.jsonl"):
+        command(TOOL, run_of(sweep), f"input={mixed_folder}", f"output={name}", "pseudonymize=false")
+    lines = [json.loads(line) for line in (tmp_path / "preds.jsonl").read_text().splitlines()]
+    assert [line["image_id"] for line in lines if "error" in line] == sorted(REASONS)
+    table = predictions(tmp_path / "preds.csv").to_dict("records")
+    assert [line for line in lines if "error" not in line] == table
+
+
+def test_folders_are_exams_when_it_is_said(sweep, command, class_folders, tmp_path):
+    command(
+        TOOL, run_of(sweep), f"input={class_folders}", "output=p.csv", "folders_are_exams=true", "pseudonymize=false"
+    )
+    exams = predictions(tmp_path / "p_exams.csv")
+    assert exams["exam_id"].tolist() == list("ABCD")
+    assert exams["num_images"].tolist() == [8, 8, 8, 8]
+
+
+def test_an_ensemble_is_the_mean_of_its_members(sweep, command, class_folders, tmp_path):
+    runs = [run_of(sweep, "frozen_last_block"), run_of(sweep, "full_finetune")]
+    for name, members in (("a", runs[:1]), ("b", runs[1:]), ("both", runs)):
+        command(TOOL, *members, f"input={class_folders}", f"output={name}.csv", "pseudonymize=false")
+    command(TOOL, *runs, f"input={class_folders}", "output=weighted.csv", "weights=validation", "pseudonymize=false")
+    a, b, both, weighted = (predictions(tmp_path / f"{name}.csv")[CLASSES] for name in ("a", "b", "both", "weighted"))
+    np.testing.assert_allclose(both, (a + b) / 2, atol=1e-12)
+    scores = [json.loads((run / "summary.json").read_text())["metrics"]["bal_acc_adj"] for run in runs]
+    positive = [max(score, 0) for score in scores]
+    assert sum(positive) > 0
+    np.testing.assert_allclose(weighted, (a * positive[0] + b * positive[1]) / sum(positive), atol=1e-12)
+
+
+def test_calibrated_probabilities_have_the_temperature_of_the_run(sweep, command, class_folders, tmp_path):
+    run = run_of(sweep)
+    for name, calibrated in (("raw", "false"), ("calibrated", "true")):
+        command(
+            TOOL, run, f"input={class_folders}", f"output={name}.csv", f"calibrated={calibrated}", "pseudonymize=false"
+        )
+    raw, calibrated = (predictions(tmp_path / f"{name}.csv")[CLASSES].to_numpy() for name in ("raw", "calibrated"))
+    temperature = json.loads((run / "metrics" / "calibration.json").read_text())["temperature"]
+    expected = raw ** (1 / temperature)
+    np.testing.assert_allclose(calibrated, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+    shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path / "alone.pth")
+    with pytest.raises(RunDirectoryError, match=r"alone has no metrics/calibration\.json"):
+        command(TOOL, "run=alone.pth", f"input={class_folders}", "calibrated=true")
+
+
+def start(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mammo.predict", *map(str, words)],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_goes_on_and_ends_with_the_same_table(sweep, class_folders, session_cache, tmp_path):
+    folder = tmp_path / "many"
+    for copy in range(12):
+        shutil.copytree(class_folders, folder / f"{copy:02}")
+    words = (f"run={run_of(sweep)}", f"input={folder}", "threads=1", f"cache_dir={session_cache}")
+    assert start(tmp_path, *words, "output=whole.csv").wait() == 0
+    partial = tmp_path / ".broken.csv.partial.jsonl"
+    for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 85)):
+        process = start(tmp_path, *words, "output=broken.csv")
+        size = partial.stat().st_size if partial.exists() else 0
+        while not (partial.exists() and partial.stat().st_size > size) and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(number)
+        assert process.wait() == status
+    process = start(tmp_path, *words, "output=broken.csv")
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert "of 384 files are done" in out
+    assert (tmp_path / "broken.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not partial.exists()
+
+
+def test_a_line_that_a_kill_has_cut_off_is_done_again(tmp_path):
+    results = PartialResults(tmp_path / "out.csv", {"by": 1})
+    results.add([("a", {"p": [0.25]}), ("b", {"p": [0.5]})])
+    results.file.write_bytes(results.file.read_bytes()[:-4])
+    again = PartialResults(tmp_path / "out.csv", {"by": 1})
+    assert again.results == {"a": {"p": [0.25]}}
+    again.add([("b", {"p": [0.75]})])
+    assert PartialResults(tmp_path / "out.csv", {"by": 1}).results["b"] == {"p": [0.75]}
+    with pytest.raises(RunDirectoryError, match="differs in by"):
+        PartialResults(tmp_path / "out.csv", {"by": 2})
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["input=images"], RunDirectoryError, "no run is named"),
+        (["run=outputs/gone", "input=images"], RunDirectoryError, "there is no such run or checkpoint"),
+        (["{run}", "input=image"], DataError, r"no such file or folder\n.*\n  to do:    did you mean images\?"),
+        (["{run}", "input=empty"], DataError, "no image is below"),
+        (["{run}"], ConfigError, "input is not set"),
+        (["{run}", "input=images", "output=x.xlsx"], ConfigError, r"\.csv or \.jsonl"),
+        (["{run}", "inputs=images"], ConfigError, r"inputs: there is no such key\n  did you mean input or output\?"),
+        (["{run}", "input=images", "force=maybe"], ConfigError, "expected true or false"),
+        (["{run}", "input=images", "--force"], ConfigError, "without dashes"),
+        (["{sweep}/sweep.json", "input=images"], RunDirectoryError, "is no checkpoint"),
+    ],
+)  # fmt: skip
+def test_mistakes_say_what_would_be_right(words, error, message, sweep, command, class_folders, tmp_path):
+    shutil.copytree(class_folders, tmp_path / "images")
+    (tmp_path / "empty").mkdir()
+    named = [word.format(run=run_of(sweep), sweep=sweep) for word in words]
+    with pytest.raises(error, match=message):
+        command(TOOL, *named)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(sweep, command, class_folders, tmp_path):
+    import torch
+
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    content["config"]["model"]["name"] = "resnet18"
+    content["config"]["model"]["family"] = "torchvision"
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(RunDirectoryError, match=r"the weights in other\.pth do not fit resnet18"):
+        command(TOOL, "run=other.pth", f"input={class_folders}")
