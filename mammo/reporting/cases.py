@@ -87,7 +87,7 @@ def mean_predictions(runs: Sequence[RunMaterial]) -> pd.DataFrame | None:
     probabilities, in units of its largest value).
     """
     tables = [run.predictions for run in runs if run.predictions is not None and len(run.predictions)]
-    if not tables or len({table.class_names for table in tables}) > 1:
+    if not tables or len({table.class_names for table in tables}) > 1 or len(tables[0].class_names) < 2:
         return None
     names = tables[0].class_names
     scores = [f"p_{name}" for name in names]

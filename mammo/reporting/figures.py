@@ -19,6 +19,7 @@ from PIL import Image
 
 from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
 from mammo.plain_text import figure_text
+from mammo.sweeps.results import number_or_none
 
 PANEL_INCHES = (3.4, 2.35)
 GROUP_COLOURS = (VAL_COLOUR, TRAIN_COLOUR, *OTHER_COLOURS)
@@ -136,8 +137,8 @@ def _points(curve: Curve, key: str) -> tuple[list[int], list[float]]:
 
 
 def _value(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else math.nan
+    number = number_or_none(value)
+    return math.nan if number is None else number
 
 
 def _best(curve: Curve, key: str) -> tuple[list[int], list[float]]:

@@ -16,7 +16,15 @@ from mammo.checks.run_files import read_run as read_files
 from mammo.evaluation.predictions import PredictionTable, read_predictions
 from mammo.progress import track
 from mammo.sweeps.findings import Finding, criterion, find
-from mammo.sweeps.results import RunResult, SweepResults, is_run_folder, read_run, read_sweep, without_repeated
+from mammo.sweeps.results import (
+    RunResult,
+    SweepResults,
+    is_run_folder,
+    number_or_none,
+    read_run,
+    read_sweep,
+    without_repeated,
+)
 from mammo.sweeps.statistics import Spread
 from mammo.trees import flatten
 
@@ -178,9 +186,8 @@ def look(tree: Any, *path: str) -> Any:
 
 
 def number(tree: Any, *path: str) -> float | None:
-    """A number below a path of keys, None for whatever else is there."""
-    value = look(tree, *path)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number below a path of keys, None for whatever else is there."""
+    return number_or_none(look(tree, *path))
 
 
 def count(tree: Any, *path: str) -> str:
@@ -194,14 +201,14 @@ def interval(tree: Any, *path: str) -> tuple[float, float] | None:
     value = look(tree, *path)
     if not isinstance(value, list) or len(value) != 2:
         return None
-    low, high = (number({"limit": limit}, "limit") for limit in value)
+    low, high = map(number_or_none, value)
     return None if low is None or high is None else (low, high)
 
 
 def numbers(tree: Any, *path: str) -> list[float | None]:
     """A list of numbers below a path of keys; None for what in it is none."""
     value = look(tree, *path)
-    return [number({"item": item}, "item") for item in value] if isinstance(value, list) else []
+    return list(map(number_or_none, value)) if isinstance(value, list) else []
 
 
 def texts(tree: Any, *path: str) -> list[str]:

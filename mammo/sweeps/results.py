@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -236,8 +237,9 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def number_or_none(value: Any) -> float | None:
-    """A number of a JSON file; None for whatever else is there."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number of a JSON file; None for whatever else is there."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 def _whole(value: Any) -> int | None:

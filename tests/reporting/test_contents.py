@@ -24,6 +24,8 @@ from tests.sweeps.sweeps import change, load, plan_of, run_of, runs_of, variant,
 
 pytestmark = pytest.mark.slow
 
+HUGE = pytest.param(10**400, id="huge")
+
 
 def made_of(*folders: Path) -> tuple[Material, Report]:
     material = read_material(folders)
@@ -210,7 +212,7 @@ def test_no_run_at_all_is_a_report_too(sweep):
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics/val_metrics.json", "train_history.json"])
-@pytest.mark.parametrize("value", [None, "x", [], {}, -1.5, [["a"]], {"a": None}])
+@pytest.mark.parametrize("value", [None, "x", [], {}, -1.5, HUGE, [["a"]], {"a": None}])
 def test_values_of_other_types_are_no_obstacle(reported, tmp_path, name, value):
     copy = tmp_path / "run"
     shutil.copytree(runs_of(reported)[0], copy)
