@@ -117,7 +117,7 @@ def cases_section(material: Material) -> Section | None:
     several = int(mean["num_runs"].max()) > 1
     words = []
     if len(material.findings) > 1:
-        words.append(f"Of configuration {best + 1}, the best: {material.findings[best].configuration.label}.")
+        words.append(f"Of {material.name_of(best)}, the best: {material.findings[best].configuration.label}.")
     if several:
         words.append("Probabilities are means over the runs that validated the image.")
     words.append("An image that every run gets wrong is worth a second look at its label.")

@@ -73,7 +73,7 @@ def group_of(material: Material, run: RunMaterial) -> str:
         return "configuration not known"
     if len(material.findings) == 1:
         return "all runs"
-    return f"configuration {run.configuration + 1}"
+    return material.name_of(run.configuration)
 
 
 def training_curves(material: Material) -> list[Curve]:

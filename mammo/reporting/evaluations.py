@@ -62,7 +62,7 @@ def evaluate_best(material: Material) -> Evaluations:
     remarks = []
     if len(material.findings) > 1:
         label = material.findings[best].configuration.label
-        remarks.append(f"Of configuration {best + 1}, the best: {label}. {OTHERS}")
+        remarks.append(f"Of {material.name_of(best)}, the best: {label}. {OTHERS}")
     found, sets = _sets(material, best), []
     if len(found) > MAX_SETS:
         remarks.append(f"The first {MAX_SETS} of {len(found)}. {OTHERS}")

@@ -159,7 +159,8 @@ def _mean(curves: Sequence[Curve], key: str) -> tuple[list[int], list[float]]:
 
 
 def _legend(curves: Sequence[Curve], groups: Sequence[str], panels: Sequence[Panel]) -> list[Line2D]:
-    several = len(curves) > len(groups)
+    in_front = [curve.group for curve in curves if not curve.is_background]
+    several = len(in_front) > len(set(in_front))
     dashed: Any = (0, (3, 1.6))
     entries = []
     if len(groups) == 1:

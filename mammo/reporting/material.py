@@ -85,6 +85,14 @@ class Material:
         """The finished runs of a configuration."""
         return [run for run in self.completed if run.configuration == position]
 
+    def name_of(self, position: int) -> str:
+        """What a configuration is called: `trial 5` in a search, `configuration 2` elsewhere (counted from 1)."""
+        trials = _trials_of(self.results)
+        number = next(
+            (trials[run.name] for run in self.findings[position].configuration.runs if run.name in trials), None
+        )
+        return f"configuration {position + 1}" if number is None else f"trial {number}"
+
     def spread(self, position: int, name: str) -> Spread:
         """Mean and spread of a metric over the finished runs of a configuration."""
         return self.findings[position].aggregate[name]
@@ -95,7 +103,7 @@ def read_material(folders: Sequence[Path]) -> Material:
     results = _read_folders(folders)
     findings = find(results)
     position = {run.name: i for i, finding in enumerate(findings) for run in finding.configuration.runs}
-    problems, keys = list(results.problems), _keys(results.runs, position, len(findings))
+    problems, keys = list(results.problems), _keys(results, position, len(findings))
     runs = []
     for run in track(results.runs, "Reading runs", len(results.runs)):
         files = read_files(run.folder)
@@ -107,7 +115,7 @@ def read_material(folders: Sequence[Path]) -> Material:
             except (OSError, ValueError):
                 problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
         place = position.get(run.name)
-        label = run_label(run, results.runs, place, len(findings))
+        label = run_label(run, results, place, len(findings))
         runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions))
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
 
@@ -145,31 +153,43 @@ def _read_folders(folders: Sequence[Path]) -> SweepResults:
     )
 
 
-def run_label(run: RunResult, runs: Sequence[RunResult], configuration: int | None, num_configurations: int) -> str:
+def _trials_of(results: SweepResults) -> dict[str, int]:
+    """Name of a run to the number of its trial, in a search."""
+    return {name: trial.number for trial in results.trials for name in trial.runs}
+
+
+def run_label(run: RunResult, results: SweepResults, configuration: int | None, num_configurations: int) -> str:
     """What tells a run from the others, in a few words."""
+    runs, trials = results.runs, _trials_of(results)
     if len(runs) == 1:
         return "this run"
     parts = []
-    if num_configurations > 1:
+    if run.name in trials:
+        parts.append(f"trial {trials[run.name]}")
+    elif num_configurations > 1:
         parts.append("configuration not known" if configuration is None else f"configuration {configuration + 1}")
-    if run.seed is not None and (len({one.seed for one in runs}) > 1 or run.fold is None):
+    if run.seed is not None and (len({one.seed for one in runs}) > 1 or (run.fold is None and not parts)):
         parts.append(f"seed {run.seed}")
     if run.fold is not None:
         parts.append(f"fold {run.fold}")
     return ", ".join(parts) or run.name
 
 
-def _keys(runs: Sequence[RunResult], position: Mapping[str, int], num_configurations: int) -> dict[str, str]:
+def _keys(results: SweepResults, position: Mapping[str, int], num_configurations: int) -> dict[str, str]:
     """Name of each run to what the names of its figures end with.
 
-    That is its seed, and where several runs have it, the configuration (from 1) and the fold as far as they vary.
+    That is its seed, and where several runs have it, the configuration (from 1, or its trial) and the fold as far as
+    they vary.
     """
+    runs, trials = results.runs, _trials_of(results)
     several = {seed for seed, n in Counter(run.seed for run in runs).items() if n > 1}
     keys: dict[str, str] = {}
     for i, run in enumerate(runs, start=1):
         parts = [f"run{i}" if run.seed is None else f"seed{run.seed}"]
         if run.seed in several and run.seed is not None:
-            if num_configurations > 1:
+            if run.name in trials:
+                parts.append(f"trial{trials[run.name]}")
+            elif num_configurations > 1:
                 parts.append(f"config{position[run.name] + 1}" if run.name in position else "config_unknown")
             if run.fold is not None:
                 parts.append(f"fold{run.fold}")

@@ -75,7 +75,7 @@ def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
 
 
 def _configurations(material: Material) -> Iterator[Block]:
-    if len(material.findings) < 2:
+    if len(material.findings) < 2 or material.results.is_search:
         return
     yield Heading("Configurations")
     rows = []
@@ -105,7 +105,7 @@ def caption_suffix(material: Material, position: int) -> str:
     """The caption's addition for a configuration, where there are several."""
     if len(material.findings) == 1:
         return ""
-    return f", configuration {position + 1}: {material.findings[position].configuration.label}"
+    return f", {material.name_of(position)}: {material.findings[position].configuration.label}"
 
 
 def _overview(material: Material) -> Iterator[Block]:
@@ -229,5 +229,5 @@ def _trials(material: Material) -> Iterator[Block]:
             for one in ranked
         ]  # fmt: skip
         name = criterion(material.results).name
-        heads = (Column("trial"), Column(name, is_number=True), *columns(*keys, "remark"))
+        heads = (Column("trial"), Column(SCORE_TITLES[name], is_number=True), *columns(*keys, "remark"))
         yield Table("Trials of the search, the best first", heads, tuple(rows))

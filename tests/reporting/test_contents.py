@@ -179,6 +179,10 @@ def test_a_search_is_said_to_flatter(sweep):
     assert "confirm it on patients the search has not seen" in report.finding[1]
     assert "2 trials of the search are still to come." in report.warnings
     assert [row[0] for row in cells(section(report, "metrics")[0])] == ["3", "2", "1", "0"]
+    material = read_material([sweep])
+    assert [run.label for run in material.runs] == [f"trial {i}, seed {run.result.seed}, fold {run.result.fold}"
+                                                    for i, run in enumerate(material.runs)]  # fmt: skip
+    assert material.runs[3].key == f"seed{material.runs[3].result.seed}_trial3_fold{material.runs[3].result.fold}"
 
 
 def test_failed_and_unfinished_runs_are_shown_as_such(sweep):
