@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     folders: list[Path] = options.folders
-    # Not before the command line is checked: these load matplotlib, pandas and scikit-learn.
-    from mammo.reporting.write import write_report
-    from mammo.sweeps.summary import close_sweep
-
     try:
         for folder in folders:
             _require_results(folder)
         if options.output is not None and options.output.exists() and not options.output.is_dir():
             raise UserError(f"{options.output} is a file", "a folder for the report", "--output DIR")
+        # Not before mistakes are answered: these load matplotlib, pandas and scikit-learn.
+        from mammo.reporting.write import write_report
+        from mammo.sweeps.summary import close_sweep
+
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
         for folder in folders:
             show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder).lines)

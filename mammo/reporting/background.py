@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.reporting.document import Block, Cell, Code, Column, Details, Heading, Section, Table, Text, columns, row
-from mammo.reporting.material import Material, RunMaterial, count, look, number, text
+from mammo.reporting.material import Material, RunMaterial, count, look, mapping, number, text, texts
 from mammo.reporting.words import plural
 from mammo.sweeps.configurations import shown
 from mammo.sweeps.results import without_folders
@@ -68,7 +68,7 @@ def data_section(material: Material) -> Section:
             "image size": lambda run: f"{shown_value(run.config.get('data.image_size'))} px",
             "left out": lambda run: count(run.summary, "data", "num_quarantined"),
             "fingerprint of the data": lambda run: text(run.summary, "data", "fingerprint")[:SHORT_HASH],
-            "remarks": lambda run: "; ".join(map(str, look(run.summary, "data", "notes") or [])),
+            "remarks": lambda run: "; ".join(texts(run.summary, "data", "notes")),
         },
     )  # fmt: skip
     return Section("data", "Data and split", (facts, *_split(started)))
@@ -79,9 +79,7 @@ def _split(runs: Sequence[RunMaterial]) -> Iterator[Block]:
     divisions: dict[str, list[RunMaterial]] = {}
     for run in runs:
         divisions.setdefault(text(run.summary, "split", "fingerprint"), []).append(run)
-    names = list(
-        dict.fromkeys(name for run in runs for name in (look(run.summary, "split", "train", "class_counts") or {}))
-    )
+    names = list(dict.fromkeys(name for run in runs for name in mapping(run.summary, "split", "train", "class_counts")))
     rows, notes = [], []
     for fingerprint, members in divisions.items():
         folds = sorted({run.result.fold for run in members if run.result.fold is not None})
@@ -95,7 +93,7 @@ def _split(runs: Sequence[RunMaterial]) -> Iterator[Block]:
             rows.append(row(Cell(which), words, count(tree, "patients"), count(tree, "images"),
                             *(count(tree, "class_counts", name) for name in names),
                             Cell(fingerprint[:SHORT_HASH], tone="code")))  # fmt: skip
-        notes += [str(note) for note in look(members[0].summary, "split", "notes") or []]
+        notes += texts(members[0].summary, "split", "notes")
     if rows:
         heads = (*columns("runs", "part", numbers=("patients", "images", *names)), Column("fingerprint"))
         yield Table("Split: patients, images, and images of each class", heads, tuple(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from mammo.reporting.background import (
     quarantine_section,
 )
 from mammo.reporting.cases import cases_section
+from mammo.reporting.classes import classes_section
 from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Section, Text
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
-from mammo.reporting.material import Material, RunMaterial, number
-from mammo.reporting.results import classes_section, metrics_section, runs_section
+from mammo.reporting.material import Material, RunMaterial, best_position, number
+from mammo.reporting.results import metrics_section, runs_section
 from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title, warnings
 
 TRAINING_FILE = "density_train"
+# More lines than these cannot be told apart.
+MAX_GROUPS = 6
 
 
 def compose(material: Material, evaluations: Evaluations, files: Sequence[str]) -> Report:
@@ -73,8 +77,15 @@ def group_of(material: Material, run: RunMaterial) -> str:
 
 
 def training_curves(material: Material) -> list[Curve]:
-    """The curves of all runs that have an epoch."""
-    return [curve(run, group_of(material, run)) for run in material.runs if run.history]
+    """The curves of all runs that have an epoch; of many configurations all but the best are in the background."""
+    curves = [(run, curve(run, group_of(material, run))) for run in material.runs if run.history]
+    if len({one.group for _, one in curves}) <= MAX_GROUPS:
+        return [one for _, one in curves]
+    best = best_position(material)
+    return [
+        one if run.configuration == best else dataclasses.replace(one, group="the others", is_background=True)
+        for run, one in curves
+    ]
 
 
 def _training_section(material: Material) -> Section:

@@ -28,11 +28,15 @@ GRADCAM_COLUMNS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The history of a run; runs of one `group` (a configuration) are drawn alike. `best_epoch` is marked."""
+    """The history of a run; runs of one `group` (a configuration) are drawn alike.
+
+    `best_epoch` is marked. What is in the background is thin and grey, without mean and marks.
+    """
 
     group: str
     records: Sequence[dict[str, Any]]
     best_epoch: int | None
+    is_background: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
     with matplotlib.style.context(STYLE, after_reset=True):
         width = PANEL_INCHES[0] if len(panels) == 1 else DOUBLE_COLUMN_INCHES
         num_rows = -(-len(panels) // 2)
+        drawn.sort(key=lambda curve: not curve.is_background)
         groups = list(dict.fromkeys(curve.group for curve in drawn))
         entries = _legend(drawn, groups, panels)
         legend_columns = 2 if len(panels) == 1 else 4
@@ -82,14 +87,21 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
     return figure
 
 
-def _colours(groups: Sequence[str]) -> dict[str, Any]:
+def _colours(curves: Sequence[Curve]) -> dict[str, Any]:
+    """Group to colour."""
+    background = {curve.group: GREY for curve in curves if curve.is_background}
+    groups = list(dict.fromkeys(curve.group for curve in curves if not curve.is_background))
+    return background | _colours_of(groups)
+
+
+def _colours_of(groups: Sequence[str]) -> dict[str, Any]:
     if len(groups) <= len(GROUP_COLOURS):
         return dict(zip(groups, GROUP_COLOURS, strict=False))
     return dict(zip(groups, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups))), strict=True))
 
 
 def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], panel: Panel) -> None:
-    colours = _colours(groups)
+    colours = _colours(curves)
     for group in groups:
         members = [curve for curve in curves if curve.group == group]
         lines: list[tuple[str, Any, Any]] = [(panel.val, colours[group], "-")]
@@ -97,7 +109,7 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], pane
             lines.insert(0, (panel.train, TRAIN_COLOUR if len(groups) == 1 else colours[group], (0, (3, 1.6))))
         for key, colour, style in lines:
             _draw_lines(axes, members, key, colour, style)
-        for curve in members:
+        for curve in (member for member in members if not member.is_background):
             axes.plot(*_best(curve, panel.val), color=colours[group], linestyle="none", marker="o", markersize=5.5,
                       markerfacecolor="white", markeredgewidth=1.2, zorder=4)  # fmt: skip
     axes.set(title=panel.title, ylabel=panel.ylabel, xlabel="epoch")
@@ -107,13 +119,13 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], pane
 
 def _draw_lines(axes: Axes, curves: Sequence[Curve], key: str, colour: Any, style: Any) -> None:
     """A line for each run, and their mean where there are several."""
-    single = len(curves) == 1
+    single = len(curves) == 1 and not curves[0].is_background
     thin: dict[str, Any] = {"linewidth": 1.4, "alpha": 1.0} if single else {"linewidth": 0.8, "alpha": 0.45}
     for curve in curves:
         epochs, values = _points(curve, key)
         marker = "o" if len(epochs) <= FEW_POINTS and single else None
         axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=2.4, **thin)
-    if not single:
+    if not single and not curves[0].is_background:
         epochs, values = _mean(curves, key)
         axes.plot(epochs, values, color=colour, linestyle=style, linewidth=1.7, zorder=3)
 
@@ -154,7 +166,7 @@ def _legend(curves: Sequence[Curve], groups: Sequence[str], panels: Sequence[Pan
             entries.append(Line2D([], [], color=TRAIN_COLOUR, linestyle=dashed, label="training"))
         entries.append(Line2D([], [], color=VAL_COLOUR, label="validation"))
     else:
-        colours = _colours(groups)
+        colours = _colours(curves)
         entries += [Line2D([], [], color=colours[group], label=figure_text(group)) for group in groups]
         if any(panel.train for panel in panels):
             entries.append(Line2D([], [], color=GREY, linestyle=dashed, label="training"))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.plain_text import latex_text
-from mammo.reporting.material import Material, best_position, interval, number
-from mammo.reporting.words import plural, unit_of, validated_on
+from mammo.reporting.material import Material, best_position, interval, number, text
+from mammo.reporting.words import network, plural, unit_of, validated_on
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import limits, metric_order
@@ -41,13 +41,16 @@ def _one(material: Material, position: int) -> list[str]:
         head += [r"Mean $\pm$ SD", r"95\% interval"]
         for cells, name in zip(rows, names, strict=True):
             cells += [_mean(finding.aggregate[name]), _limits(finding.aggregate[name].ci95)]
-        caption = f"Validation over {plural(len(runs), 'run')}: standard deviation, Student's t interval of the mean."
+        caption = (
+            f"Validation over {plural(len(runs), 'run')}: mean, standard deviation (ddof = 1) and Student's t interval "
+            "of the mean."
+        )
     if pooled is not None:
         head += ["Pooled", r"95\% interval"]
         for cells, name in zip(rows, names, strict=True):
             cells += [_number(number(pooled, name)), _limits(interval(pooled, "ci95", name))]
         caption += " Pooled: every image predicted once, by the network that had not seen it."
-    return _tabular(f"{finding.configuration.label}. {caption}", head, rows)
+    return _tabular(f"{network(material, position)} on {text(runs[0].summary, 'data', 'name')}. {caption}", head, rows)
 
 
 def _several(material: Material, positions: Sequence[int]) -> list[str]:

@@ -204,6 +204,18 @@ def numbers(tree: Any, *path: str) -> list[float | None]:
     return [number({"item": item}, "item") for item in value] if isinstance(value, list) else []
 
 
+def texts(tree: Any, *path: str) -> list[str]:
+    """A list below a path of keys, each item as text; empty for whatever else is there."""
+    value = look(tree, *path)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def mapping(tree: Any, *path: str) -> dict[str, Any]:
+    """A mapping below a path of keys; empty for whatever else is there."""
+    value = look(tree, *path)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
 def text(tree: Any, *path: str) -> str:
     """A text below a path of keys; empty for whatever else is there."""
     value = look(tree, *path)

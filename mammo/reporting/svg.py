@@ -34,6 +34,8 @@ _VARIABLES = {
 }
 # Lightness of other colours on dark pages: the least, and how much of its own is added.
 DARK_LIGHTNESS = (0.6, 0.25)
+# Wider figures become illegible on a phone, where they may be scrolled instead.
+NARROW_POINTS = 300
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
@@ -65,8 +67,8 @@ def inline_svg(figure: Figure, prefix: str, description: str) -> str:
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", description)
-    root.set("class", "figure")
     width_points = float(root.get("viewBox", "0 0 504 0").split()[2])
+    root.set("class", "figure" if width_points <= NARROW_POINTS else "figure broad")
     root.set("style", f"--natural: {width_points:.0f}")
     ElementTree.register_namespace("", _SVG)
     return ElementTree.tostring(root, encoding="unicode")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Tile
-from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, look, number, text
+from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, look, mapping, number, text
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import criterion, is_minimised, ranked_trials
 from mammo.sweeps.results import FAILED, STATUSES, SweepResults
@@ -82,6 +82,8 @@ def finding(material: Material) -> tuple[str, ...]:
         return _of_search(material.results)
     best = best_position(material)
     if best is None:
+        if n := len(material.completed):
+            return (f"{plural(n, 'run')} of a configuration that this version cannot read: their metrics stand below.",)
         return ("No run is finished, so there is no result to report.",)
     sentences = []
     with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
@@ -96,7 +98,8 @@ def finding(material: Material) -> tuple[str, ...]:
     return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
 
 
-def _network(material: Material, position: int) -> str:
+def network(material: Material, position: int) -> str:
+    """The network of a configuration and how much of it learns."""
     identity = material.findings[position].configuration.runs[0].identity or {}
     return f"{identity.get('model.name')} (strategy {identity.get('strategy.name')})"
 
@@ -105,7 +108,7 @@ def _of_one(material: Material, position: int) -> str:
     """The finding of the only configuration."""
     runs, name = material.of(position), criterion(material.results).name
     spread = material.spread(position, name)
-    subject = _network(material, position)
+    subject = network(material, position)
     if len(runs) == 1:
         limits = interval(runs[0].metrics, "ci95", name)
         inside = f" (95% interval {between(limits)}, from resampling {unit_of(runs[0])})" if limits else ""
@@ -226,6 +229,9 @@ def _missing_runs(material: Material) -> Iterable[str]:
         parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
         why = " The reasons are below." if counts[FAILED] else ""
         yield f"{sum(counts.values())} of {plural(len(material.runs), 'run')} have no results ({listed(parts)}).{why}"
+    if unknown := [run for run in material.completed if run.configuration is None]:
+        n = f"{len(unknown)} finished {'run' if len(unknown) == 1 else 'runs'}"
+        yield f"The configuration of {n} cannot be read, so no mean includes them."
     if material.results.trials_to_come:
         yield f"{plural(material.results.trials_to_come, 'trial')} of the search are still to come."
 
@@ -244,7 +250,7 @@ def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
         yield f"A run was validated on {fewest} only: intervals are wide, and small differences mean little."
     rare: dict[str, int] = {}
     for run in completed:
-        for name, n in (look(run.summary, "split", "val", "class_counts") or {}).items():
+        for name, n in mapping(run.summary, "split", "val", "class_counts").items():
             if isinstance(n, int) and n < FEW_IMAGES_OF_A_CLASS:
                 rare[name] = min(n, rare.get(name, n))
     if rare:
@@ -253,22 +259,28 @@ def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
 
 
 def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    n = len(completed)
-    if random := sum(run.result.has_random_weights for run in completed):
-        yield f"{random} of {plural(n, 'run')} started from RANDOM weights and do not show what the network can do."
+    if random := [run for run in completed if run.result.has_random_weights]:
+        yield f"{_share(random, completed)} started from RANDOM weights, which does not show what the network can do."
     if collapsed := [run for run in completed if run.result.has_collapsed]:
-        reasons = Counter(text(run.summary, "collapse", "reason") for run in collapsed)
-        yield f"{len(collapsed)} of {plural(n, 'run')} collapsed: {'; '.join(filter(None, reasons))}."
+        reasons = dict.fromkeys(text(run.summary, "collapse", "reason") for run in collapsed)
+        yield f"{_share(collapsed, completed)} collapsed: {'; '.join(filter(None, reasons)) or 'no reason recorded'}."
     if any(run.config.get("train.max_batches") or run.config.get("train.overfit_batches") for run in completed):
         yield "Options for debugging were on (train.max_batches or train.overfit_batches): these are no results."
 
 
 def _about_code(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    if dirty := sum(look(run.summary, "git", "dirty") is True for run in completed):
-        yield f"{dirty} of {plural(len(completed), 'run')} were made by code with changes that are in no commit."
+    if dirty := [run for run in completed if look(run.summary, "git", "dirty") is True]:
+        yield f"{_share(dirty, completed)} came from code with changes that are in no commit."
     commits = {text(run.summary, "git", "commit") for run in completed}
     if len(commits) > 1:
-        yield f"The runs were made by {len(commits)} different versions of the code."
+        yield f"The runs came from {len(commits)} different versions of the code."
+
+
+def _share(some: Sequence[RunMaterial], of_all: Sequence[RunMaterial]) -> str:
+    """The beginning of a sentence about some of the finished runs."""
+    if len(of_all) == 1:
+        return "The finished run"
+    return f"All {len(of_all)} finished runs" if len(some) == len(of_all) else f"{len(some)} of {len(of_all)} runs"
 
 
 def tiles(material: Material) -> tuple[Tile, ...]:

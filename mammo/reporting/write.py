@@ -13,14 +13,17 @@ from mammo.figures import confusion_matrix_figure, save_figure
 from mammo.files import read_json, write_json, write_text
 from mammo.progress import track
 from mammo.reporting.cases import gradcam_pictures
+from mammo.reporting.classes import class_names, has_confusion_matrix
 from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
 from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
 from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
-from mammo.reporting.material import Material, look, read_material
-from mammo.reporting.results import class_names, has_confusion_matrix
+from mammo.reporting.material import Material, best_position, look, read_material
+from mammo.reporting.results import COMPARISON_FILE
+from mammo.sweeps.figures import comparison_figure
+from mammo.sweeps.findings import metrics_of_figure
 
 SCHEMA_VERSION = 1
 LIST_FILE = "report.json"
@@ -68,12 +71,18 @@ def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Ca
 
     `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
     are of the run with that seed. Where several have it, the names go on with the configuration (numbered as in the
-    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs.
+    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs and
+    `density_comparison` their scores. Of a search, only the runs of the best trial have figures of their own.
     """
     figures: dict[str, Callable[[], Figure]] = {}
     if curves := training_curves(material):
         figures[TRAINING_FILE] = functools.partial(training_figure, curves, PANELS)
-    for run in material.runs:
+    compared = [finding for finding in material.findings if finding.configuration.completed]
+    if compared and len(material.completed) > 1 and not material.results.is_search:
+        figures[COMPARISON_FILE] = functools.partial(comparison_figure, compared, metrics_of_figure(material.results))
+    # A search has too many runs to look at each.
+    best = best_position(material)
+    for run in material.of(best) if material.results.is_search and best is not None else material.runs:
         name = "" if len(material.runs) == 1 else run.label
         if run.history:
             one = curve(run, group_of(material, run))

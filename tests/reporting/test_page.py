@@ -25,8 +25,9 @@ CONTRAST = """[...page.querySelectorAll("svg.figure text, td, th, p, a, small, f
   let behind = one, ground = [0, 0, 0, 0];
   while (behind && ground[3] < 255) { ground = parts(view.getComputedStyle(behind).backgroundColor);
     behind = behind.parentElement; }
-  const [low, high] = [light(parts(one.tagName === "text" ? style.fill : style.color)), light(ground)].sort((a, b) => a - b);
-  return (high + 0.05) / (low + 0.05); }).reduce((least, one) => Math.min(least, one), 21)"""
+  const ink = light(parts(one.tagName === "text" ? style.fill : style.color)), paper = light(ground);
+  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}).reduce((least, one) => Math.min(least, one), 21)"""
 
 
 @pytest.fixture(scope="module")

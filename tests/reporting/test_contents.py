@@ -1,0 +1,259 @@
+"""What a report says: computed from what is on disk, whatever is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mammo.reporting.compose import compose
+from mammo.reporting.document import Details, Group, Report, Table
+from mammo.reporting.evaluations import evaluate_best
+from mammo.reporting.html import html
+from mammo.reporting.latex import latex
+from mammo.reporting.markdown import markdown
+from mammo.reporting.material import Material, read_material
+from tests.reporting.pages import Page
+from tests.sweeps.sweeps import change, load, plan_of, run_of, runs_of, variant, write_plan
+
+pytestmark = pytest.mark.slow
+
+
+def made_of(*folders: Path) -> tuple[Material, Report]:
+    material = read_material(folders)
+    return material, compose(material, evaluate_best(material), [])
+
+
+def tables(blocks: Any) -> list[Table]:
+    found: list[Table] = []
+    for block in blocks:
+        found += [block] if isinstance(block, Table) else []
+        found += tables(block.blocks) if isinstance(block, Group | Details) else []
+    return found
+
+
+def section(report: Report, key: str) -> list[Table]:
+    (one,) = [section for section in report.sections if section.key == key]
+    return tables(one.blocks)
+
+
+def cells(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_the_finding_is_computed_from_the_runs(reported):
+    values = [load(run / "metrics/val_metrics.json")["bal_acc_adj"] for run in runs_of(reported)]
+    mean, std = np.mean(values), np.std(values, ddof=1)
+    low, high = stats.t.interval(0.95, 1, loc=mean, scale=std / np.sqrt(2))
+    pooled = load(reported / "cv_summary.json")["pooled"]
+    _, report = made_of(reported)
+    spread = f"(standard deviation {std:.3f}, 95% interval of the mean {low:.3f} to {high:.3f})"
+    assert report.finding[0] == (
+        f"Over 2 runs (folds 0 and 1), efficientnet_lite0 (strategy frozen_last_block) reached a mean chance-adjusted "
+        f"balanced accuracy of {mean:.3f} {spread}, "
+        f"validated on a different part of the dataset folders in each fold. "
+        + ("The interval lies above chance." if low > 0 else
+           "The interval includes chance (0): that the network does better than guessing is not shown.")
+    )  # fmt: skip
+    assert (
+        f"All 32 images, each predicted by a network that had not seen it, give {pooled['bal_acc_adj']:.3f}"
+        in (report.finding[1])
+    )
+    assert report.tiles[0].value == f"{pooled['bal_acc_adj']:.3f}"
+    low, high = pooled["ci95"]["bal_acc_adj"]
+    assert report.tiles[0].interval == f"{low:.3f} to {high:.3f}"
+
+
+def test_a_single_run_has_its_own_interval(reported):
+    run = runs_of(reported)[0]
+    metrics, summary = load(run / "metrics/val_metrics.json"), load(run / "summary.json")
+    low, high = metrics["ci95"]["bal_acc_adj"]
+    _, report = made_of(run)
+    assert report.title == run.name
+    assert (
+        f"of {metrics['bal_acc_adj']:.3f} (95% interval {low:.3f} to {high:.3f}, from resampling images) at epoch "
+        f"{summary['best_epoch']} of 2, validated on 16 images of the dataset folders."
+    ) in report.finding[0]
+    (matrix, *_) = section(report, "classes")
+    assert [[int(text) for text in row[1:]] for row in cells(matrix)] == metrics["confusion_matrix"]
+
+
+def test_warnings_come_first(reported, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(runs_of(reported)[0], copy)
+    summary = load(copy / "summary.json")
+    weights = summary["model"]["weights"] | {"source": "random"}
+    change(copy / "summary.json", model=summary["model"] | {"weights": weights}, git=summary["git"] | {"dirty": True},
+           collapse={"detected": True, "reason": "C never predicted"})  # fmt: skip
+    _, report = made_of(copy)
+    warnings = "\n".join(report.warnings)
+    for words in (
+        "RANDOM weights", "collapsed: C never predicted", "16 images only", "Patients are not known",
+        "Hardly represented in the validation of a run: class A (4 images)", "changes that are in no commit",
+    ):  # fmt: skip
+        assert words in warnings
+    page = html(report)
+    assert page.index("RANDOM weights") < page.index("<dl") < page.index("<table")
+
+
+def test_the_most_wrong_and_the_most_uncertain_are_found(reported):
+    material, report = made_of(reported)
+    rows = [row for run in material.runs for row in run.predictions.table.to_dict("records")]
+    names = material.runs[0].predictions.class_names
+    wrong = sorted((row[f"p_{row['y_true']}"], row["image_id"]) for row in rows if row["y_true"] != row["y_pred"])
+    entropy = {row["image_id"]: stats.entropy([row[f"p_{name}"] for name in names], base=len(names)) for row in rows}
+    most_wrong, most_uncertain = section(report, "cases")
+    assert [row[0] for row in cells(most_wrong)] == [image_id for _, image_id in wrong[:8]]
+    assert f"({len(wrong)} images of 32 wrong)" in most_wrong.caption
+    expected = sorted(entropy, key=lambda image_id: (-entropy[image_id], image_id))[:8]
+    assert [row[0] for row in cells(most_uncertain)] == expected
+    assert cells(most_uncertain)[0][-1] == f"{entropy[expected[0]]:.2f}"
+
+
+def test_markdown_says_the_same_as_the_page(reported):
+    _, report = made_of(reported)
+    page, text = Page(html(report)), markdown(report).replace("\\", "")
+    every = [table for section in report.sections for table in tables(section.blocks)]
+    assert len(every) > 12
+    for table in every:
+        assert table.caption in text
+        for cell in (cell for row in table.rows for cell in row):
+            assert " ".join(cell.text.split()) in text
+            assert " ".join(cell.text.replace(" +- ", " \u00b1 ").split()) in page.words
+    for sentence in (*report.finding, *report.warnings, report.disclaimer):
+        assert sentence in text
+        assert sentence in page.words
+
+
+def test_latex_is_one_whole_table(reported, sweep):
+    other = variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": 0.0})
+    for folders in ([reported], [runs_of(reported)[0]], [sweep], [other]):
+        text = latex(read_material(folders))
+        assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+        assert text.isascii()
+        stripped = re.sub(r"\\[{}$%&#_]", "", text)
+        assert stripped.count("{") == stripped.count("}")
+        assert stripped.count("$") % 2 == 0
+        lines = [line.strip() for line in text.splitlines()]
+        width = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1])
+        rules = [lines.index(rf"\{rule}rule") for rule in ("top", "mid", "bottom")]
+        rows = [line for line in lines[rules[0] + 1 : rules[2]] if line != r"\midrule"]
+        assert len(rows) >= 2
+        assert all(line.endswith(r"\\") and len(re.split(r"(?<!\\)&", line)) == width for line in rows)
+    metrics = load(runs_of(reported)[0] / "metrics/val_metrics.json")
+    assert f"Accuracy & {metrics['acc']:.3f} & [" in latex(read_material([runs_of(reported)[0]]))
+
+
+def test_configurations_are_compared_and_their_differences_marked(sweep):
+    for seed in (42, 43):
+        run = run_of(sweep, seed, 0)
+        variant(run, f"other-{seed}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": -0.2})
+    material, report = made_of(sweep)
+    assert "Of 2 configurations," in report.finding[0]
+    differing = section(report, "configuration")[0]
+    assert sorted(row[0] for row in cells(differing)) == ["data.fold", "optimizer.lr", "seed"]
+    marked = re.findall(r"<mark>(.*?)</mark>", html(report))
+    assert set(marked) == {"optimizer.lr", "seed", "data.fold", "0.001 (4 x), 0.5 (2 x)", "42 (3 x), 43 (3 x)",
+                           "0 (4 x), 1 (2 x)"}  # fmt: skip
+    assert sorted(run.key for run in material.runs) == [
+        "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0",
+        "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0",
+    ]  # fmt: skip
+
+
+def test_a_search_is_said_to_flatter(sweep):
+    runs = [run.name for run in runs_of(sweep)]
+    finished = [{"number": i, "params": {"optimizer.lr": 0.1 * i}, "value": 0.1 * i, "failed": None, "runs": [name]}
+                for i, name in enumerate(runs)]  # fmt: skip
+    write_plan(sweep, plan_of(sweep) | {"search": {"trials": 6, "direction": "maximize", "finished": finished}})
+    _, report = made_of(sweep)
+    assert report.finding[0] == "Of 4 trials, trial 3 has the highest chance-adjusted balanced accuracy: 0.300."
+    assert "confirm it on patients the search has not seen" in report.finding[1]
+    assert "2 trials of the search are still to come." in report.warnings
+    assert [row[0] for row in cells(section(report, "metrics")[0])] == ["3", "2", "1", "0"]
+
+
+def test_failed_and_unfinished_runs_are_shown_as_such(sweep):
+    failed, unfinished = run_of(sweep, 42, 0), run_of(sweep, 43, 1)
+    change(failed / "summary.json", status="failed", metrics=None)
+    message = "no <script>alert(1)</script> & in /home/somebody/archive/x.dcm"
+    (failed / "error.json").write_text(json.dumps({"type": "DataError", "message": message, "traceback": None}))
+    (unfinished / "summary.json").unlink()
+    (unfinished / "train_history.json").write_text('[{"epo')
+    _, report = made_of(sweep)
+    assert report.warnings[0] == "2 of 4 runs have no results (1 failed and 1 unfinished). The reasons are below."
+    page = html(report)
+    assert Page(page).faults == []
+    assert "alert(1)</script>" not in page
+    assert "DataError: no <script>alert(1)</script> & in .../x.dcm" in Page(page).words
+    assert "/home/somebody" not in page + markdown(report)
+    statuses = [row[1] for row in cells(section(report, "runs")[0])]
+    assert sorted(statuses) == ["completed", "completed", "failed", "unfinished"]
+    assert "train_history.json cannot be read" in Page(page).words
+
+
+def test_no_run_at_all_is_a_report_too(sweep):
+    for run in runs_of(sweep):
+        change(run / "summary.json", status="failed", metrics=None)
+        (run / "train_history.json").unlink()
+    material, report = made_of(sweep)
+    assert report.finding == ("No run is finished, so there is no result to report.",)
+    assert report.tiles == ()
+    assert latex(material).startswith("% No run is finished")
+    assert Page(html(report)).faults == []
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics/val_metrics.json", "train_history.json"])
+@pytest.mark.parametrize("value", [None, "x", [], {}, -1.5, [["a"]], {"a": None}])
+def test_values_of_other_types_are_no_obstacle(reported, tmp_path, name, value):
+    copy = tmp_path / "run"
+    shutil.copytree(runs_of(reported)[0], copy)
+    content = json.loads((copy / name).read_text())
+    spoilt = _spoilt(content, value)
+    if name == "summary.json":
+        spoilt |= {"status": "completed", "metrics": content["metrics"]}
+    if name == "train_history.json":
+        spoilt[0]["epoch"] = 1
+    (copy / name).write_text(json.dumps(spoilt))
+    material, report = made_of(copy)
+    assert markdown(report)
+    assert latex(material)
+
+
+def _spoilt(item: Any, value: Any) -> Any:
+    """The same mappings with another value everywhere."""
+    if isinstance(item, list) and item and isinstance(item[0], dict):
+        return [_spoilt(one, value) for one in item]
+    return {key: _spoilt(one, value) for key, one in item.items()} if isinstance(item, dict) else value
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b"null"])
+def test_damaged_files_are_named(reported, tmp_path, content):
+    copy = tmp_path / "run"
+    shutil.copytree(runs_of(reported)[0], copy)
+    names = ("train_history.json", "metrics/val_metrics.json", "val_predictions.csv", "quarantine.csv", "config.yaml")
+    for name in names:
+        (copy / name).write_bytes(content)
+    material, report = made_of(copy)
+    assert Page(html(report)).faults == []
+    problems = " ".join(material.problems)
+    assert "config.yaml" in problems
+    assert "val_predictions.csv" in problems
+
+
+def test_what_was_left_out_is_listed_with_reasons(reported, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(runs_of(reported)[0], copy)
+    lines = ["a1,decode,'=damaged <b>", "a2,decode,'=damaged <b>", "a3,label,class 5"]
+    (copy / "quarantine.csv").write_text("\n".join(["image_id,stage,reason", *lines]) + "\n")
+    _, report = made_of(copy)
+    counts, listed = section(report, "quarantine")
+    assert cells(counts) == [["=damaged <b>", "decode", "2"], ["class 5", "label", "1"]]
+    assert [row[0] for row in cells(listed)] == ["a1", "a2", "a3"]
+    assert "=damaged &lt;b&gt;" in html(report)
