@@ -49,7 +49,7 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "4 images explained" in done.stdout
+    assert "predictions explained: " in done.stdout
     assert "these pictures show the images themselves" in done.stdout
     folder = run / "explanations"
     rows = rows_of(folder / "explanations.csv")
