@@ -81,4 +81,4 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     contact_sheet().save(FOLDER / "phantom.png", optimize=True)
     run_figure(Path(sys.argv[1])).quantize(128).save(FOLDER / "run.png", optimize=True)
-    heat_maps(Path(sys.argv[1])).quantize(96).save(FOLDER / "heatmaps.png", optimize=True)
+    heat_maps(Path(sys.argv[1])).quantize(256).save(FOLDER / "heatmaps.png", optimize=True)

@@ -197,7 +197,7 @@ def _draw_cells(
     """Pairs of panels from left to right with the prediction above each; where there is none, a word."""
     across, up = figure.get_size_inches()
     if not cases:
-        figure.text(places[0] / across, (bottom + height) / up, "none", va="top", color=GREY, fontsize=7.5)
+        figure.text(places[0] / across, (bottom + height) / up, "none shown", va="top", color=GREY, fontsize=7.5)
     for case, left in zip(cases, places, strict=False):
         _draw_pair(*_pair(figure, case, (left, bottom), (panel, height), PAIR_GAP_INCHES), case)
         text = f"predicted {_short(case.y_pred)}, {case.confidence:.2f}"

@@ -79,6 +79,13 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
     assert (folder / "grid.png").read_bytes() == grid
 
 
+def test_help_imports_nothing_heavy():
+    code = "import sys, mammo.explain; print({'torch', 'pytorch_grad_cam', 'cv2', 'pandas'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_a_checkpoint_alone_gives_the_same_pictures(run, session_cache, class_folders, tmp_path):
     explain(session_cache, run, "limit=2")
     alone = shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path / "alone.pth")

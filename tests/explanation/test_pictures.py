@@ -89,8 +89,8 @@ def test_the_grid_has_a_row_for_each_class_and_right_before_wrong():
     words = texts(figure)
     # One right and one wrong case of each class: the second wrong one of C has no room.
     assert [line for line in words.split("\n") if line.startswith(("predicted", "none"))] == [
-        "predicted A, 0.90", "predicted D, 0.80", "predicted B, 0.70", "none",
-        "none", "predicted B, 0.60", "none", "none",
+        "predicted A, 0.90", "predicted D, 0.80", "predicted B, 0.70", "none shown",
+        "none shown", "predicted B, 0.60", "none shown", "none shown",
     ]  # fmt: skip
     assert [line for line in words.split("\n") if line.startswith("true")] == [f"true: {name}" for name in "ABCD"]
     assert "Grad-CAM for the predicted class, last block" in words
