@@ -45,7 +45,9 @@ def _expanded(name: str) -> list[Path]:
 def _checkpoints_of(path: Path) -> list[Path]:
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise RunDirectoryError(f"{path} is no checkpoint", "a run directory, a sweep, or a .pth file of a run")
+            raise RunDirectoryError(
+                f"{path} is no checkpoint", "a run directory, a sweep, a .pth file of a run, or a .safetensors file"
+            )
         return [path]
     if is_run_folder(path):
         return [_best_of(path)]

@@ -261,9 +261,8 @@ def test_the_command_as_it_is_typed(run, session_cache, tmp_path):
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""  # no warnings of the exporter
-    difference = json.loads((run / "exports" / "model.pt.json").read_text())["check"][
-        "max_abs_difference_probabilities"
-    ]
+    facts = json.loads((run / "exports" / "model.pt.json").read_text())
+    difference = facts["check"]["max_abs_difference_probabilities"]
     assert f"largest difference of a probability {difference:.2g} (allowed" in done.stdout
     listing = "import sys, mammo.export; print(sorted({'torch', 'onnx', 'pandas'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", listing], env=environment, text=True).strip() == "[]"
