@@ -15,7 +15,7 @@ from mammo.files import file_sha256, read_json
 from mammo.hardware import Hardware
 from mammo.inference.options import Weighting
 from mammo.inference.trained import Trained, load_trained
-from mammo.runs.results import CALIBRATION_FILE
+from mammo.runs.directory import CALIBRATION_FILE
 
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from mammo.files import safe_name
+from mammo.files import read_csv, safe_name
 from mammo.reporting.document import (
     Bar,
     Block,
@@ -28,31 +30,53 @@ from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.words import plural
 
 NUM_CASES = 8
+# Pictures are large, and a report is sent by mail.
+MAX_PICTURES = 8
+PICTURE_WIDTH_PX = 720
+MAX_FILE_BYTES = 8 * 2**20
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A report is sent by mail.
-MAX_PICTURE_BYTES = 2 * 2**20
 EXPLANATIONS = "explanations"
-
-
-def overlay_file(run_folder: Path, image_id: str) -> Path:
-    """Where the picture of an image beside its heat map lies in a run directory."""
-    return run_folder / EXPLANATIONS / f"{safe_name(image_id)}.png"
+EXPLANATIONS_TABLE = "explanations.csv"
 
 
 def overlays(run_folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
     """PNG of some images beside their heat maps, by image id; those that have not been made are left out."""
-    found = {}
-    for image_id in image_ids:
-        file = overlay_file(run_folder, image_id)
-        try:
-            if file.stat().st_size > MAX_PICTURE_BYTES:
-                continue
-            content = file.read_bytes()
-        except OSError:
-            continue
-        if content.startswith(PNG_SIGNATURE):
-            found[image_id] = content
-    return found
+    files = _picture_files(run_folder)
+    return {
+        image_id: png for image_id in image_ids if image_id in files and (png := _picture(files[image_id])) is not None
+    }
+
+
+def _picture_files(run_folder: Path) -> dict[str, Path]:
+    """Image id to the file of its picture, as `mammo.explain` lists them."""
+    folder = run_folder / EXPLANATIONS
+    try:
+        names, rows = read_csv(folder / EXPLANATIONS_TABLE)
+        image, file = names.index("image_id"), names.index("file")
+    except (OSError, ValueError):
+        return {}
+    return {row[image]: folder / row[file] for row in rows if safe_name(row[file]) == row[file]}
+
+
+def _picture(file: Path) -> bytes | None:
+    """The picture in a file, no wider than it is shown; None for what is no PNG of reasonable size."""
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            return None
+        content = file.read_bytes()
+        if not content.startswith(PNG_SIGNATURE):
+            return None
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.width <= PICTURE_WIDTH_PX:
+                image.load()
+                return content
+            height = max(1, round(image.height * PICTURE_WIDTH_PX / image.width))
+            small = image.convert("RGB").resize((PICTURE_WIDTH_PX, height), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def mean_predictions(runs: Sequence[RunMaterial]) -> pd.DataFrame | None:
@@ -119,10 +143,10 @@ def _table(caption: str, frame: pd.DataFrame, several: bool) -> Table:
         agreement = [Cell(f"{line['num_wrong']} of {line['num_runs']}")] if several else []
         rows.append((Cell(str(image_id), below=view), Cell(line["y_true"]),
                      Cell(line["y_pred"], "" if line["y_true"] == line["y_pred"] else "bad"),
-                     *agreement, Cell("", bars=bars), Cell(f"{line['entropy']:.2f}")))  # fmt: skip
-    heads = [*plain_columns("image", "true", "predicted")]
+                     Cell("", bars=bars), *agreement, Cell(f"{line['entropy']:.2f}")))  # fmt: skip
+    heads = [*plain_columns("image", "true", "predicted", "probabilities")]
     heads += [Column("wrong in runs", is_number=True)] if several else []
-    heads += [Column("probabilities"), Column("entropy", is_number=True)]
+    heads += [Column("entropy", is_number=True)]
     note = "Bars: green is the true class, orange what was predicted instead. Entropy: 0 certain, 1 knows nothing."
     return Table(caption, tuple(heads), tuple(rows), note=note)
 
@@ -134,36 +158,43 @@ def _role(name: str, true: str, predicted: str) -> Role:
 
 
 def _pictures(runs: Sequence[RunMaterial], mean: pd.DataFrame, image_ids: Sequence[str]) -> Iterator[Block]:
+    """Heat maps of these cases, then of others, as many as there is room for."""
     pictures: dict[str, tuple[bytes, RunMaterial]] = {}
-    for run in runs:
-        for image_id, png in overlays(run.result.folder, image_ids).items():
-            pictures.setdefault(image_id, (png, run))
+    for wanted in (image_ids, None):
+        for run in runs:
+            room = MAX_PICTURES - len(pictures)
+            ids = _with_pictures(run) if wanted is None else wanted
+            new = [image_id for image_id in ids if image_id not in pictures and image_id in mean.index]
+            for image_id, png in list(overlays(run.result.folder, new).items())[:room]:
+                pictures[image_id] = png, run
     yield Heading("Where the network looked")
-    if pictures:
-        photographs = []
-        for image_id in (one for one in image_ids if one in pictures):
-            png, run = pictures[image_id]
-            line = mean.loc[image_id]
-            what = f"{image_id}: true {line['y_true']}, predicted {line['y_pred']} ({run.label})"
-            photographs.append(Photograph(png, f"Image {image_id} beside its heat map", what))
-        yield Group(tuple(photographs))
-    if len(pictures) < len(image_ids):
-        some = "Heat maps of these cases have not been made" if not pictures else "Of the others there are no heat maps"
-        yield Text(f"{some}. For each run:")
-        yield Code("python -m mammo.explain run=DIR")
+    if not pictures:
+        yield Text("Heat maps have not been made. Of the most confident cases of a run, or of those named here:")
+        yield Code("python -m mammo.explain DIR\npython -m mammo.explain DIR 'image=[ID, ID]'")
+        return
+    yield Text(
+        "A heat map shows what the network uses, not why, and not that it is right. The pictures show the images "
+        "themselves: share this report as you would share them.",
+        tone="muted",
+    )
+    photographs = []
+    for image_id, (png, run) in pictures.items():
+        true, predicted = str(mean.loc[image_id, "y_true"]), str(mean.loc[image_id, "y_pred"])
+        of_run = "" if len(runs) == 1 else f", heat map of {run.label}"
+        what = f"{image_id}: true class {true}, predicted {predicted}{of_run}"
+        photographs.append(Photograph(png, f"Image {image_id} beside its heat map", what))
+    yield Group(tuple(photographs))
+
+
+def _with_pictures(run: RunMaterial) -> list[str]:
+    return sorted(_picture_files(run.result.folder))
 
 
 def gradcam_pictures(run: RunMaterial) -> list[tuple[str, bytes]]:
-    """The most wrong and most uncertain images of a run that have heat maps, each with a title for a figure."""
+    """The images of a run that have heat maps, each with its id, for a figure; the most wrong ones first."""
     mean = mean_predictions([run])
     if mean is None:
         return []
-    wrong = mean[mean["y_true"] != mean["y_pred"]].sort_values("of_truth", kind="stable")
-    unsure = mean.sort_values("entropy", ascending=False, kind="stable")
-    chosen = list(dict.fromkeys([*wrong.index[:NUM_CASES], *unsure.index[:NUM_CASES]]))
-    found = overlays(run.result.folder, chosen)
-    return [
-        (f"{image_id}\ntrue {mean.loc[image_id, 'y_true']}, predicted {mean.loc[image_id, 'y_pred']}", found[image_id])
-        for image_id in chosen
-        if image_id in found
-    ]
+    known = [image_id for image_id in _with_pictures(run) if image_id in mean.index]
+    chosen = mean.loc[known].sort_values("of_truth", kind="stable").index[:MAX_PICTURES]
+    return list(overlays(run.result.folder, list(chosen)).items())

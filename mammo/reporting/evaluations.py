@@ -19,10 +19,12 @@ from mammo.evaluation.figures import (
 )
 from mammo.evaluation.predictions import PredictionTable
 from mammo.figures import SCORE_TITLES
+from mammo.files import read_json
 from mammo.progress import track
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
-from mammo.reporting.material import Material, best_position
+from mammo.reporting.material import Material, RunMaterial, best_position, number
 from mammo.reporting.words import plural
+from mammo.runs.directory import CALIBRATION_FILE
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 
@@ -64,27 +66,36 @@ def evaluate_best(material: Material) -> Evaluations:
     found, sets = _sets(material, best), []
     if len(found) > MAX_SETS:
         remarks.append(f"The first {MAX_SETS} of {len(found)}. {OTHERS}")
-    for label, key, predictions in track(found[:MAX_SETS], "Evaluating", len(found[:MAX_SETS])):
+    for label, key, predictions, temperature in track(found[:MAX_SETS], "Evaluating", len(found[:MAX_SETS])):
         try:
-            sets.append(EvaluatedSet(label, key, evaluate(predictions)))
+            sets.append(EvaluatedSet(label, key, evaluate(predictions, temperature)))
         except (ValueError, TrainingError) as error:
             remarks.append(f"The predictions of {label} cannot be evaluated: {error}.")
     return Evaluations(sets, remarks)
 
 
-def _sets(material: Material, best: int) -> list[tuple[str, str, PredictionTable]]:
-    """Label, key and predictions of each set."""
+def _sets(material: Material, best: int) -> list[tuple[str, str, PredictionTable, float | None]]:
+    """Label, key, predictions and, of a run, temperature of each set."""
     runs = [run for run in material.of(best) if run.predictions is not None]
     pooled = material.findings[best].pooled
     config = f"_config{best + 1}" if len(material.findings) > 1 else ""
     if pooled is not None and pooled.by_seed:
-        found = []
+        found: list[tuple[str, str, PredictionTable, float | None]] = []
         for seed in pooled.by_seed:
             tables = [run.predictions for run in runs if run.result.seed == seed and run.predictions is not None]
             whole = PredictionTable(pd.concat([one.table for one in tables], ignore_index=True), tables[0].class_names)
-            found.append((f"all folds, seed {seed}", f"seed{seed}{config}", whole))
+            found.append((f"all folds, seed {seed}", f"seed{seed}{config}", whole, None))
         return found
-    return [(run.label, run.key, run.predictions) for run in runs if run.predictions is not None]
+    return [(run.label, run.key, run.predictions, _temperature(run)) for run in runs if run.predictions is not None]
+
+
+def _temperature(run: RunMaterial) -> float | None:
+    """The temperature that a run has fitted to its validation images; None where it has stored none."""
+    try:
+        value = number(read_json(run.result.folder / CALIBRATION_FILE), "temperature")
+    except (OSError, ValueError):
+        return None
+    return value if value is not None and value > 0 else None
 
 
 def figures_of_sets(sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:
@@ -146,19 +157,25 @@ def _explanation(evaluation: Evaluation) -> str:
 
 
 def _calibration(sets: Sequence[EvaluatedSet]) -> Table:
+    heads = ["ECE", "95% interval", "class-wise ECE", "loss (nats)"]
+    with_temperature = any(one.evaluation.calibration.after is not None for one in sets)
     rows = []
     for one in sets:
         found = one.evaluation.calibration
-        rows.append(row(one.label, three_decimals(found.before.top.ece),
-                        limits((one.evaluation.metrics.ci95 or {}).get("ece")),
-                        three_decimals(found.before.classwise_ece), three_decimals(found.loss_before)))  # fmt: skip
-    return Table(
-        "Calibration",
-        columns("predictions", numbers=("ECE", "95% interval", "class-wise ECE", "loss (nats)")),
-        tuple(rows),
-        note="ECE: expected calibration error of the predicted class, 15 equal-width bins. The interval comes from "
-        "resampled patients; an ECE grows with resampling, so it may lie above the value.",
+        cells = [three_decimals(found.before.top.ece), limits((one.evaluation.metrics.ci95 or {}).get("ece")),
+                 three_decimals(found.before.classwise_ece), three_decimals(found.loss_before)]  # fmt: skip
+        if with_temperature:
+            after = found.after.top.ece if found.after is not None else None
+            cells += [three_decimals(found.temperature), three_decimals(after), three_decimals(found.loss_after)]
+        rows.append(row(one.label, *cells))
+    note = (
+        "ECE: expected calibration error of the predicted class, 15 equal-width bins. The interval comes from "
+        "resampled patients; an ECE grows with resampling, so it may lie above the value."
     )
+    if with_temperature:
+        heads += ["temperature", "ECE with it", "loss with it"]
+        note += " The temperature was fitted to these images: what comes after it is a little too good."
+    return Table("Calibration", columns("predictions", numbers=heads), tuple(rows), note=note)
 
 
 def groups_section(evaluations: Evaluations) -> Section | None:

@@ -23,7 +23,7 @@ from mammo.plain_text import figure_text
 PANEL_INCHES = (3.4, 2.35)
 GROUP_COLOURS = (VAL_COLOUR, TRAIN_COLOUR, *OTHER_COLOURS)
 FEW_POINTS = 25
-GRADCAM_COLUMNS = 4
+GRADCAM_COLUMNS = 2
 
 
 @dataclasses.dataclass(frozen=True)

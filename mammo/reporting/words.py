@@ -83,7 +83,8 @@ def finding(material: Material) -> tuple[str, ...]:
     best = best_position(material)
     if best is None:
         if n := len(material.completed):
-            return (f"{plural(n, 'run')} of a configuration that this version cannot read: their metrics stand below.",)
+            runs = "A run is finished, but its" if n == 1 else f"{n} runs are finished, but their"
+            return (f"{runs} configuration cannot be read by this version; the metrics stand below.",)
         return ("No run is finished, so there is no result to report.",)
     sentences = []
     with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]

@@ -29,6 +29,7 @@ OWN_FILES = (
     "quarantine.csv", "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
 )  # fmt: skip
 ERROR_FILE = "error.json"
+CALIBRATION_FILE = "metrics/calibration.json"
 LOCK_FILE = ".lock"
 # What other commands make from a run (or a sweep) and put into its folder.
 LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")

@@ -13,11 +13,9 @@ from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.predictions import make_predictions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
-from mammo.runs.directory import RunDirectory
+from mammo.runs.directory import CALIBRATION_FILE, RunDirectory
 
 log = logging.getLogger(__name__)
-
-CALIBRATION_FILE = "metrics/calibration.json"
 
 
 def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:

@@ -8,14 +8,16 @@ import os
 import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mammo.checks.results import check_results
+from mammo.figures import GREY, VAL_COLOUR
 from mammo.plain_text import latex_text
-from mammo.reporting.cases import MAX_PICTURE_BYTES, overlay_file, overlays
+from mammo.reporting.cases import MAX_FILE_BYTES, PICTURE_WIDTH_PX, overlays
 from mammo.reporting.figures import Curve, gradcam_figure, training_figure
 from mammo.reporting.svg import inline_svg
 from mammo.reporting.write import write_report
@@ -123,29 +125,45 @@ def test_a_report_names_no_folder(reported, class_folders, session_cache):
 def test_heat_maps_are_shown_where_there_are_some(reported, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(runs_of(reported)[0], copy)
-    assert "python -m mammo.explain run=DIR" in (reported / "report" / "report.md").read_text()
+    assert "python -m mammo.explain DIR" in (reported / "report" / "report.md").read_text()
     ids = [row["image_id"] for row in rows_of(copy / "val_predictions.csv")]
-    (copy / "explanations").mkdir()
-    for value, image_id in enumerate(ids):
-        overlay_file(copy, image_id).write_bytes(png(value))
+    explained = ids[3:9]
+    write_explanations(copy, {image_id: png(value) for value, image_id in enumerate(explained)})
     write_report([copy], tmp_path / "with")
     text = (tmp_path / "with" / "report.html").read_text()
     page = Page(text)
     assert page.faults == []
     shown = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="Image (.*?) beside its heat map"', text)
-    assert len(shown) >= 8
+    assert sorted(image_id for _, image_id in shown) == sorted(explained)
     for content, image_id in shown:
-        assert base64.b64decode(content) == png(ids.index(image_id))
+        assert base64.b64decode(content) == png(explained.index(image_id))
+    assert "share this report as you would share them" in page.words
     assert (tmp_path / "with" / "density_gradcam_seed42.png").exists()
     assert "mammo.explain" not in page.words
 
 
+def write_explanations(run: Path, pictures: dict[str, bytes]) -> None:
+    """Pictures and their table, as `python -m mammo.explain` leaves them."""
+    folder = run / "explanations"
+    folder.mkdir()
+    lines = ["image_id,y_true,file"]
+    for number, (image_id, content) in enumerate(pictures.items()):
+        (folder / f"{number}.png").write_bytes(content)
+        lines.append(f"{image_id},A,{number}.png")
+    (folder / "explanations.csv").write_text("\n".join(lines) + "\n")
+
+
 def test_only_pictures_of_a_reasonable_size_are_taken(tmp_path):
-    (tmp_path / "explanations").mkdir()
-    overlay_file(tmp_path, "good/1.png").write_bytes(png(1))
-    overlay_file(tmp_path, "text").write_text("<svg onload=alert(1)>")
-    overlay_file(tmp_path, "large").write_bytes(png(1) + bytes(MAX_PICTURE_BYTES))
-    assert overlays(tmp_path, ["good/1.png", "text", "large", "missing", "../../etc/passwd"]) == {"good/1.png": png(1)}
+    (tmp_path / "secret.png").write_bytes(png(9))
+    pictures = {"good/1.png": png(1), "text": b"<svg onload=alert(1)>", "cut": png(2)[:60], "wide": png(3, (10, 1500)),
+                "large": png(4) + bytes(MAX_FILE_BYTES)}  # fmt: skip
+    write_explanations(tmp_path, pictures)
+    with (tmp_path / "explanations" / "explanations.csv").open("a") as table:
+        table.write("outside,A,../secret.png\ngone,A,gone.png\n")
+    found = overlays(tmp_path, [*pictures, "outside", "gone", "never explained"])
+    assert set(found) == {"good/1.png", "wide"}
+    assert found["good/1.png"] == png(1)
+    assert Image.open(io.BytesIO(found["wide"])).width == PICTURE_WIDTH_PX
 
 
 def test_inline_figures_take_the_colours_of_the_page():
@@ -173,6 +191,16 @@ def test_training_curves_are_those_of_the_runs():
     assert [v for v in values if len(v) == 1][::-1] == [(3.0,), (1.0,)]  # the best epochs
     with pytest.raises(ValueError, match="no epoch"):
         training_figure([Curve("all", [], None)])
+
+
+def test_of_many_configurations_the_best_stands_out():
+    others = [Curve("the others", [{**one, "val_loss": 5.0} for one in CURVE.records], 1, is_background=True)] * 7
+    figure = training_figure([*others, CURVE])
+    loss = figure.axes[0]
+    colours = {line.get_color(): line.get_ydata()[0] for line in loss.lines if line.get_linestyle() == "-"}
+    assert colours == {GREY: 5.0, VAL_COLOUR: 1.0}
+    assert len([line for line in loss.lines if len(line.get_ydata()) == 1]) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["the others", "all"]
 
 
 def test_a_gap_in_a_history_stays_one():

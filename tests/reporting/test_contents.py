@@ -233,6 +233,17 @@ def _spoilt(item: Any, value: Any) -> Any:
     return {key: _spoilt(one, value) for key, one in item.items()} if isinstance(item, dict) else value
 
 
+def test_a_configuration_of_another_version_is_said(reported, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(runs_of(reported)[0], copy)
+    (copy / "config.yaml").write_text("model: {name: x}\nunknown: 1\n")
+    _, report = made_of(copy)
+    (sentence,) = report.finding
+    assert sentence.startswith("A run is finished, but its configuration cannot be read by this version")
+    metrics = load(copy / "metrics/val_metrics.json")
+    assert f"{metrics['acc']:.3f}" in cells(section(report, "runs")[0])[0]
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b"null"])
 def test_damaged_files_are_named(reported, tmp_path, content):
     copy = tmp_path / "run"
