@@ -1,9 +1,11 @@
 """Makes the pictures of README.md, so that they can be made again when the figures change.
 
     python -m mammo.train model=efficientnet_lite0 optimizer.lr=1e-3
+    python -m mammo.explain outputs/<that run>
     python docs/make_images.py outputs/<that run>
 
-writes docs/images/phantom.png (a woman of each class, four views) and docs/images/run.png (the figures of the run).
+writes docs/images/phantom.png (a woman of each class, four views), docs/images/run.png (the figures of the run) and
+docs/images/heatmaps.png (its most confident right and wrong cases).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ HANGING = (("R", "CC"), ("L", "CC"), ("R", "MLO"), ("L", "MLO"))
 VIEW_SIZE_PX = (128, 159)
 GAP_PX, TITLE_PX, SEAM_PX = 12, 26, 1
 RUN_HEIGHT_PX = 560
+HEAT_MAPS_WIDTH_PX = 700
 
 
 def first_woman_of_each_class() -> dict[str, list[Image.Image]]:
@@ -65,9 +68,17 @@ def run_figure(run: Path) -> Image.Image:
     return figure
 
 
+def heat_maps(run: Path) -> Image.Image:
+    """`grid.png` of a run, smaller."""
+    with Image.open(run / "explanations" / "grid.png") as picture:
+        height = round(picture.height * HEAT_MAPS_WIDTH_PX / picture.width)
+        return picture.convert("RGB").resize((HEAT_MAPS_WIDTH_PX, height), Image.Resampling.LANCZOS)
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python docs/make_images.py RUN_DIRECTORY")
     FOLDER.mkdir(exist_ok=True)
     contact_sheet().save(FOLDER / "phantom.png", optimize=True)
     run_figure(Path(sys.argv[1])).quantize(128).save(FOLDER / "run.png", optimize=True)
+    heat_maps(Path(sys.argv[1])).quantize(256).save(FOLDER / "heatmaps.png", optimize=True)

@@ -49,7 +49,7 @@ def work(line: CommandLine) -> None:
     check_target(options.target, trained.class_names)
     shown = load_shown(trained, line.data, options.split, options.cache_dir)
     explanations = Explanations(trained, shown, options.output)
-    predictions, image_ids = None, options.image
+    predictions, image_ids = None, list(dict.fromkeys(options.image))
     if not image_ids:
         predictions = predictions_of(trained, shown)
         image_ids = predictions.rows(most_confident(predictions, options.limit)).table["image_id"].tolist()
@@ -64,16 +64,14 @@ def work(line: CommandLine) -> None:
         target=options.target,
         predictions=predictions,
     )
-    done = []
+    num_right = num_wrong = 0
     for case in track(cases, "Heat maps", len(image_ids)):
-        explanations.write_case(case)
-        done.append(case)
-    explanations.write_table(done)
-    if not options.image:
-        explanations.write_grid(done)
-    num_right = sum(case.is_right for case in done)
-    log.info("%d images explained, %d right and %d wrong: %s", len(done), num_right, len(done) - num_right,
-             explanations.folder)  # fmt: skip
+        explanations.write(case)
+        num_right, num_wrong = num_right + case.is_right, num_wrong + (not case.is_right)
+    explanations.finish(with_grid=not options.image)
+    grid = "" if options.image else ", grid.png and .pdf"
+    log.info("%d right and %d wrong predictions explained: %s", num_right, num_wrong, explanations.folder)
+    log.info("  a picture for each image, explanations.csv%s", grid)
     log.info("these pictures show the images themselves: share them as you would share the images")
 
 

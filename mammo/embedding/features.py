@@ -86,8 +86,8 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
     described["y_pred"] = [trained.class_names[i] for i in predictions.probabilities.argmax(axis=1)]
     if shown.num_trained_on:
         log.warning(
-            "%d of the %d images are those that %s was trained on: their features know their labels, and every score "
-            "below is better than it would be on new patients",
+            "%d of the %d images are those that %s was trained on: their features know their labels, and scores are "
+            "likely lower on new patients",
             shown.num_trained_on, len(shown.rows), trained.name,
         )  # fmt: skip
     part = shown.split if shown.is_own else safe_name(_name_of(choice, trained.config.data))

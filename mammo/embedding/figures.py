@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mammo.embedding.clusters import Clustering, best
 from mammo.embedding.projections import Projection
+from mammo.evaluation.figures import class_colours
 from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR
 from mammo.plain_text import figure_text
 
@@ -23,11 +24,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 # Above, points become pixels in a PDF too: no viewer draws so many shapes quickly.
 MAX_VECTOR_POINTS = 2000
-
-
-def class_colours(num_classes: int) -> list[tuple[float, float, float, float]]:
-    """Colours of classes in their order, from dark to light as from A to D; their lightness differs in grey too."""
-    return [matplotlib.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, num_classes)]
 
 
 def axis_labels(projection: Projection) -> tuple[str, str]:

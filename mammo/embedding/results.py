@@ -145,14 +145,13 @@ def closing_lines(folder: Path, facts: Mapping[str, Any]) -> list[str]:
             lines.append(f"  {verdict(probes['logistic_regression'], facts['head'])}")
     lines += _cluster_lines(facts["clusters"])
     if data.get("num_trained_on"):
-        lines.append(
-            f"{data['num_trained_on']} of the images were trained on: all of these scores are too good for new {unit}."
-        )
+        lines.append(f"{data['num_trained_on']} of the images were trained on: expect lower scores of new {unit}.")
     if facts["source"].get("weights", {}).get("source") == "random":
         lines.append("The weights are RANDOM: none of this says what the network can do.")
+    pictures = ", ".join(f"{name}.png" for name in facts["projections"])
     lines += [
         f"Results: {folder}",
-        "  pca.png, tsne.png              the images as points, coloured by class",
+        f"  {pictures + ' ':<31}the images as points, coloured by class",
         "  silhouette.png                 groups that k-means finds",
         "  features.npy, metadata.csv     the features, and which image each row is",
         "  embedding.json                 all numbers",

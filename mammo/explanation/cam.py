@@ -110,9 +110,10 @@ def heat_maps(
     maps = network.layout.map_of(output).detach().clone().requires_grad_()
     kind = type(METHODS[method].__name__, (_KeepsValues, METHODS[method]), {})
     rest = _Rest(network, after, output)
-    with torch.enable_grad(), _parameters_at_rest(network), kind(rest, [rest.target]) as cam:
+    cam: Any = kind(rest, [rest.target])
+    with torch.enable_grad(), _parameters_at_rest(network):
         cam(maps, [ClassifierOutputTarget(index) for index in classes])
-        values = np.asarray(cam.values, dtype=np.float32)
+    values = np.asarray(cam.values, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ConfigError(f"method={method} gives values that are not finite here", to_do="choose method=gradcam")
     if method == "eigencam":

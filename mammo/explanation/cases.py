@@ -71,16 +71,20 @@ class Case:
         return self.probabilities[self.y_pred]
 
 
-def predictions_of(trained: Trained, shown: ShownImages) -> PredictionTable:
-    """What a network says of all images of a part of the data, in their order.
+def predictions_of(trained: Trained, shown: ShownImages, positions: np.ndarray | None = None) -> PredictionTable:
+    """What a network says of the images of a part of the data, in their order, or of those at some positions.
 
-    For the validation images of its own run they are in `val_predictions.csv` already.
+    For the validation images of its own run that is in `val_predictions.csv` already.
     """
+    positions = np.arange(len(shown.rows)) if positions is None else positions
     described = shown.dataset.described(shown.rows)
     stored = _stored_predictions(trained, shown)
     if stored is not None and stored.table["image_id"].tolist() == described["image_id"].tolist():
-        return stored
-    return _computed_predictions(trained, shown, np.arange(len(shown.rows)))
+        return stored.rows(positions)
+    described = described.iloc[positions]
+    targets = described.pop("label").tolist()
+    predictions = predict_images(trained, shown.dataset.part(shown.rows[positions]), "Predicting")
+    return make_predictions(described, targets, predictions.probabilities, trained.class_names)
 
 
 def _stored_predictions(trained: Trained, shown: ShownImages) -> PredictionTable | None:
@@ -92,14 +96,6 @@ def _stored_predictions(trained: Trained, shown: ShownImages) -> PredictionTable
     except (OSError, ValueError):
         return None
     return stored if stored.class_names == trained.class_names else None
-
-
-def _computed_predictions(trained: Trained, shown: ShownImages, positions: np.ndarray) -> PredictionTable:
-    rows = shown.rows[positions]
-    described = shown.dataset.described(rows)
-    targets = described.pop("label").tolist()
-    predictions = predict_images(trained, shown.dataset.part(rows), "Predicting")
-    return make_predictions(described, targets, predictions.probabilities, trained.class_names)
 
 
 def explain_images(
@@ -129,10 +125,7 @@ def explain_images(
     everything = np.arange(len(dataset.table))
     where = f"split={shown.split} of {dataset.manifest.name}"
     positions = positions_of(image_ids, known, where, dataset.described(everything)["image_id"].tolist())
-    if predictions is None:
-        table = _computed_predictions(trained, shown, positions)
-    else:
-        table = predictions.rows(positions)
+    table = predictions_of(trained, shown, positions) if predictions is None else predictions.rows(positions)
     names = _target_names(table, target)
     images = dataset.part(shown.rows[positions])
     num_threads = CUDA_LOADER_THREADS if trained.hardware.device.type == "cuda" else 0

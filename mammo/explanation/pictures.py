@@ -61,36 +61,32 @@ def case_figure(case: Case) -> Figure:
     rows, columns = case.picture.shape
     width = (SINGLE_COLUMN_INCHES - 3 * GAP_INCHES) / 2
     height = min(width * rows / columns, MAX_PANEL_HEIGHT_INCHES)
-    caption = _caption(case)
-    above, below = 0.36, 0.1 + 0.12 * len(caption)
+    above, below, line = 0.32, 0.44, 0.12
     with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(SINGLE_COLUMN_INCHES, above + height + below))
+        total = above + height + below
+        figure = Figure(figsize=(SINGLE_COLUMN_INCHES, total))
         FigureCanvasAgg(figure)
-        left, right = (_panel(figure, GAP_INCHES + i * (width + GAP_INCHES), below, width, height) for i in range(2))
-        _draw_pair(left, right, case)
-        head: dict[str, Any] = {"y": (below + height + 0.05) / figure.get_figheight(), "va": "bottom", "fontsize": 7.5}
-        figure.text(left.get_position().x0, s=f"true: {_short(case.y_true)}\n", linespacing=1.15, **head)
-        verdict = "" if case.is_right else ", wrong"
-        figure.text(
-            right.get_position().x0,
-            s=f"predicted: {_short(case.y_pred)}\nprobability {case.confidence:.2f}{verdict}",
-            color="black" if case.is_right else VAL_COLOUR,
-            linespacing=1.15,
-            **head,
-        )
-        foot: dict[str, Any] = {"va": "top", "fontsize": SMALL_POINTS, "color": GREY, "linespacing": 1.25}
-        figure.text(left.get_position().x0, (below - 0.06) / figure.get_figheight(), "\n".join(caption), **foot)
-        _draw_scale(figure, SINGLE_COLUMN_INCHES - 0.9, below - 0.15, 0.6)
+        _draw_pair(*_pair(figure, case, (GAP_INCHES, below), (width, height), GAP_INCHES), case)
+        start = GAP_INCHES / SINGLE_COLUMN_INCHES
+        verdict, colour = ("", "black") if case.is_right else (", wrong", VAL_COLOUR)
+        prediction = f"predicted: {_short(case.y_pred)}, probability {case.confidence:.2f}{verdict}"
+        head: dict[str, Any] = {"va": "bottom", "fontsize": 7.5}
+        figure.text(start, (below + height + 0.175) / total, f"true: {_short(case.y_true)}", **head)
+        figure.text(start, (below + height + 0.045) / total, prediction, color=colour, **head)
+        for number, words in enumerate(_caption(case)):
+            y = (below - 0.05 - number * line) / total
+            figure.text(start, y, words, va="top", fontsize=SMALL_POINTS, color=GREY)
+        _draw_scale(figure, SINGLE_COLUMN_INCHES - 0.9, below - 0.05 - 2.75 * line, 0.6)
     return figure
 
 
 def _caption(case: Case) -> list[str]:
-    lines = [f"{METHOD_NAMES[case.method]}{_about([case])}, {_block(case)}"]
-    if case.fraction_on_black is None:
-        lines.append("nothing in it speaks for this class")
-    else:
-        lines.append(f"scaled to its own maximum; {case.fraction_on_black:.0%} of its sum is on black")
-    return [*lines, "frame: what the network saw"] if _has_frame(case) else lines
+    """What the map is, how it is scaled, and what the frame is where there is one."""
+    kind = f"{METHOD_NAMES[case.method]}{_about([case])}, {_block(case)}"
+    scaled = "nothing in it speaks for this class"
+    if case.fraction_on_black is not None:
+        scaled = f"scaled to its own maximum; {case.fraction_on_black:.0%} of its sum is on black"
+    return [kind, scaled, *(["frame: what the network saw"] if _has_frame(case) else [])]
 
 
 def _has_frame(case: Case) -> bool:
@@ -111,6 +107,16 @@ def _panel(figure: Figure, left: float, bottom: float, width: float, height: flo
     axes.set_axis_off()
     axes.set_anchor("NW")
     return axes
+
+
+def _pair(
+    figure: Figure, case: Case, corner_inches: tuple[float, float], size_inches: tuple[float, float], gap_inches: float
+) -> tuple[Axes, Axes]:
+    """Axes for an image and its heat map side by side, each at most of the given width and height."""
+    (left, bottom), (width, height) = corner_inches, size_inches
+    rows, columns = case.picture.shape
+    drawn = min(width, height * columns / rows)
+    return _panel(figure, left, bottom, drawn, height), _panel(figure, left + drawn + gap_inches, bottom, drawn, height)
 
 
 def _draw_pair(left: Axes, right: Axes, case: Case) -> None:
@@ -141,16 +147,16 @@ def grid_figure(cases: Sequence[Case], class_names: Sequence[str]) -> Figure:
     if not cases:
         raise ValueError("there is no case to draw")
     sides = [
-        [[case for case in cases if case.y_true == name and case.is_right == right] for name in class_names]
+        [[c for c in cases if c.y_true == name and c.is_right == right][:GRID_CASES] for name in class_names]
         for right in (True, False)
     ]
-    counts = [min(max(1, sum(map(len, side)) // len(class_names)), GRID_CASES) for side in sides]
+    counts = [max(1, sum(map(len, side)) // len(class_names)) for side in sides]
     rows = [[side[i][:count] for side, count in zip(sides, counts, strict=True)] for i in range(len(class_names))]
     num_pairs = sum(counts)
     pair = (DOUBLE_COLUMN_INCHES - GRID_LEFT_INCHES) / num_pairs
     panel = (pair - PAIR_GAP_INCHES - CELL_GAP_INCHES) / 2
     heights = [_row_height([case for side in row for case in side], panel) for row in rows]
-    above, below, label = 0.28, 0.3, 0.2
+    above, below, label = 0.28, 0.4, 0.2
     with matplotlib.style.context(STYLE, after_reset=True):
         total = above + sum(heights) + len(rows) * label + below
         figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, total))
@@ -191,21 +197,21 @@ def _draw_cells(
     """Pairs of panels from left to right with the prediction above each; where there is none, a word."""
     across, up = figure.get_size_inches()
     if not cases:
-        figure.text(places[0] / across, (bottom + height) / up, "none", va="top", color=GREY, fontsize=7.5)
+        figure.text(places[0] / across, (bottom + height) / up, "none shown", va="top", color=GREY, fontsize=7.5)
     for case, left in zip(cases, places, strict=False):
-        first, second = (_panel(figure, left + i * (panel + PAIR_GAP_INCHES), bottom, panel, height) for i in range(2))
-        _draw_pair(first, second, case)
+        _draw_pair(*_pair(figure, case, (left, bottom), (panel, height), PAIR_GAP_INCHES), case)
         text = f"predicted {_short(case.y_pred)}, {case.confidence:.2f}"
         figure.text(left / across, (bottom + height + 0.03) / up, text, va="bottom", fontsize=7.5)
 
 
 def _draw_foot(figure: Figure, cases: Sequence[Case], below: float) -> None:
     """What all the maps are, and their colours."""
-    kinds = f"{METHOD_NAMES[cases[0].method]}{_about(cases)}, {_block(cases[0])}"
-    text = f"{kinds}; each map is scaled to its own maximum. Numbers are probabilities."
+    kinds = f"{METHOD_NAMES[cases[0].method]}{_about(cases)}, {_block(cases[0])}; numbers: probability"
+    text = f"{kinds}\neach map is scaled to its own maximum; frame: what the network saw"
     across, up = figure.get_size_inches()
-    figure.text(GRID_LEFT_INCHES / across, (below - 0.16) / up, text, va="center", fontsize=SMALL_POINTS, color=GREY)
-    _draw_scale(figure, across - 1.2, below - 0.195, 0.8)
+    style: dict[str, Any] = {"va": "top", "fontsize": SMALL_POINTS, "color": GREY, "linespacing": 1.25}
+    figure.text(GRID_LEFT_INCHES / across, (below - 0.08) / up, text, **style)
+    _draw_scale(figure, across - 1.2, below - 0.17, 0.8)
 
 
 def _about(cases: Sequence[Case]) -> str:
@@ -213,7 +219,7 @@ def _about(cases: Sequence[Case]) -> str:
     if cases[0].method == "eigencam":
         return ""
     if len({case.target for case in cases}) == 1:
-        return f" for class {figure_text(cases[0].target)}"
+        return f" for class {_short(cases[0].target)}"
     return f" for the {'predicted' if all(case.target == case.y_pred for case in cases) else 'true'} class"
 
 

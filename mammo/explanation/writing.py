@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mammo.errors import ConfigError
 from mammo.explanation.cases import Case
-from mammo.explanation.pictures import case_figure, grid_figure
+from mammo.explanation.pictures import GRID_CASES, case_figure, grid_figure
 from mammo.figures import save_figure
 from mammo.files import read_csv, safe_name
 from mammo.inference.datasets import ShownImages
@@ -59,6 +59,12 @@ class Explanations:
         self._directory = RunDirectory(folder)
         self._prefix = "" if named else own
         self._class_names = trained.class_names
+        self._columns = (
+            "image_id", "y_true", "y_pred", *(f"p_{name}" for name in trained.class_names), "method", "layer", "target",
+            "fraction_on_black", "file",
+        )  # fmt: skip
+        self._rows: dict[str, list[str]] = {}
+        self._cases: list[Case] = []
         everything = np.arange(len(shown.dataset.table))
         self._names = picture_names(shown.dataset.described(everything)["image_id"])
 
@@ -67,26 +73,24 @@ class Explanations:
         """Where the files are."""
         return self._directory.path / self._prefix
 
-    def write_case(self, case: Case) -> None:
-        """Write the picture of a case."""
-        save_figure(case_figure(case), self._directory.file(self._prefix + self._names[case.image_id]))
+    def write(self, case: Case) -> None:
+        """Write the picture of a case; what the table and the page need of it is kept."""
+        name = self._names[case.image_id]
+        save_figure(case_figure(case), self._directory.file(self._prefix + name))
+        self._rows[name] = self._row(case)
+        alike = [other for other in self._cases if (other.y_true, other.is_right) == (case.y_true, case.is_right)]
+        if len(alike) < GRID_CASES:
+            self._cases.append(case)
 
-    def write_grid(self, cases: Sequence[Case]) -> None:
-        """Write `grid.png` and `grid.pdf`."""
-        figure = grid_figure(cases, self._class_names)
-        for suffix in (".png", ".pdf"):
-            save_figure(figure, self._directory.file(f"{self._prefix}{GRID}{suffix}"))
-
-    def write_table(self, cases: Sequence[Case]) -> None:
-        """Write `explanations.csv`: every picture in the folder, those of earlier calls too."""
-        columns = (
-            "image_id", "y_true", "y_pred", *(f"p_{name}" for name in self._class_names), "method", "layer", "target",
-            "fraction_on_black", "file",
-        )  # fmt: skip
-        rows = {self._names[case.image_id]: self._row(case) for case in cases}
-        earlier = {row[-1]: row for row in self._earlier(columns) if (self.folder / row[-1]).is_file()}
-        table = sorted((earlier | rows).values(), key=lambda row: row[-1])
-        self._directory.write_csv(self._prefix + TABLE, columns, table)
+    def finish(self, *, with_grid: bool) -> None:
+        """Write `explanations.csv`, which has every picture in the folder, those of earlier calls too, and the page."""
+        earlier = {row[-1]: row for row in self._earlier() if (self.folder / row[-1]).is_file()}
+        table = sorted((earlier | self._rows).values(), key=lambda row: row[-1])
+        self._directory.write_csv(self._prefix + TABLE, self._columns, table)
+        if with_grid:
+            figure = grid_figure(self._cases, self._class_names)
+            for suffix in (".png", ".pdf"):
+                save_figure(figure, self._directory.file(f"{self._prefix}{GRID}{suffix}"))
 
     def _row(self, case: Case) -> list[str]:
         on_black = "" if case.fraction_on_black is None else f"{case.fraction_on_black:.4f}"
@@ -95,10 +99,10 @@ class Explanations:
             case.method, str(case.layer), case.target, on_black, self._names[case.image_id],
         ]  # fmt: skip
 
-    def _earlier(self, columns: Sequence[str]) -> list[list[str]]:
+    def _earlier(self) -> list[list[str]]:
         """The rows that are there; none where the file is that of another network or no table."""
         try:
             found, rows = read_csv(self.folder / TABLE)
         except (OSError, ValueError):
             return []
-        return rows if found == list(columns) else []
+        return rows if found == list(self._columns) else []

@@ -10,7 +10,7 @@ from mammo.errors import RunDirectoryError, nearest
 from mammo.runs.directory import RunDirectory
 from mammo.sweeps.results import is_run_folder, is_sweep_folder
 
-SUFFIX = ".pth"
+SUFFIXES = (".pth", ".safetensors")
 
 
 def find_checkpoints(named: Sequence[str]) -> list[Path]:
@@ -44,8 +44,10 @@ def _expanded(name: str) -> list[Path]:
 
 def _checkpoints_of(path: Path) -> list[Path]:
     if path.is_file():
-        if path.suffix != SUFFIX:
-            raise RunDirectoryError(f"{path} is no checkpoint", "a run directory, a sweep, or a .pth file of a run")
+        if path.suffix not in SUFFIXES:
+            raise RunDirectoryError(
+                f"{path} is no checkpoint", "a run directory, a sweep, a .pth file of a run, or a .safetensors file"
+            )
         return [path]
     if is_run_folder(path):
         return [_best_of(path)]
@@ -74,7 +76,7 @@ def _not_found(path: Path) -> RunDirectoryError:
         near = [str(folder) for folder in path.iterdir() if folder.is_dir() and is_run_folder(folder)]
         return RunDirectoryError(f"{path} is no run directory, and no run is in it", to_do=nearest(str(path), near))
     around = path.parent if path.parent.is_dir() else Path("outputs")
-    near = [str(found) for found in around.glob("*") if found.is_dir() or found.suffix == SUFFIX]
+    near = [str(found) for found in around.glob("*") if found.is_dir() or found.suffix in SUFFIXES]
     return RunDirectoryError(
         f"{path}: there is no such run or checkpoint", "a run directory, a sweep or a checkpoint",
         nearest(str(path), near),

@@ -20,6 +20,7 @@ from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, Prepare, predict
 from mammo.errors import ConfigError, RunDirectoryError
+from mammo.exporting.portable import SUFFIX, read_portable
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.interruption import stop_if_asked
 from mammo.models.build import build_model
@@ -69,9 +70,9 @@ class Trained:
 def load_trained(path: Path, hardware: Hardware) -> Trained:
     """The network of a checkpoint; raises RunDirectoryError for what is none of this version of the project.
 
-    `path` is `<run>/checkpoints/NAME.pth`, or such a file anywhere else.
+    `path` is `<run>/checkpoints/NAME.pth`, or such a file anywhere else, or one that mammo.export has written.
     """
-    content = load_checkpoint(path)
+    content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path)
     missing = [key for key in ("config", "class_names", "preprocessing", "model_state_dict") if key not in content]
     if missing:
         raise RunDirectoryError(f"{path.name} lacks {', '.join(missing)}", "a checkpoint that a run has saved")

@@ -58,7 +58,7 @@ def licence_of(source: str) -> str:
     if origin == "timm":
         stated = getattr(timm.get_pretrained_cfg(name), "license", None)
         return f"{stated or 'not stated'} (timm); most of its networks were {imagenet}"
-    return "not known: the weights came from a file"
+    return "not known: they came from a file"
 
 
 def obtain(

@@ -114,6 +114,7 @@ class Run:
             "data_fingerprint": dataset.fingerprint,
             "split_fingerprint": dataset.split_fingerprint,
             "git_commit": self.summary["git"]["commit"],
+            "weights_source": self.model.weights.source,
         }
         return Recorder(
             directory=self.directory,

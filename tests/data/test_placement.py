@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mammo.data.grey import GreyImage
+from mammo.data.phantom import phantom_folder
 from mammo.data.pixels import PixelSettings, image_and_placement, pixels_of
 from mammo.data.placement import Placement
 from mammo.data.preprocess import locate, placement_of, prepare
@@ -86,3 +87,20 @@ def test_the_placement_of_a_file_is_that_of_its_stored_pixels():
     top, bottom, left, right = placement.box_px
     back = placement.back(square / 255, image.shape, image.shape)
     assert np.abs(back - image / 255)[top:bottom, left:right].mean() < 0.01
+
+
+def test_an_image_that_is_decoded_at_a_fraction_of_its_size_has_the_same_placement(tmp_path):
+    """JPEG 2000 of generated exams: the square comes from a smaller copy than the one that is shown."""
+    files = sorted(phantom_folder(tmp_path, 2, 0, lambda done, of: None).rglob("*.dcm"))
+    settings = PixelSettings(96, crop=True, orient=True)
+    num_reduced = 0
+    for content in (file.read_bytes() for file in files):
+        grey, placement = image_and_placement(content, "", settings, enough_px=300)
+        rows, columns = grey.whole_shape
+        assert max(grey.shape) >= 300
+        num_reduced += grey.shape != grey.whole_shape
+        back = placement.back(pixels_of(content, "", settings) / 255, (rows // 8, columns // 8), (rows, columns))
+        top, bottom, left, right = placement.box_in(back.shape, (rows, columns))
+        shown = np.asarray(Image.fromarray(grey.levels()).resize(back.shape[::-1], Image.Resampling.BOX))
+        assert np.corrcoef(back[top:bottom, left:right].ravel(), shown[top:bottom, left:right].ravel())[0, 1] > 0.97
+    assert 0 < num_reduced < len(files)

@@ -199,6 +199,7 @@ def test_without_folds_the_reason_is_said():
         "probes": {"knn": probe, "logistic_regression": probe},
         "head": None,
         "clusters": {"best_k": None},
+        "projections": {"pca": {}, "tsne": {}},
     }
     text = "\n".join(closing_lines(Path("here"), facts))
     assert "9 images of 5 exams" in text

@@ -49,7 +49,7 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "4 images explained" in done.stdout
+    assert "predictions explained: " in done.stdout
     assert "these pictures show the images themselves" in done.stdout
     folder = run / "explanations"
     rows = rows_of(folder / "explanations.csv")
@@ -77,6 +77,13 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
     assert (new["image_id"], new["method"], new["target"], new["layer"]) == (other, "layercam", "D", "3")
     assert len(more) == 5
     assert (folder / "grid.png").read_bytes() == grid
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, mammo.explain; print({'torch', 'pytorch_grad_cam', 'cv2', 'pandas'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_checkpoint_alone_gives_the_same_pictures(run, session_cache, class_folders, tmp_path):

@@ -55,7 +55,7 @@ HISTORY_KEYS = (
 CHECKPOINT_KEYS = (
     "schema_version model_state_dict optimizer_state_dict scheduler_state_dict scaler_state_dict ema_state_dict epoch "
     "unfinished_epoch global_step best_metrics monitor_state early_stopping_state rng history config class_names "
-    "preprocessing run_id data_fingerprint split_fingerprint git_commit"
+    "preprocessing run_id data_fingerprint split_fingerprint git_commit weights_source"
 )
 
 

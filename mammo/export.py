@@ -1,0 +1,57 @@
+"""A trained network for other programs: ONNX, TorchScript or safetensors, checked against the network it is made of.
+
+python -m mammo.export run=outputs/NAME
+python -m mammo.export run=outputs/NAME format=safetensors output=density.safetensors
+python -m mammo.export --help
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mammo.exporting.options import ExportOptions
+from mammo.tools import CommandLine, Tool, run_tool
+
+TOOL = Tool(
+    program="mammo.export",
+    options=ExportOptions,
+    about="Writes a trained network for other programs, with classes, preprocessing, origin and scores inside the "
+    "file, and compares what the file says of real images with what the network says. A file that differs is removed "
+    "and the exit status is 1.",
+    examples=(
+        "outputs/NAME",
+        "run=outputs/NAME format=torchscript",
+        "run=best_model.pth format=safetensors output=density.safetensors data=mias data.root=DIR",
+    ),
+)
+
+
+def work(line: CommandLine) -> None:
+    """One call of the command."""
+    # A mistake on the command line has been answered before torch is imported.
+    from mammo.exporting.check import check_images
+    from mammo.exporting.files import NotTheSame, check_output, closing_lines, content_of, target_of, write_checked
+    from mammo.exporting.formats import require_onnx
+    from mammo.inference.find import find_one_checkpoint
+    from mammo.inference.trained import load_trained, resolved_hardware
+    from mammo.progress import start_logging
+    from mammo.runs.closing import show
+
+    options: ExportOptions = line.options
+    check_output(options.output, options.format)
+    if options.format == "onnx":
+        require_onnx()
+    start_logging("info")
+    trained = load_trained(find_one_checkpoint(options.run), resolved_hardware(options.device, options.threads))
+    images = check_images(trained, line.data, options.cache_dir)
+    path = target_of(options.output, options.format, trained)
+    try:
+        exported = write_checked(content_of(trained, options.format), path, options.format, trained, images)
+    except NotTheSame as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    show(list(closing_lines(exported)))
+
+
+if __name__ == "__main__":
+    run_tool(TOOL, work, sys.argv[1:])

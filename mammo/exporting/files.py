@@ -1,0 +1,127 @@
+"""Write an exported network, and let only what has been checked have its name."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo.errors import ConfigError
+from mammo.exporting.check import TOLERANCE, CheckImages, Comparison, compare
+from mammo.exporting.description import describe, metrics_of
+from mammo.exporting.formats import GreyToProbabilities, onnx_bytes, torchscript_bytes, versions
+from mammo.exporting.options import SUFFIXES
+from mammo.exporting.portable import portable_bytes
+from mammo.files import file_sha256, write_bytes, write_json
+from mammo.inference.trained import Trained
+from mammo.runs.provenance import environment
+
+SCHEMA_VERSION = 1
+OWN_FOLDER = "exports"
+
+
+class NotTheSame(Exception):
+    """An exported file computes something else than the network; it has been removed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A file that has been checked, and what is known of it, as in the JSON file beside it."""
+
+    path: Path
+    facts: dict[str, Any]
+
+
+def target_of(output: str | None, chosen: str, trained: Trained) -> Path:
+    """Where the file goes."""
+    suffix = SUFFIXES[chosen]
+    if output is not None:
+        return Path(output).expanduser()
+    folder = Path(f"{trained.name}-{OWN_FOLDER}") if trained.run_folder is None else trained.run_folder / OWN_FOLDER
+    return folder / f"model{suffix}"
+
+
+def check_output(output: str | None, chosen: str) -> None:
+    """Raises ConfigError for an `output` that is a folder or says another format."""
+    if output is None:
+        return
+    path = Path(output).expanduser()
+    if path.is_dir():
+        raise ConfigError(f"output={output} is a folder", "a file", f"output={path / ('model' + SUFFIXES[chosen])}")
+    if path.suffix != SUFFIXES[chosen]:
+        raise ConfigError(f"output={output} does not end with {SUFFIXES[chosen]}", f"a file name of format={chosen}")
+
+
+def content_of(trained: Trained, chosen: str) -> bytes:
+    """The content of the file."""
+    metadata = describe(trained)
+    if chosen == "safetensors":
+        facts = {**trained.facts, "metrics": metrics_of(trained)}
+        return portable_bytes(trained.network.state_dict(), facts, metadata)
+    network = copy.deepcopy(trained.network).cpu()
+    module = GreyToProbabilities(network, trained.preparation.mean, trained.preparation.std).eval()
+    module.requires_grad_(False)
+    write = onnx_bytes if chosen == "onnx" else torchscript_bytes
+    return write(module, trained.image_size_px, metadata)
+
+
+def write_checked(content: bytes, path: Path, chosen: str, trained: Trained, on: CheckImages) -> Exported:
+    """Give a file its name once it agrees with the network; raises NotTheSame, the file removed, where it does not."""
+    unchecked = path.with_name(f".{path.stem}.unchecked{path.suffix}")
+    try:
+        write_bytes(unchecked, content)
+        comparison = compare(trained, unchecked, chosen, on.images)
+        if not comparison.agrees:
+            path.unlink(missing_ok=True)
+            raise NotTheSame(
+                f"{path.name} differs from the network by up to {comparison.max_abs_difference_probabilities:.2g} in a "
+                f"probability, on {len(on.images)} {on.words}; at most {TOLERANCE:g} is allowed. The file is removed"
+            )
+        os.replace(unchecked, path)
+    finally:
+        unchecked.unlink(missing_ok=True)
+    facts = _facts(path, chosen, trained, on, comparison)
+    write_json(path.with_name(f"{path.name}.json"), facts)
+    return Exported(path, facts)
+
+
+def _facts(path: Path, chosen: str, trained: Trained, on: CheckImages, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "file": path.name,
+        "format": chosen,
+        "num_bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+        "check": {
+            **dataclasses.asdict(comparison),
+            "tolerance": TOLERANCE,
+            "images": on.words,
+            "num_images": len(on.images),
+            "are_real_images": on.are_real,
+            "run_on": "cpu",
+            "with": versions(chosen),
+        },
+        "metadata": describe(trained),
+        "environment": environment(trained.hardware),
+    }
+
+
+def closing_lines(exported: Exported) -> Sequence[str]:
+    """Lines for the terminal."""
+    facts, metadata, check = exported.facts, exported.facts["metadata"], exported.facts["check"]
+    packages = ", ".join(f"{name} {number}" for name, number in check["with"].items())
+    lines = [
+        "",
+        f"Compared with the network on {check['num_images']} {check['images']}, on the CPU ({packages}):",
+        f"  largest difference of a probability {check['max_abs_difference_probabilities']:.2g} (allowed: "
+        f"{check['tolerance']:g}), of a logit {check['max_abs_difference_logits']:.2g}",
+        f"Written: {exported.path}, {facts['num_bytes'] / 1e6:.1f} MB, and {exported.path.name}.json",
+    ]
+    if facts["format"] == "safetensors":
+        lines.append(f"It can stand for its run: python -m mammo.embed run={exported.path} data=NAME data.root=DIR")
+    else:
+        lines += [f"  takes  {metadata['input']}", f"  gives  {metadata['output']}: {metadata['class_names']}"]
+    return [*lines, "The preprocessing is described in the file. Research use only, not for diagnosis."]
