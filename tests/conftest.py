@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.pictures import write_class_folders
 
@@ -19,7 +20,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+# The options of a run that takes seconds.
+TINY = (
+    "data=folders", "data.group_by=image", "data.pseudonymize=false", "model=efficientnet_lite0",
+    "data.image_size=64", "data.batch_size=8", "train.epochs=3", "train.threads=1", "data.val_fraction=0.4",
+    "optimizer.lr=1e-3",
+)  # fmt: skip
+
+
+def run_command(folder: Path, *arguments: str, timeout_seconds: int = 300) -> str:
+    """`python -m` with some arguments in a folder; returns what it printed, and fails where it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=False, timeout=timeout_seconds,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def train_tiny_run(folder: Path, class_folders: Path, cache: Path) -> None:
+    """Train in a folder, as `python -m mammo.train` does."""
+    printed = run_command(folder, "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={cache}")
+    (folder / "printed.txt").write_text(printed)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +94,35 @@ def train(tmp_path: Path, session_cache: Path) -> Train:
 
 
 @pytest.fixture(scope="session")
-def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A function (name, make) that makes a folder once for all processes of the tests: `make` fills it.
+
+    What is in it is not to be changed.
+    """
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / f"once-{name}", root / f"once-{name}.done"
+        with FileLock(root / f"once-{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def class_folders(once: Once) -> Path:
     """A tiny dataset of four classes, 8 PNGs each: bright half-ellipses whose texture grows with the class."""
-    return write_class_folders(tmp_path_factory.mktemp("classes"))
+    return once("classes", lambda folder: write_class_folders(folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(once: Once, class_folders: Path, session_cache: Path) -> Path:
+    """The directory of a finished run on them; what its command printed is in `printed.txt` two folders above."""
+    folder = once("run", lambda folder: train_tiny_run(folder, class_folders, session_cache))
+    (run,) = (folder / "outputs").iterdir()
+    return run

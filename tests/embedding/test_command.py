@@ -20,7 +20,6 @@ from mammo.errors import UserError
 from mammo.files import read_csv
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import finish_tiny_run, only_run
 
 
 def embed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -31,10 +30,8 @@ def embed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def run(class_folders, session_cache, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("embed")
-    finish_tiny_run(class_folders, session_cache, folder)
-    return only_run(folder)
+def run(tiny_run, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("embed") / tiny_run.name))
 
 
 def embed_here(*words: str) -> None:

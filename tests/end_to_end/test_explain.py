@@ -18,19 +18,11 @@ from mammo.explain import TOOL, work
 from mammo.files import safe_name
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import finish_tiny_run, only_run
-
-
-@pytest.fixture(scope="module")
-def finished(class_folders, session_cache, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    finish_tiny_run(class_folders, session_cache, folder)
-    return only_run(folder)
 
 
 @pytest.fixture
-def run(finished, tmp_path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "outputs" / finished.name))
+def run(tiny_run, tmp_path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "outputs" / tiny_run.name))
 
 
 def explain(cache: Path, *words: object) -> None:

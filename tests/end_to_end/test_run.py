@@ -12,15 +12,13 @@ import torch
 from PIL import Image
 from sklearn import metrics as sk
 
-from tests.end_to_end.runs import TINY, finish_tiny_run, history, only_run
+from tests.end_to_end.runs import TINY, history, only_run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, class_folders, session_cache):
+def finished(tiny_run):
     """A finished run and what its command printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    output = finish_tiny_run(class_folders, session_cache, folder)
-    return only_run(folder), output
+    return tiny_run, (tiny_run.parents[1] / "printed.txt").read_text()
 
 
 FILES = [

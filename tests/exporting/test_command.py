@@ -38,16 +38,13 @@ from mammo.models.options import ModelOptions
 from mammo.tools import parse
 from mammo.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import finish_tiny_run, only_run
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
 
 @pytest.fixture(scope="module")
-def run(class_folders, session_cache, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    finish_tiny_run(class_folders, session_cache, folder)
-    return only_run(folder)
+def run(tiny_run, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("export") / tiny_run.name))
 
 
 @pytest.fixture

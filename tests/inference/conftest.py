@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,27 +10,28 @@ import pytest
 
 from mammo import evaluate, predict
 from mammo.tools import Tool, parse
-from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import TINY
+from tests.conftest import TINY, Once, run_command
 
 OPTIONS = [option for option in TINY if not option.startswith(("data.val_fraction", "train.epochs"))]
 Command = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def sweep(class_folders: Path, session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sweep; names of the runs begin with `efficientnet_lite0-<strategy>-folders-s42-f<fold>`."""
-    folder = tmp_path_factory.mktemp("sweep")
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "mammo.train", "-m", *OPTIONS, "strategy=frozen_last_block,full_finetune",
-            "data.num_folds=2", "data.fold=0,1", "data.test_fraction=0.25", "train.epochs=4", "sweep.name=sweep",
-            f"data.root={class_folders}", f"cache_dir={session_cache}",
-        ],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
+def trained_sweep(once: Once, class_folders: Path, session_cache: Path) -> Path:
+    """The folder of the sweep as it was trained."""
+    options = [
+        *OPTIONS, "strategy=frozen_last_block,full_finetune", "data.num_folds=2", "data.fold=0,1",
+        "data.test_fraction=0.25", "train.epochs=4", "sweep.name=sweep", f"data.root={class_folders}",
+        f"cache_dir={session_cache}",
+    ]  # fmt: skip
+    folder = once("strategies-and-folds", lambda folder: run_command(folder, "mammo.train", "-m", *options))
     return folder / "multirun" / "sweep"
+
+
+@pytest.fixture(scope="module")
+def sweep(trained_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it; names of the runs begin with `efficientnet_lite0-<strategy>-folders-s42-f<fold>`."""
+    return Path(shutil.copytree(trained_sweep, tmp_path_factory.mktemp("sweep") / "sweep"))
 
 
 def run_of(sweep: Path, strategy: str = "frozen_last_block", fold: int = 0) -> Path:

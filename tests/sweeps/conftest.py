@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.end_to_end.runs import TINY
+from tests.conftest import TINY, Once, run_command
 from tests.sweeps.sweeps import SEEDS, plan_of, write_plan
 
 FIXED = [option for option in TINY if not option.startswith(("data.val_fraction", "train.epochs"))]
 
 
 @pytest.fixture(scope="session")
-def real_sweep(class_folders: Path, session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_sweep(once: Once, class_folders: Path, session_cache: Path) -> Path:
     """The folder of a finished sweep of 2 seeds and 2 folds, as `python -m mammo.train -m` leaves it."""
-    folder = tmp_path_factory.mktemp("sweep")
     swept = [f"seed={','.join(map(str, SEEDS))}", "data.num_folds=2", "data.fold=0,1"]
     options = [*FIXED, f"data.root={class_folders}", f"cache_dir={session_cache}", "train.epochs=2", *swept]
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo.train", "-m", *options],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    folder = once("seeds-and-folds", lambda folder: run_command(folder, "mammo.train", "-m", *options))
     (sweep,) = {run.parent for run in (folder / "multirun").rglob("*-s42-f*") if run.is_dir()}
     return sweep
 
