@@ -16,6 +16,7 @@ from mammo.reporting.background import (
 from mammo.reporting.cases import cases_section
 from mammo.reporting.classes import classes_section
 from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Section, Text
+from mammo.reporting.elsewhere import elsewhere_section
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
 from mammo.reporting.material import Material, RunMaterial, best_position, number
@@ -36,6 +37,7 @@ def compose(material: Material, evaluations: Evaluations, files: Sequence[str]) 
         classes_section(material),
         curves_section(evaluations),
         groups_section(evaluations),
+        elsewhere_section(material),
         cases_section(material),
         data_section(material),
         configuration_section(material),

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mammo.checks.run_files import RunFiles
 from mammo.checks.run_files import read_run as read_files
-from mammo.evaluation.predictions import PredictionTable, read_predictions
+from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
+from mammo.files import read_json
 from mammo.progress import track
+from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.sweeps.findings import Finding, criterion, find
 from mammo.sweeps.results import (
     RunResult,
@@ -44,6 +46,8 @@ class RunMaterial:
     configuration: int | None
     files: RunFiles
     predictions: PredictionTable | None
+    evaluations: tuple[dict[str, Any], ...] = ()
+    comparisons: tuple[dict[str, Any], ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -108,16 +112,40 @@ def read_material(folders: Sequence[Path]) -> Material:
     for run in track(results.runs, "Reading runs", len(results.runs)):
         files = read_files(run.folder)
         problems += [f"{run.name}: {finding.subject} {finding.text}" for finding in files.findings]
-        predictions = None
-        if run.is_completed:
-            try:
-                predictions = read_predictions(run.folder / "val_predictions.csv")
-            except (OSError, ValueError):
-                problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
+        predictions = _read_predictions(run, problems) if run.is_completed else None
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))
-        runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions))
+        later = (tuple(_later(run, name, problems)) for name in ("evaluation.json", "comparison.json"))
+        runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions, *later))
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
+
+
+def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | None:
+    """The validation predictions of a run, with vendor and age band where an evaluation has looked them up."""
+    try:
+        predictions = read_predictions(run.folder / "val_predictions.csv")
+    except (OSError, ValueError):
+        problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
+        return None
+    try:
+        evaluated = read_predictions(run.folder / EVALUATION_FOLDER / "val" / "predictions.csv").table
+    except (OSError, ValueError):
+        return predictions
+    known = [name for name in ATTRIBUTES if name in evaluated]
+    if evaluated["image_id"].tolist() != predictions.table["image_id"].tolist():
+        return predictions
+    return PredictionTable(
+        predictions.table.assign(**{name: evaluated[name] for name in known}), predictions.class_names
+    )
+
+
+def _later(run: RunResult, name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The files of one name that evaluations have left in a run directory."""
+    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/{name}")):
+        try:
+            yield read_json(file)
+        except (OSError, ValueError):
+            problems.append(f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}/{name} cannot be read")
 
 
 def _read_folders(folders: Sequence[Path]) -> SweepResults:

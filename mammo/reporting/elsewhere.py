@@ -1,0 +1,101 @@
+"""Finished runs on other images than those that chose their epochs, and beside other runs: what mammo.evaluate left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mammo.figures import SCORE_TITLES
+from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
+from mammo.reporting.material import Material, RunMaterial, count, interval, look, number, text
+from mammo.reporting.words import plural
+from mammo.sweeps.tables import limits
+from mammo.sweeps.tables import number as three_decimals
+
+SCORES = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc", "ece")
+HOW = (
+    "Nothing was evaluated on other images so far: python -m mammo.evaluate DIR split=test, or DIR data=NAME "
+    "data.root=DIR for another dataset."
+)
+
+
+def elsewhere_section(material: Material) -> Section | None:
+    """Scores on test images and on other datasets, and differences from other runs; None without a finished run."""
+    if not material.completed:
+        return None
+    found = [
+        (run, evaluation) for run in material.completed for evaluation in run.evaluations if _is_elsewhere(evaluation)
+    ]
+    blocks: list[Block] = [_scores(found)] if found else [Text(HOW, tone="muted")]
+    compared = [(run, comparison) for run in material.completed for comparison in run.comparisons]
+    blocks += [_differences(run, comparison) for run, comparison in compared]
+    return Section("elsewhere", "On other images", tuple(blocks))
+
+
+def _is_elsewhere(evaluation: Mapping[str, Any]) -> bool:
+    return look(evaluation, "data", "split") != "val" or look(evaluation, "data", "is_own") is not True
+
+
+def _scores(found: list[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
+    rows, has_learnt = [], False
+    for run, evaluation in found:
+        trained_on = number(evaluation, "data", "num_trained_on") or 0
+        has_learnt = has_learnt or trained_on > 0
+        for kind, metrics in _kinds(evaluation):
+            cells = [_score(metrics, name) for name in SCORES]
+            where = _where(evaluation) + (f", {kind}" if kind else "")
+            note = f"trained on {trained_on:.0f} of these images" if trained_on else ""
+            rows.append((
+                Cell(where, "bad" if trained_on else "", below=note), Cell(run.label),
+                Cell(count(metrics, "num_images")), Cell(count(metrics, "num_patients")), *cells,
+            ))  # fmt: skip
+    heads = columns("images of", "run", numbers=("n", "patients", *(SCORE_TITLES[name] for name in SCORES)))
+    note = "Scores with 95% intervals from resampling patients."
+    if has_learnt:
+        note += " Where a run has learnt from some of the images, its scores are too good."
+    return Table("Scores on images that chose nothing", heads, tuple(rows), note=note)
+
+
+def _kinds(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Metrics of images, and of exams where they are something else."""
+    metrics, exams = look(evaluation, "metrics"), look(evaluation, "exams", "metrics")
+    if isinstance(metrics, Mapping):
+        yield "", metrics
+    if isinstance(exams, Mapping):
+        yield "by exam", exams
+
+
+def _where(evaluation: Mapping[str, Any]) -> str:
+    name, split = text(evaluation, "data", "name"), text(evaluation, "data", "split")
+    return f"{name}, {split}" if look(evaluation, "data", "is_own") is True else name
+
+
+def _score(metrics: Mapping[str, Any], name: str) -> Cell:
+    return Cell(three_decimals(number(metrics, name)), below=_limits(metrics, "ci95", name))
+
+
+def _limits(tree: Mapping[str, Any], *path: str) -> str:
+    found = interval(tree, *path)
+    return "" if found is None else limits(list(found))
+
+
+def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
+    rows = []
+    for name in SCORES:
+        of_score = ("differences", name)
+        rows.append((
+            Cell(SCORE_TITLES[name], below=name), Cell(three_decimals(number(comparison, *of_score, "first"))),
+            Cell(three_decimals(number(comparison, *of_score, "second"))),
+            Cell(three_decimals(number(comparison, *of_score, "difference")), below=_limits(comparison, *of_score, "ci95")),
+        ))  # fmt: skip
+    alone = [count(comparison, "mcnemar", key) for key in ("only_first_right", "only_second_right")]
+    images = plural(int(number(comparison, "num_images") or 0), "image")
+    return Table(
+        f"{run.label[0].upper() + run.label[1:]} compared with {text(comparison, 'first')}",
+        columns("score", numbers=("the other", "this", "difference")),
+        tuple(rows),
+        note=f"On {images} in both; intervals draw the same patients for both. McNemar's test "
+        f"({text(comparison, 'mcnemar', 'method')}): p = {three_decimals(number(comparison, 'mcnemar', 'p_value'))}, the "
+        f"other alone is right in {alone[0]}, this one in {alone[1]}. Sign test over patients: "
+        f"p = {three_decimals(number(comparison, 'patients', 'p_value'))}.",
+    )
