@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.figures import SCORE_TITLES
@@ -23,9 +23,7 @@ def elsewhere_section(material: Material) -> Section | None:
     """Scores on test images and on other datasets, and differences from other runs; None without a finished run."""
     if not material.completed:
         return None
-    found = [
-        (run, evaluation) for run in material.completed for evaluation in run.evaluations if _is_elsewhere(evaluation)
-    ]
+    found = [(run, one) for run in material.completed for one in run.evaluations if _is_elsewhere(one)]
     blocks: list[Block] = [_scores(found)] if found else [Text(HOW, tone="muted")]
     compared = [(run, comparison) for run in material.completed for comparison in run.comparisons]
     blocks += [_differences(run, comparison) for run, comparison in compared]
@@ -36,7 +34,7 @@ def _is_elsewhere(evaluation: Mapping[str, Any]) -> bool:
     return look(evaluation, "data", "split") != "val" or look(evaluation, "data", "is_own") is not True
 
 
-def _scores(found: list[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
+def _scores(found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
     rows, has_learnt = [], False
     for run, evaluation in found:
         trained_on = number(evaluation, "data", "num_trained_on") or 0
@@ -83,10 +81,11 @@ def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
     rows = []
     for name in SCORES:
         of_score = ("differences", name)
+        difference = three_decimals(number(comparison, *of_score, "difference"))
         rows.append((
             Cell(SCORE_TITLES[name], below=name), Cell(three_decimals(number(comparison, *of_score, "first"))),
             Cell(three_decimals(number(comparison, *of_score, "second"))),
-            Cell(three_decimals(number(comparison, *of_score, "difference")), below=_limits(comparison, *of_score, "ci95")),
+            Cell(difference, below=_limits(comparison, *of_score, "ci95")),
         ))  # fmt: skip
     alone = [count(comparison, "mcnemar", key) for key in ("only_first_right", "only_second_right")]
     images = plural(int(number(comparison, "num_images") or 0), "image")
@@ -95,7 +94,7 @@ def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
         columns("score", numbers=("the other", "this", "difference")),
         tuple(rows),
         note=f"On {images} in both; intervals draw the same patients for both. McNemar's test "
-        f"({text(comparison, 'mcnemar', 'method')}): p = {three_decimals(number(comparison, 'mcnemar', 'p_value'))}, the "
-        f"other alone is right in {alone[0]}, this one in {alone[1]}. Sign test over patients: "
+        f"({text(comparison, 'mcnemar', 'method')}): p = {three_decimals(number(comparison, 'mcnemar', 'p_value'))}, "
+        f"the other alone is right in {alone[0]}, this one in {alone[1]}. Sign test over patients: "
         f"p = {three_decimals(number(comparison, 'patients', 'p_value'))}.",
     )

@@ -37,7 +37,7 @@ class RunMaterial:
 
     `label` tells it from the others ("seed 42, fold 0"), and so does `key` in the names of its figures
     ("seed42_fold0"). `configuration` is the position of its configuration in `Material.findings`, and `config` has the
-    whole configuration with dotted keys.
+    whole configuration with dotted keys. `evaluations` and `comparisons` are what `mammo.evaluate` has left of it.
     """
 
     result: RunResult
@@ -131,12 +131,10 @@ def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | 
         evaluated = read_predictions(run.folder / EVALUATION_FOLDER / "val" / "predictions.csv").table
     except (OSError, ValueError):
         return predictions
-    known = [name for name in ATTRIBUTES if name in evaluated]
     if evaluated["image_id"].tolist() != predictions.table["image_id"].tolist():
         return predictions
-    return PredictionTable(
-        predictions.table.assign(**{name: evaluated[name] for name in known}), predictions.class_names
-    )
+    known = {name: evaluated[name] for name in ATTRIBUTES if name in evaluated}
+    return PredictionTable(predictions.table.assign(**known), predictions.class_names)
 
 
 def _later(run: RunResult, name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
