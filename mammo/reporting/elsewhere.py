@@ -51,7 +51,7 @@ def _scores(found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
     note = "Scores with 95% intervals from resampling patients."
     if has_learnt:
         note += " Where a run has learnt from some of the images, its scores are too good."
-    return Table("Scores on images that chose nothing", heads, tuple(rows), note=note)
+    return Table("Scores beyond the validation set", heads, tuple(rows), note=note)
 
 
 def _kinds(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
