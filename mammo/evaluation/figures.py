@@ -74,6 +74,7 @@ def reliability_figure(calibration: Calibration) -> Figure:
         for label, colour, marker, bins in series:
             _draw_bins(upper, bins, colour, marker, label)
         _unit_square(upper)
+        upper.set_aspect("auto")  # as wide as the panel below
         upper.set_ylabel("fraction correct")
         handles = upper.legend(loc="lower right", frameon=False, fontsize=7.5, handletextpad=0.5).legend_handles
         for handle in handles:
