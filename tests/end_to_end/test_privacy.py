@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import json
 import os
@@ -20,6 +21,7 @@ import pydicom
 import pytest
 import timm
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -114,6 +116,8 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
             with zipfile.ZipFile(file) as packed:
                 compressed = [entry for entry in packed.infolist() if entry.compress_type != zipfile.ZIP_STORED]
                 yield from ((f"{name}/{entry.filename}", packed.read(entry)) for entry in compressed)
+        if content.startswith(b"%PDF"):
+            yield from ((f"{name} (packed)", part) for part in drawn_text(content))
         for start_at in [found.start() for found in re.finditer(rb"(iTXt|zTXt|tEXt)", content)]:
             decompress = zlib.decompressobj()
             for offset in range(4, 84):
@@ -122,6 +126,15 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
                     break
                 except zlib.error:
                     decompress = zlib.decompressobj()
+
+
+def drawn_text(pdf: bytes) -> Iterator[bytes]:
+    """The unpacked parts of a PDF, and the text of each, which is in pieces because of the spaces between letters."""
+    for found in re.finditer(rb"stream\r?\n", pdf):
+        with contextlib.suppress(zlib.error):
+            part = zlib.decompressobj().decompress(pdf[found.end() :])
+            yield part
+            yield b"".join(re.findall(rb"\(([^()]*)\)", part))
 
 
 def forms(secret: str) -> set[bytes]:
@@ -173,6 +186,34 @@ def test_nothing_of_a_patient_gets_out(archive, tmp_path):
     assert json.loads(error.read_text())["type"] == "NonFiniteLossError"
 
     assert leaks(tmp_path, SECRETS) == []
+
+
+@pytest.mark.slow
+def test_nothing_of_a_patient_gets_out_when_a_run_is_evaluated_explained_and_reported(archive, tmp_path):
+    trained = start(tmp_path, *QUICK, f"data.root={archive}", "data.max_bad_fraction=0.3", "run.name=run")
+    assert trained.returncode == 0, trained.stderr.decode()
+    (run,) = (path.relative_to(tmp_path) for path in (tmp_path / "outputs").iterdir())
+    for program, *words in (
+        ("mammo.evaluate", run, "split=all"), ("mammo.predict", run, f"input={archive}"), ("mammo.explain", run),
+        ("mammo.predict", run, f"input={archive}", "output=predictions.jsonl", "force=true"),
+        ("mammo.embed", run), ("mammo.export", run, "format=onnx"),
+    ):  # fmt: skip
+        done = start(tmp_path, *map(str, words), "cache_dir=cache", "threads=1", program=program)
+        assert done.returncode == 0, done.stderr.decode()
+    done = start(tmp_path, str(run), program="mammo.report")
+    assert done.returncode == 0, done.stderr.decode()
+    html = (tmp_path / run / "report" / "report.html").read_text()
+    assert "data:image/png" in html  # heat maps are in it
+    assert len((tmp_path / "predictions_quarantine.csv").read_text().splitlines()) > 1
+    assert leaks(tmp_path, SECRETS) == []
+    assert b"/tmp/" not in html.encode()  # neither the data nor the run is named by its folder
+
+
+def test_the_search_for_leaks_reads_what_is_drawn_in_a_pdf(tmp_path):
+    figure = Figure()
+    figure.text(0, 0, "Quesadilla")
+    figure.savefig(tmp_path / "figure.pdf")
+    assert leaks(tmp_path, ["Quesadilla", "Ximenia"]) != []
     _check_pseudonyms(tmp_path)
 
 
