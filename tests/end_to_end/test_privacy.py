@@ -186,34 +186,6 @@ def test_nothing_of_a_patient_gets_out(archive, tmp_path):
     assert json.loads(error.read_text())["type"] == "NonFiniteLossError"
 
     assert leaks(tmp_path, SECRETS) == []
-
-
-@pytest.mark.slow
-def test_nothing_of_a_patient_gets_out_when_a_run_is_evaluated_explained_and_reported(archive, tmp_path):
-    trained = start(tmp_path, *QUICK, f"data.root={archive}", "data.max_bad_fraction=0.3", "run.name=run")
-    assert trained.returncode == 0, trained.stderr.decode()
-    (run,) = (path.relative_to(tmp_path) for path in (tmp_path / "outputs").iterdir())
-    for program, *words in (
-        ("mammo.evaluate", run, "split=all"), ("mammo.predict", run, f"input={archive}"), ("mammo.explain", run),
-        ("mammo.predict", run, f"input={archive}", "output=predictions.jsonl", "force=true"),
-        ("mammo.embed", run), ("mammo.export", run, "format=onnx"),
-    ):  # fmt: skip
-        done = start(tmp_path, *map(str, words), "cache_dir=cache", "threads=1", program=program)
-        assert done.returncode == 0, done.stderr.decode()
-    done = start(tmp_path, str(run), program="mammo.report")
-    assert done.returncode == 0, done.stderr.decode()
-    html = (tmp_path / run / "report" / "report.html").read_text()
-    assert "data:image/png" in html  # heat maps are in it
-    assert len((tmp_path / "predictions_quarantine.csv").read_text().splitlines()) > 1
-    assert leaks(tmp_path, SECRETS) == []
-    assert b"/tmp/" not in html.encode()  # neither the data nor the run is named by its folder
-
-
-def test_the_search_for_leaks_reads_what_is_drawn_in_a_pdf(tmp_path):
-    figure = Figure()
-    figure.text(0, 0, "Quesadilla")
-    figure.savefig(tmp_path / "figure.pdf")
-    assert leaks(tmp_path, ["Quesadilla", "Ximenia"]) != []
     _check_pseudonyms(tmp_path)
 
 
@@ -251,3 +223,31 @@ def test_the_search_finds_what_is_hidden(tmp_path):
     found = leaks(tmp_path, ["HOSPX7391"])
     assert len(found) >= len(hidden) + 2
     assert {"HOSPX7391 in packed.pth/record", "HOSPX7391 in figure.png (packed text)"} <= set(found)
+
+
+@pytest.mark.slow
+def test_nothing_of_a_patient_gets_out_when_a_run_is_evaluated_explained_and_reported(archive, tmp_path):
+    trained = start(tmp_path, *QUICK, f"data.root={archive}", "data.max_bad_fraction=0.3", "run.name=run")
+    assert trained.returncode == 0, trained.stderr.decode()
+    (run,) = (path.relative_to(tmp_path) for path in (tmp_path / "outputs").iterdir())
+    for program, *words in (
+        ("mammo.evaluate", run, "split=all"), ("mammo.predict", run, f"input={archive}"), ("mammo.explain", run),
+        ("mammo.predict", run, f"input={archive}", "output=predictions.jsonl", "force=true"),
+        ("mammo.embed", run), ("mammo.export", run, "format=onnx"),
+    ):  # fmt: skip
+        done = start(tmp_path, *map(str, words), "cache_dir=cache", "threads=1", program=program)
+        assert done.returncode == 0, done.stderr.decode()
+    done = start(tmp_path, str(run), program="mammo.report")
+    assert done.returncode == 0, done.stderr.decode()
+    html = (tmp_path / run / "report" / "report.html").read_text()
+    assert "data:image/png" in html  # heat maps are in it
+    assert len((tmp_path / "predictions_quarantine.csv").read_text().splitlines()) > 1
+    assert leaks(tmp_path, SECRETS) == []
+    assert b"/tmp/" not in html.encode()  # neither the data nor the run is named by its folder
+
+
+def test_the_search_for_leaks_reads_what_is_drawn_in_a_pdf(tmp_path):
+    figure = Figure()
+    figure.text(0, 0, "Quesadilla")
+    figure.savefig(tmp_path / "figure.pdf")
+    assert leaks(tmp_path, ["Quesadilla", "Ximenia"]) != []
