@@ -91,8 +91,9 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
             shown.num_trained_on, len(shown.rows), trained.name,
         )  # fmt: skip
     part = shown.split if shown.is_own else safe_name(_name_of(choice, trained.config.data))
-    if trained.run_folder is not None:
-        folder = trained.run_folder / OWN_FOLDER / part
+    of_run = trained.folder(OWN_FOLDER)
+    if of_run is not None:
+        folder = of_run / part
     else:
         folder = Path(OWN_FOLDER) / safe_name(f"{trained.name}-{part}")
     source = {

@@ -40,7 +40,7 @@ def target_of(output: str | None, chosen: str, trained: Trained) -> Path:
     suffix = SUFFIXES[chosen]
     if output is not None:
         return Path(output).expanduser()
-    folder = Path(f"{trained.name}-{OWN_FOLDER}") if trained.run_folder is None else trained.run_folder / OWN_FOLDER
+    folder = trained.folder(OWN_FOLDER) or Path(f"{trained.name}-{OWN_FOLDER}")
     return folder / f"model{suffix}"
 
 

@@ -28,15 +28,17 @@ SPLITS = ("val", "test", "all")
 class ShownImages:
     """Images of a dataset that a network is to be shown.
 
-    `rows` are positions in `dataset.table`; `is_own` is whether the run was made from this very dataset, and
-    `num_trained_on` how many of the images it has learnt from, as far as that is known.
+    `rows` are positions in `dataset.table`; `is_own` is whether the run was made from this very dataset;
+    `num_trained_on` is how many of the images it has learnt from, None where that is not known; `num_of_other_views`
+    is how many are of a view that it was not trained on.
     """
 
     dataset: Dataset
     rows: np.ndarray
     split: str
     is_own: bool
-    num_trained_on: int
+    num_trained_on: int | None
+    num_of_other_views: int
 
 
 def data_options(trained: Trained, choice: DataChoice) -> tuple[DataOptions, bool]:
@@ -44,7 +46,8 @@ def data_options(trained: Trained, choice: DataChoice) -> tuple[DataOptions, boo
     own = trained.config.data
     fixed = {name: getattr(own, name) for name in ("image_size", "crop", "orient", "decode", "mean", "std", "task")}
     if choice.composed is not None:
-        return dataclasses.replace(choice.composed, **fixed), False
+        composed = dataclasses.replace(choice.composed, **fixed)
+        return composed, _are_same(composed, own)
     tree = to_tree(own) | _where_it_lies(trained)
     for key, value in choice.changes.items():
         _set(tree, key.split("."), value)
@@ -52,7 +55,11 @@ def data_options(trained: Trained, choice: DataChoice) -> tuple[DataOptions, boo
     options = build(DataOptions, tree, problems)
     if problems:
         raise ConfigError("\n".join(f"data.{p.key}: {p.found}\n  {p.expected}" for p in problems))
-    return options, to_tree(options, only_run_id=True) == to_tree(own, only_run_id=True)
+    return options, _are_same(options, own)
+
+
+def _are_same(options: DataOptions, own: DataOptions) -> bool:
+    return to_tree(options, only_run_id=True) == to_tree(own, only_run_id=True)
 
 
 def _where_it_lies(trained: Trained) -> dict[str, Any]:
@@ -82,15 +89,20 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
     """
     options, is_own = data_options(trained, choice)
     _require_root(options)
+    dataset = _load(trained, options, cache_dir, is_own=is_own)
+    if not is_own and dataset.fingerprint == trained.facts.get("data_fingerprint"):
+        # The very images and labels of the run, whatever the options are called: they are divided as for the run.
+        where = {name: getattr(options, name) for name in ("root", "csv", "allow_outside_root", "pseudonymize")}
+        is_own, dataset = (
+            True,
+            _load(trained, dataclasses.replace(trained.config.data, **where), cache_dir, is_own=True),
+        )
     split = split or ("val" if is_own else "all")
     if not is_own and split != "all":
         raise DataError(
             f"split={split}, but {options.name} is not the data of {trained.name} as it was trained on",
             "split=all for another dataset, or for options of the data that differ from those of the run",
         )
-    dataset = load_dataset(
-        options, user_cache_folder(cache_dir), trained.hardware.threads, counting, only_test=not is_own
-    )
     if dataset.manifest.class_names != trained.class_names:
         raise DataError(
             f"{options.name} has the classes {', '.join(dataset.manifest.class_names)}",
@@ -105,7 +117,20 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
         raise DataError(
             f"{trained.name} has set no test images aside (data.test_fraction=0)", "split=val, or another dataset"
         )
-    return ShownImages(dataset, rows, split, is_own, _num_trained_on(trained, dataset, rows, is_own))
+    num_trained_on = _num_trained_on(trained, dataset, rows, is_own=is_own)
+    return ShownImages(dataset, rows, split, is_own, num_trained_on, _num_of_other_views(trained, dataset, rows))
+
+
+def _load(trained: Trained, options: DataOptions, cache_dir: str | None, *, is_own: bool) -> Dataset:
+    threads = trained.hardware.threads
+    return load_dataset(options, user_cache_folder(cache_dir), threads, counting, only_test=not is_own)
+
+
+def _num_of_other_views(trained: Trained, dataset: Dataset, rows: np.ndarray) -> int:
+    seen = trained.config.data.views
+    if seen is None:
+        return 0
+    return int((~dataset.table["view"].iloc[rows].isin(["", *(view.upper() for view in seen)])).sum())
 
 
 def _require_root(options: DataOptions) -> None:
@@ -129,15 +154,15 @@ def _require_unchanged(trained: Trained, dataset: Dataset) -> None:
         )
 
 
-def _num_trained_on(trained: Trained, dataset: Dataset, rows: np.ndarray, is_own: bool) -> int:
-    """How many of the rows are training images of the run, by their ids as the run has written them."""
-    if is_own and not trained.run_folder:
+def _num_trained_on(trained: Trained, dataset: Dataset, rows: np.ndarray, *, is_own: bool) -> int | None:
+    """How many of the rows are training images of the run, by its split or by their ids as the run has written them."""
+    if is_own:
         return len(np.intersect1d(rows, dataset.split.train))
     if trained.run_folder is None:
-        return 0
+        return None
     try:
         columns, lines = read_csv(trained.run_folder / "splits" / "train.csv")
         learnt = {line[columns.index("image_id")] for line in lines}
     except (OSError, ValueError):
-        return 0
+        return None
     return sum(dataset.rename(image_id) in learnt for image_id in dataset.table["image_id"].iloc[rows])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import ConfigError, RunDirectoryError
+from mammo.evaluation.calibration import TEMPERATURE_BOUNDS
 from mammo.files import file_sha256, read_json
 from mammo.hardware import Hardware
 from mammo.inference.options import Weighting
@@ -39,7 +40,8 @@ class Ensemble:
         """The run's name, or one that a set of runs always gets."""
         if len(self.members) == 1:
             return self.members[0].name
-        names = "\n".join(sorted(member.name for member in self.members))
+        weighted = zip(self.members, self.weights.round(6).tolist(), strict=True)
+        names = "\n".join(sorted(f"{member.name} {member.checkpoint.name} {weight}" for member, weight in weighted))
         return f"ensemble-of-{len(self.members)}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
     def made_with(self) -> dict[str, Any]:
@@ -81,15 +83,24 @@ def _weights(members: Sequence[Trained], weighting: Weighting) -> np.ndarray:
 
 
 def stored_temperature(member: Trained) -> float:
-    """The temperature in the run directory of a network; raises RunDirectoryError where there is none."""
-    try:
-        if member.run_folder is None:
-            raise ValueError
-        temperature = float(read_json(member.run_folder / CALIBRATION_FILE)["temperature"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """The temperature that a run has fitted for its best epoch; raises RunDirectoryError where there is none."""
+    temperature = None
+    if member.run_folder is not None and member.is_best:
+        temperature = read_temperature(member.run_folder)
+    if temperature is None:
         raise RunDirectoryError(
             f"{member.name} has no {CALIBRATION_FILE}",
             "the temperature that was fitted on its validation set",
             "name the directory of a finished run, not the checkpoint alone",
-        ) from None
+        )
     return temperature
+
+
+def read_temperature(run_folder: Path) -> float | None:
+    """The temperature in a run directory; None where there is none that a fit can have given."""
+    low, high = TEMPERATURE_BOUNDS
+    try:
+        temperature = float(read_json(run_folder / CALIBRATION_FILE)["temperature"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return temperature if low <= temperature <= high else None

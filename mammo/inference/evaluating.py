@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mammo.errors import RunDirectoryError
+from mammo.errors import ConfigError, RunDirectoryError
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
@@ -17,10 +17,10 @@ from mammo.evaluation.predictions import read_predictions
 from mammo.files import file_sha256, safe_name, this_command
 from mammo.hardware import Hardware
 from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
-from mammo.inference.labelled import LabelledPredictions, predict_labelled
+from mammo.inference.labelled import LabelledPredictions, predict_labelled, validation_predictions
 from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
-from mammo.runs.evaluation import FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
+from mammo.runs.evaluation import FILE, FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
 
 log = logging.getLogger(__name__)
@@ -39,21 +39,24 @@ class Request(NamedTuple):
 
 def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     """Evaluate and write everything; returns lines for the terminal."""
+    _require_free(options.output)
     hardware = resolved_hardware(options.device, options.threads)
     ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
+    others, theirs = _predicted(request.others, request.data, options, hardware) if request.others else (None, None)
     temperature = _temperature(ensemble, shown)
     evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
     folder = _folder(ensemble, shown, options.output)
     agreement = _difference_from_run(ensemble, shown)
     provenance = _provenance(ensemble, shown, hardware) | {"max_difference_from_run": agreement}
-    write_evaluation(folder, shown.predictions, evaluation, provenance)
-    group_by = ensemble.members[0].config.data.group_by
-    lines = ["", *_about(ensemble, shown, agreement), *evaluation_lines(evaluation, f"{group_by}s")]
-    if request.others:
-        others, theirs = _predicted(request.others, request.data, options, hardware)
+    write_evaluation(folder, shown.predictions, evaluation, provenance, shown.group_by)
+    lines = ["", *_about(ensemble, shown, agreement), *evaluation_lines(evaluation, shown.group_by)]
+    if temperature is not None and _chose_them(shown):
+        lines.append("  (the temperature was fitted to these very images)")
+    if others is not None and theirs is not None:
         comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
-        write_comparison(folder, comparison, others.name, ensemble.name)
-        lines += comparison_lines(comparison, others.name, ensemble.name)
+        learnt = theirs.num_trained_on, shown.num_trained_on
+        write_comparison(folder, comparison, (others.name, ensemble.name), learnt)
+        lines += comparison_lines(comparison, (others.name, ensemble.name), learnt)
     return [
         *lines,
         "",
@@ -69,33 +72,48 @@ def _predicted(
     return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
 
 
+def _require_free(output: str | None) -> None:
+    """Raises ConfigError for a place where results cannot go, before anything is computed."""
+    path = None if output is None else Path(output).expanduser()
+    if path is None or not path.exists():
+        return
+    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).exists()):
+        found = "holds something else than an evaluation" if path.is_dir() else "is no folder"
+        raise ConfigError(f"output={output} {found}", "a folder that is new or empty, or one of an evaluation")
+
+
+def _chose_them(shown: LabelledPredictions) -> bool:
+    """Whether the epochs, and whatever was fitted, were chosen on these images."""
+    return shown.is_own and shown.split == "val"
+
+
 def _temperature(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
-    """Of one run the temperature that it has stored; of an ensemble on its own validation set one fitted there."""
+    """Of one run the temperature that it has stored; of an ensemble one fitted to the validation sets of its runs."""
     if len(ensemble.members) == 1:
         try:
             return stored_temperature(ensemble.members[0])
         except RunDirectoryError:
             log.info("no temperature is known of a checkpoint alone")
             return None
-    if shown.is_own and shown.split == "val":
-        return fit_temperature(shown.predictions.probabilities, shown.predictions.targets)
-    return None
+    fitted_on = shown.predictions if _chose_them(shown) else validation_predictions(ensemble)
+    return None if fitted_on is None else fit_temperature(fitted_on.probabilities, fitted_on.targets)
 
 
 def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) -> Path:
     if output is not None:
         return Path(output).expanduser()
-    what = shown.split if shown.is_own else safe_name(shown.data_name)
-    run_folder = ensemble.members[0].run_folder
-    if len(ensemble.members) == 1 and run_folder is not None:
-        return run_folder / FOLDER / what
+    what = shown.split if shown.is_own else f"data-{safe_name(shown.data_name)}"
+    of_run = ensemble.members[0].folder(FOLDER)
+    if len(ensemble.members) == 1 and of_run is not None:
+        return of_run / what
     return Path(FOLDER) / f"{safe_name(ensemble.name)}-{what}"
 
 
 def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
     """The largest difference of a probability from what the run itself has written; None where it has not."""
-    run_folder = ensemble.members[0].run_folder
-    if len(ensemble.members) > 1 or run_folder is None or not shown.is_own or shown.split != "val":
+    member = ensemble.members[0]
+    run_folder = member.run_folder
+    if len(ensemble.members) > 1 or run_folder is None or not member.is_best or not _chose_them(shown):
         return None
     try:
         written = read_predictions(run_folder / "val_predictions.csv")
@@ -126,19 +144,31 @@ def _provenance(ensemble: Ensemble, shown: LabelledPredictions, hardware: Hardwa
             "name": shown.data_name,
             "split": shown.split,
             "is_own": shown.is_own,
+            "group_by": shown.group_by,
             "num_trained_on": shown.num_trained_on,
+            "num_of_other_views": shown.num_of_other_views,
             "num_quarantined": shown.num_left_out,
             "fingerprints": list(shown.fingerprints),
         },
+        "temperature_fitted_on_these_images": _chose_them(shown),
     }
 
 
 def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | None) -> list[str]:
     """What was evaluated on what, and what has to be known before a number is believed."""
-    where = f"{shown.split} of {shown.data_name}" if shown.is_own else f"{shown.data_name}, which it was not trained on"
+    where = f"{shown.split} of {shown.data_name}" if shown.is_own else shown.data_name
     lines = [f"{ensemble.name}", f"on {where}: {len(shown.predictions)} images"]
-    if shown.num_trained_on:
+    if not all(member.is_best for member in ensemble.members):
+        epochs = ", ".join(str(member.facts.get("epoch")) for member in ensemble.members)
+        lines.append(f"of a checkpoint that is not the best of its run: epoch {epochs}")
+    if shown.num_trained_on is None:
+        lines.append("whether it was trained on some of these images is not known: a checkpoint does not say")
+    elif shown.num_trained_on:
         lines.append(f"WARNING: it was trained on {shown.num_trained_on} of these images: the numbers are too good")
+    if _chose_them(shown):
+        lines.append("the best epoch was chosen on these images: the numbers are a little too good")
+    if shown.num_of_other_views:
+        lines.append(f"WARNING: {shown.num_of_other_views} images are of views that it was not trained on")
     if shown.num_left_out:
         lines.append(f"{shown.num_left_out} images or label rows of the dataset are left out")
     if agreement is not None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mammo.data.attributes import attributes_of
 from mammo.errors import DataError
-from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions
+from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions, read_predictions
 from mammo.inference.datasets import ShownImages, load_shown
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.options import DataChoice
@@ -23,15 +23,18 @@ class LabelledPredictions:
     """Predictions of images and what they are of.
 
     `split` is val, test or all; `is_own` whether these are the data that every network was trained on;
-    `num_trained_on` how many of the images one of the networks has learnt from; `fingerprints` those of the data.
+    `num_trained_on` how many of the images one of the networks has learnt from, None where that is not known;
+    `num_of_other_views` how many are of a view that one has not seen; `group_by` is what stands for a patient.
     """
 
     predictions: PredictionTable
     data_name: str
     split: str
     is_own: bool
-    num_trained_on: int
+    num_trained_on: int | None
+    num_of_other_views: int
     num_left_out: int
+    group_by: str
     fingerprints: tuple[str, ...]
 
 
@@ -52,10 +55,32 @@ def predict_labelled(
         data_name=datasets[0].manifest.name,
         split=shown[0].split,
         is_own=all(images.is_own for images in shown),
-        num_trained_on=max(images.num_trained_on for images in shown),
-        num_left_out=len(datasets[0].manifest.left_out),
+        num_trained_on=_most([images.num_trained_on for images in shown]),
+        num_of_other_views=max(images.num_of_other_views for images in shown),
+        num_left_out=max(len(dataset.manifest.left_out) for dataset in datasets),
+        group_by=datasets[0].manifest.group_by,
         fingerprints=tuple(dict.fromkeys(dataset.fingerprint for dataset in datasets)),
     )
+
+
+def _most(counts: Sequence[int | None]) -> int | None:
+    """The largest count; None where none is above 0 and one is not known."""
+    known = [count for count in counts if count is not None]
+    return max(known) if known and (len(known) == len(counts) or max(known) > 0) else None
+
+
+def validation_predictions(ensemble: Ensemble) -> PredictionTable | None:
+    """What the runs have written of their validation sets, averaged; None where one has written nothing."""
+    parts = []
+    for member in ensemble.members:
+        if member.run_folder is None or not member.is_best:
+            return None
+        try:
+            parts.append(read_predictions(member.run_folder / "val_predictions.csv"))
+        except (OSError, ValueError):
+            return None
+    is_same_task = all(part.class_names == ensemble.class_names for part in parts)
+    return _averaged(parts, ensemble) if is_same_task else None
 
 
 def _of_member(member: Trained, shown: ShownImages) -> PredictionTable:
@@ -87,7 +112,7 @@ def _averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> Predictio
     weights = table["weight"].where(by_image["weight"].transform("sum") > 0, 1.0)
     sums = table[names].mul(weights, axis=0).groupby(table["image_id"], sort=True).sum()
     probabilities = sums.div(weights.groupby(table["image_id"], sort=True).sum(), axis=0).to_numpy()
-    first = by_image[[name for name in (*DESCRIPTION, *ATTRIBUTES, "y_true") if name != "image_id"]].first()
-    described = first.reset_index()[[*DESCRIPTION, *ATTRIBUTES, "y_true"]]
+    known = [name for name in (*DESCRIPTION, *ATTRIBUTES, "y_true") if name in table]
+    described = by_image[[name for name in known if name != "image_id"]].first().reset_index()[known]
     targets = described.pop("y_true").tolist()
     return make_predictions(described, targets, np.asarray(probabilities), ensemble.class_names)

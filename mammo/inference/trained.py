@@ -7,6 +7,7 @@ predicted.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, Prepare, predict
 from mammo.errors import ConfigError, RunDirectoryError
 from mammo.exporting.portable import SUFFIX, read_portable
+from mammo.files import safe_name
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.interruption import stop_if_asked
 from mammo.models.build import build_model
@@ -30,6 +32,7 @@ from mammo.progress import track
 
 # On a GPU batches are read ahead by threads; on a CPU they would only take time from the network.
 CUDA_LOADER_THREADS = 2
+CHANNELS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Trained:
     """A network in eval mode on its device, and how images become its inputs.
 
     `name` is that of the run, or of the file where there is no run directory around it; `run_folder` is None then.
-    `facts` are the entries of the checkpoint without tensors: epoch, best_metrics, run_id, fingerprints, ...
+    A checkpoint of another epoch than the best has a name of its own, and `is_best` is False: its results are not
+    those of the run. `facts` are the entries of the checkpoint without tensors: epoch, best_metrics, run_id, ...
     """
 
     name: str
@@ -50,6 +54,19 @@ class Trained:
     preparation: Preparation
     hardware: Hardware
     facts: Mapping[str, Any]
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it is of the best epoch, which is what its run stands for."""
+        best_epoch = (self.facts.get("monitor_state") or {}).get("best_epoch")
+        is_whole = not self.facts.get("unfinished_epoch")
+        return best_epoch is None or (best_epoch == self.facts.get("epoch") and is_whole)
+
+    def folder(self, kind: str) -> Path | None:
+        """Where results of a kind belong in the run directory; None without one."""
+        if self.run_folder is None:
+            return None
+        return self.run_folder / (kind if self.is_best else f"{kind}/of-{safe_name(self.checkpoint.stem)}")
 
     @property
     def image_size_px(self) -> int:
@@ -72,10 +89,7 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
 
     `path` is `<run>/checkpoints/NAME.pth`, or such a file anywhere else, or one that mammo.export has written.
     """
-    content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path)
-    missing = [key for key in ("config", "class_names", "preprocessing", "model_state_dict") if key not in content]
-    if missing:
-        raise RunDirectoryError(f"{path.name} lacks {', '.join(missing)}", "a checkpoint that a run has saved")
+    content = _read(path)
     config = _config_of(path, content["config"])
     size_px = image_size_px(config)
     class_names = tuple(content["class_names"])
@@ -86,14 +100,14 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
         network.load_state_dict(content["model_state_dict"])
     except RuntimeError as error:
         raise RunDirectoryError(
-            f"the weights in {path.name} do not fit {config.model.name}: was it made with another version of timm or "
-            "torchvision?",
+            f"the weights in {path.name} do not fit {config.model.name} with {len(class_names)} classes: was it made "
+            "with another version of timm or torchvision?",
             to_do="install the versions that summary.json of its run names",
         ) from error
-    preprocessing = content["preprocessing"]
+    mean, std = _normalisation(path, content["preprocessing"])
     run_folder = path.parent.parent if (path.parent.parent / "summary.json").is_file() else None
     return Trained(
-        name=run_folder.name if run_folder is not None else path.stem,
+        name=path.stem if run_folder is None else run_folder.name,
         checkpoint=path,
         run_folder=run_folder,
         network=network.to(hardware.device).eval(),
@@ -102,10 +116,41 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
         settings=PixelSettings(
             size_px, config.data.crop, config.data.orient, tuple(sorted(config.data.accept)), config.data.decode
         ),
-        preparation=Preparation(tuple(preprocessing["mean"]), tuple(preprocessing["std"]), hardware.device),
+        preparation=Preparation(mean, std, hardware.device),
         hardware=hardware,
         facts={key: value for key, value in content.items() if not key.endswith("_state_dict") and key != "rng"},
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file holds; raises RunDirectoryError for what is not whole or cannot have been saved by a run."""
+    try:
+        content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path)
+    except RunDirectoryError as error:
+        raise RunDirectoryError(
+            error.found, "a whole checkpoint of this project", "copy it again, or name another one"
+        ) from error
+    missing = [key for key in ("config", "class_names", "preprocessing", "model_state_dict") if key not in content]
+    if missing:
+        raise RunDirectoryError(f"{path.name} lacks {', '.join(missing)}", "a checkpoint that a run has saved")
+    names = content["class_names"]
+    if not isinstance(names, list) or len({name for name in names if isinstance(name, str)}) < max(len(names), 2):
+        raise RunDirectoryError(f"the classes in {path.name} are no list of different names", to_do="name another one")
+    return content
+
+
+def _normalisation(path: Path, preprocessing: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the channels; raises RunDirectoryError for what nothing can be divided by."""
+    try:
+        mean, std = (tuple(map(float, preprocessing[key])) for key in ("mean", "std"))
+        is_usable = len(mean) == len(std) == CHANNELS and all(map(math.isfinite, mean + std)) and min(std) > 0
+    except (KeyError, TypeError, ValueError):
+        is_usable = False
+    if not is_usable:
+        raise RunDirectoryError(
+            f"{path.name} states no mean and standard deviation of {CHANNELS} channels", to_do="name another checkpoint"
+        )
+    return mean, std
 
 
 def _config_of(path: Path, tree: Any) -> Config:

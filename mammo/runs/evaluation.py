@@ -26,12 +26,21 @@ from mammo.runs.closing import SHOWN
 FOLDER = "evaluation"
 FILE = "evaluation.json"
 SCHEMA_VERSION = 1
+FIGURES = ("confusion_matrix", "reliability", "roc", "precision_recall", "subgroups", "comparison")
+OWN_FILES = (
+    FILE, "comparison.json", "predictions.csv", "exam_predictions.csv", *(f"{name}.png" for name in FIGURES),
+)  # fmt: skip
 
 
 def write_evaluation(
-    folder: Path, predictions: PredictionTable, evaluation: Evaluation, provenance: Mapping[str, Any]
+    folder: Path, predictions: PredictionTable, evaluation: Evaluation, provenance: Mapping[str, Any], group_by: str
 ) -> None:
-    """`evaluation.json`, the predictions of images and exams, and the figures."""
+    """`evaluation.json`, the predictions of images and exams, and the figures; what an earlier one has left goes.
+
+    `group_by` is what was resampled: patient, exam or image.
+    """
+    for name in OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
     write_text(folder / "predictions.csv", csv_text(*predictions.cells()))
     if evaluation.exam_metrics is not None:
         exams = exam_predictions(predictions).predictions
@@ -40,38 +49,50 @@ def write_evaluation(
     figures = {
         "confusion_matrix": confusion_matrix_figure(matrix, names, f"{evaluation.metrics.num_images} images"),
         "reliability": reliability_figure(evaluation.calibration),
-        "roc": roc_figure(evaluation.roc, names),
-        "precision_recall": precision_recall_figure(evaluation.precision_recall, names),
     }
+    if evaluation.roc:
+        figures["roc"] = roc_figure(evaluation.roc, names)
+    if evaluation.precision_recall:
+        figures["precision_recall"] = precision_recall_figure(evaluation.precision_recall, names)
     if evaluation.subgroups:
         figures["subgroups"] = subgroup_figure(evaluation.subgroups, evaluation.metrics)
     for name, figure in figures.items():
         save_figure(figure, folder / f"{name}.png")
     # Last: where it is, the others are.
     content = {"schema_version": SCHEMA_VERSION, **provenance, **evaluation.to_dict()}
+    content["bootstrap"]["unit"] = group_by
     write_json(folder / FILE, content)
 
 
-def write_comparison(folder: Path, comparison: Comparison, first_name: str, second_name: str) -> None:
-    """`comparison.json` and its figure; differences are those of the second minus the first."""
-    content = {"schema_version": SCHEMA_VERSION, "first": first_name, "second": second_name}
+def write_comparison(
+    folder: Path, comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
+) -> None:
+    """`comparison.json` and its figure; differences are those of the second minus the first.
+
+    `num_trained_on` is how many of the images each has learnt from, None where that is not known.
+    """
+    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "first": names[0], "second": names[1]}
+    content |= {"first_num_trained_on": num_trained_on[0], "second_num_trained_on": num_trained_on[1]}
     write_json(folder / "comparison.json", content | comparison.to_dict())
-    save_figure(comparison_figure(comparison, first_name, second_name), folder / "comparison.png")
+    save_figure(comparison_figure(comparison, *names), folder / "comparison.png")
 
 
-def evaluation_lines(evaluation: Evaluation, unit: str) -> list[str]:
-    """The findings for a terminal of 80 columns; `unit` is what was resampled."""
+def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
+    """The findings for a terminal of 80 columns; `group_by` is what was resampled: patient, exam or image."""
     metrics, exams = evaluation.metrics, evaluation.exam_metrics
     columns = [("images", metrics)] + ([("exams", exams)] if exams is not None else [])
-    heading = "".join(f"{f'{m.num_images} {what}':<23}" for what, m in columns)
+    heading = "".join(f"{f'{m.num_images} {what}':<25}" for what, m in columns)
     lines = ["", f"{'':<38}{heading}".rstrip()]
     for key, words, _ in SHOWN:
-        values = "".join(f"{_with_interval(m, key):<23}" for _, m in columns)
+        values = "".join(f"{_with_interval(m, key):<25}" for _, m in columns)
         lines.append(f"  {words:<36}{values}".rstrip())
-    lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {unit}]")
+    lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {group_by}s]")
     if evaluation.num_exams_disagreeing:
         lines.append(f"  {evaluation.num_exams_disagreeing} exams whose images have different classes are left out")
-    return [*lines, *_class_lines(evaluation), *_subgroup_lines(evaluation), *_calibration_lines(evaluation)]
+    return [
+        *lines, *_class_lines(evaluation, group_by), *_subgroup_lines(evaluation, group_by),
+        *_calibration_lines(evaluation),
+    ]  # fmt: skip
 
 
 def _number(value: float | None) -> str:
@@ -86,25 +107,27 @@ def _with_interval(metrics: Metrics, key: str) -> str:
     return _number(getattr(metrics, key)) + _limits((metrics.ci95 or {}).get(key))
 
 
-def _class_lines(evaluation: Evaluation) -> list[str]:
+def _class_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     width = max(5, *(len(each.class_name) for each in evaluation.classes))
     lines = ["", f"{'class':<{width}}  {'n':>5}  {'recall':<22}{'precision':<22}AUC"]
     for each in evaluation.classes:
         cells = (_number(getattr(each, key)) + _limits(each.ci95.get(key)) for key in ("recall", "precision", "auc"))
         recall, precision, auc = cells
-        few = "  (few)" if each.is_small else ""
-        lines.append(f"{each.class_name:<{width}}  {each.num_images:>5}  {recall:<22}{precision:<22}{auc[:20]}{few}")
+        few = "*" if each.is_small else " "
+        lines.append(f"{each.class_name:<{width}}  {each.num_images:>5}{few} {recall:<22}{precision:<22}{auc}")
+    if any(each.is_small for each in evaluation.classes):
+        lines.append(f"* of fewer than {FEW_PATIENTS} {group_by}s")
     return lines
 
 
-def _subgroup_lines(evaluation: Evaluation) -> list[str]:
+def _subgroup_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     if not evaluation.subgroups:
         return []
-    lines = ["", f"{'group':<26}{'patients':>9}{'images':>8}  balanced accuracy, chance-adjusted"]
+    lines = ["", f"{'group':<26}{group_by + 's':>9}{'images':>8}  balanced accuracy, chance-adjusted"]
     for each in evaluation.subgroups:
         name = f"{each.attribute.replace('_', ' ')} {each.value}"
         value = (
-            f"(fewer than {FEW_PATIENTS} patients)" if each.is_small else _with_interval(each.metrics, "bal_acc_adj")
+            f"(fewer than {FEW_PATIENTS} {group_by}s)" if each.is_small else _with_interval(each.metrics, "bal_acc_adj")
         )
         lines.append(f"{name[:25]:<26}{each.num_patients:>9}{each.num_images:>8}  {value}")
     return lines
@@ -121,9 +144,16 @@ def _calibration_lines(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def comparison_lines(comparison: Comparison, first_name: str, second_name: str) -> list[str]:
-    """The differences for a terminal."""
-    lines = ["", f"{second_name}", f"minus {first_name}, on {comparison.num_images} images in both:"]
+def comparison_lines(
+    comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
+) -> list[str]:
+    """The differences for a terminal; arguments as for `write_comparison`."""
+    lines = ["", names[1], f"minus {names[0]},", f"on {comparison.num_images} images in both:"]
+    lines += [
+        f"  WARNING: {name} was trained on {count} of its images: this is no fair comparison"
+        for name, count in zip(names, num_trained_on, strict=True)
+        if count
+    ]
     for key, words, _ in SHOWN:
         found = comparison.differences[key]
         difference = "-" if found.difference is None else f"{found.difference:+.3f}"
@@ -131,9 +161,10 @@ def comparison_lines(comparison: Comparison, first_name: str, second_name: str) 
         lines.append(f"  {words:<36}{difference}{interval}")
     test = comparison.mcnemar
     lines += [
-        f"  McNemar ({test.method}): p = {test.p_value:.3g}; right alone: {test.only_first_right} and "
-        f"{test.only_second_right} images",
-        f"  sign test over patients: p = {comparison.patients.p_value:.3g}; better in "
-        f"{comparison.patients.first_better} and {comparison.patients.second_better} patients",
+        f"  McNemar's test ({test.method}): p = {test.p_value:.3g}",
+        f"    the first is right alone in {test.only_second_right} images, the second in {test.only_first_right}",
+        f"  sign test over patients: p = {comparison.patients.p_value:.3g}",
+        f"    the first is better in {comparison.patients.second_better}, the second in "
+        f"{comparison.patients.first_better}",
     ]
     return lines

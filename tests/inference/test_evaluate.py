@@ -8,11 +8,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hydra.errors import MissingConfigException
 
+from mammo import predict
 from mammo.errors import ComparisonError, ConfigError, DataError, RunDirectoryError
 from mammo.evaluate import TOOL
 from mammo.evaluation.predictions import read_predictions
+from mammo.inference.ensemble import read_temperature
 from mammo.metrics import compute_metrics
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
@@ -101,7 +104,7 @@ def test_another_dataset_is_an_option_away_and_brings_its_vendors_and_ages(sweep
     (data / "labels.csv").write_text("\n".join(rows))
     run = run_of(sweep)
     out = command(TOOL, run, "data=table", f"data.root={data}", "data.name=clinic")
-    found = content_of(run / "evaluation" / "clinic")
+    found = content_of(run / "evaluation" / "data-clinic")
     assert (found["data"]["is_own"], found["data"]["num_trained_on"]) == (False, 0)
     groups = {(group["attribute"], group["value"]): group for group in found["subgroups"]}
     assert groups["manufacturer", "Hologic"]["num_images"] == 20
@@ -111,7 +114,7 @@ def test_another_dataset_is_an_option_away_and_brings_its_vendors_and_ages(sweep
     assert {("age_band", "50-59"), ("age_band", "70-79"), ("view", "CC")} <= groups.keys()
     assert found["exams"]["metrics"]["num_images"] == 12
     assert "(fewer than 10 patients)" in out
-    written = (run / "evaluation" / "clinic" / "predictions.csv").read_text()
+    written = (run / "evaluation" / "data-clinic" / "predictions.csv").read_text()
     assert "P11" not in written  # pseudonyms
     assert "052Y" not in written
 
@@ -139,7 +142,77 @@ def test_a_checkpoint_alone_needs_to_know_where_the_images_are(sweep, command, c
         command(TOOL, "best_model.pth")
     command(TOOL, "best_model.pth", f"data.root={class_folders}", "output=alone")
     of_run = json.loads((run_of(sweep) / "metrics" / "val_metrics.json").read_text())
-    assert content_of(tmp_path / "alone")["metrics"]["confusion_matrix"] == of_run["confusion_matrix"]
+    found = content_of(tmp_path / "alone")
+    assert found["metrics"]["confusion_matrix"] == of_run["confusion_matrix"]
+    assert (found["data"]["is_own"], found["data"]["num_trained_on"]) == (True, 0)
+
+
+def test_a_checkpoint_alone_knows_its_own_images_by_any_name_and_says_what_it_does_not_know(
+    sweep, command, class_folders, tmp_path
+):
+    run = run_of(sweep)
+    shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path)
+    data = ("data=folders", f"data.root={class_folders}", "data.group_by=image", "data.pseudonymize=false")
+    command(TOOL, "best_model.pth", *data, "data.name=other", "output=same")
+    found = content_of(tmp_path / "same")["data"]
+    assert (found["is_own"], found["split"], found["num_trained_on"]) == (True, "val", 0)
+    out = command(TOOL, "best_model.pth", *data, "data.limit=16", "output=part")
+    assert content_of(tmp_path / "part")["data"]["num_trained_on"] is None
+    assert "whether it was trained on some of these images is not known" in out
+    out = command(TOOL, run, *data, "data.limit=16", "output=part_of_run")
+    assert content_of(tmp_path / "part_of_run")["data"]["num_trained_on"] > 0
+    assert "WARNING: it was trained on" in out
+
+
+def test_another_epoch_than_the_best_has_results_of_its_own(sweep, command):
+    run = run_of(sweep)
+    command(TOOL, run)
+    best = (run / "evaluation" / "val" / "evaluation.json").read_bytes()
+    content = torch.load(run / "checkpoints" / "best_model.pth", weights_only=True)
+    earlier = run / "checkpoints" / "checkpoint_epoch_1.pth"
+    torch.save(content | {"epoch": content["epoch"] - 1}, earlier)
+    out = command(TOOL, earlier)
+    earlier.unlink()
+    assert (run / "evaluation" / "val" / "evaluation.json").read_bytes() == best
+    found = content_of(run / "evaluation" / "of-checkpoint_epoch_1" / "val")
+    assert found["networks"][0]["epoch"] == content["epoch"] - 1
+    assert found["calibration"]["temperature"] is None
+    assert found["max_difference_from_run"] is None
+    assert "not the best of its run" in out
+
+
+def test_a_dataset_of_one_class_is_evaluated_as_far_as_that_goes(sweep, command, class_folders, tmp_path):
+    (tmp_path / "labels.csv").write_text("image,label,patient_id\n" + "".join(f"A{n}.png,A,P{n}\n" for n in range(8)))
+    for file in (class_folders / "A").iterdir():
+        shutil.copy(file, tmp_path)
+    command(TOOL, run_of(sweep), "data=table", f"data.root={tmp_path}", "data.pseudonymize=false", "output=one_class")
+    found = content_of(tmp_path / "one_class")
+    assert found["metrics"]["true_counts"] == [8, 0, 0, 0]
+    assert found["metrics"]["auc_ovr"] is None
+    assert not (tmp_path / "one_class" / "roc.png").exists()
+
+
+def test_who_has_learnt_from_the_images_of_a_comparison_is_named(sweep, command):
+    run, other = run_of(sweep, fold=0), run_of(sweep, "full_finetune", fold=0)
+    out = command(TOOL, run, f"compare={other}", "split=all")
+    found = json.loads((run / "evaluation" / "all" / "comparison.json").read_text())
+    assert (
+        found["first_num_trained_on"]
+        == found["second_num_trained_on"]
+        == len(pd.read_csv(run / "splits" / "train.csv"))
+    )
+    assert out.count("this is no fair comparison") == 2
+    command(TOOL, run, "split=all")
+    assert not (run / "evaluation" / "all" / "comparison.json").exists()  # of an earlier evaluation
+
+
+@pytest.mark.parametrize("temperature", ["-1", "0", "NaN", "1e-320", "1e400", '"hot"', "null"])
+def test_a_temperature_that_no_fit_can_have_given_is_none(temperature, sweep, command, class_folders, tmp_path):
+    run = shutil.copytree(run_of(sweep), tmp_path / "run")
+    (run / "metrics" / "calibration.json").write_text(f'{{"temperature": {temperature}}}')
+    assert read_temperature(run) is None
+    with pytest.raises(RunDirectoryError, match="has no metrics/calibration"):
+        command(predict.TOOL, run, f"input={class_folders}", "calibrated=true")
 
 
 def test_data_that_has_changed_is_not_taken_for_the_validation_set(sweep, command, class_folders, tmp_path):
@@ -163,8 +236,10 @@ def test_data_that_has_changed_is_not_taken_for_the_validation_set(sweep, comman
         (["data.limit=8", "split=val"], DataError, "split=all for another dataset"),
         (["compare=gone"], RunDirectoryError, "there is no such run"),
         (["draws=5"], ConfigError, "at least 100"),
+        (["output={sweep}"], ConfigError, "holds something else than an evaluation"),
+        (["output={sweep}/sweep.json"], ConfigError, "is no folder"),
     ],
 )
 def test_mistakes_say_what_would_be_right(words, error, message, sweep, command):
     with pytest.raises(error, match=message):
-        command(TOOL, run_of(sweep), *words)
+        command(TOOL, run_of(sweep), *(word.format(sweep=sweep) for word in words))

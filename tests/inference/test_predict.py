@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pydicom.uid import generate_uid
 
 from mammo.errors import ConfigError, DataError, RunDirectoryError
@@ -223,11 +224,34 @@ def test_mistakes_say_what_would_be_right(words, error, message, sweep, command,
 
 
 def test_a_checkpoint_of_another_shape_is_refused(sweep, command, class_folders, tmp_path):
-    import torch
-
     content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
     content["config"]["model"]["name"] = "resnet18"
     content["config"]["model"]["family"] = "torchvision"
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(RunDirectoryError, match=r"the weights in other\.pth do not fit resnet18"):
         command(TOOL, "run=other.pth", f"input={class_folders}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("preprocessing", {}, "no mean and standard deviation"),
+        ("preprocessing", {"mean": [0.5] * 3, "std": [0.0] * 3}, "no mean and standard deviation"),
+        ("preprocessing", {"mean": [0.5] * 3, "std": [float("nan")] * 3}, "no mean and standard deviation"),
+        ("class_names", ["A", "B", "C", "A"], "no list of different names"),
+        ("class_names", ["A", "B", "C"], "with 3 classes"),
+        ("config", {}, "not one of this version"),
+    ],
+)
+def test_a_checkpoint_that_no_run_has_saved_is_refused(key, value, message, sweep, command, class_folders, tmp_path):
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    torch.save(content | {key: value}, tmp_path / "strange.pth")
+    with pytest.raises(RunDirectoryError, match=message):
+        command(TOOL, "run=strange.pth", f"input={class_folders}")
+
+
+def test_a_checkpoint_that_is_cut_off_is_to_be_copied_again(sweep, command, class_folders, tmp_path):
+    whole = (run_of(sweep) / "checkpoints" / "best_model.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunDirectoryError, match=r"cut\.pth cannot be read[^$]*copy it again"):
+        command(TOOL, "run=cut.pth", f"input={class_folders}")
