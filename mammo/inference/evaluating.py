@@ -172,6 +172,6 @@ def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | No
     if shown.num_left_out:
         lines.append(f"{shown.num_left_out} images or label rows of the dataset are left out")
     if agreement is not None:
-        words = "as the run has written them" if agreement <= AGREEMENT else "NOT those that the run has written"
-        lines.append(f"predictions {words} (largest difference of a probability: {agreement:.1g})")
+        words = "those" if agreement <= AGREEMENT else "NOT those"
+        lines.append(f"the predictions are {words} that the run has written (largest difference {agreement:.1g})")
     return lines

@@ -21,11 +21,17 @@ from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.figures import confusion_matrix_figure, save_figure
 from mammo.files import csv_text, write_json, write_text
 from mammo.metrics import Metrics
-from mammo.runs.closing import SHOWN
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"
 SCHEMA_VERSION = 1
+# What fits beside two numbers with intervals into 80 columns.
+SHORT = {
+    "bal_acc_adj": "balanced accuracy, adjusted",
+    "kappa_quadratic": "quadratic kappa",
+    "auc_ovr": "AUC, one class vs rest",
+    "acc": "accuracy",
+}
 FIGURES = ("confusion_matrix", "reliability", "roc", "precision_recall", "subgroups", "comparison")
 OWN_FILES = (
     FILE, "comparison.json", "predictions.csv", "exam_predictions.csv", *(f"{name}.png" for name in FIGURES),
@@ -82,10 +88,10 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     metrics, exams = evaluation.metrics, evaluation.exam_metrics
     columns = [("images", metrics)] + ([("exams", exams)] if exams is not None else [])
     heading = "".join(f"{f'{m.num_images} {what}':<25}" for what, m in columns)
-    lines = ["", f"{'':<38}{heading}".rstrip()]
-    for key, words, _ in SHOWN:
+    lines = ["", f"{'':<30}{heading}".rstrip()]
+    for key, words in SHORT.items():
         values = "".join(f"{_with_interval(m, key):<25}" for _, m in columns)
-        lines.append(f"  {words:<36}{values}".rstrip())
+        lines.append(f"  {words:<28}{values}".rstrip())
     lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {group_by}s]")
     if evaluation.num_exams_disagreeing:
         lines.append(f"  {evaluation.num_exams_disagreeing} exams whose images have different classes are left out")
@@ -137,8 +143,8 @@ def _calibration_lines(evaluation: Evaluation) -> list[str]:
     calibration = evaluation.calibration
     lines = ["", f"calibration: ECE {calibration.before.top.ece:.3f}, cross-entropy {calibration.loss_before:.3f}"]
     if calibration.after is not None and calibration.loss_after is not None:
-        lines[-1] += (
-            f"; with temperature {calibration.temperature:.3f}: {calibration.after.top.ece:.3f}, "
+        lines.append(
+            f"  with temperature {calibration.temperature:.3f}: ECE {calibration.after.top.ece:.3f}, cross-entropy "
             f"{calibration.loss_after:.3f}"
         )
     return lines
@@ -154,11 +160,11 @@ def comparison_lines(
         for name, count in zip(names, num_trained_on, strict=True)
         if count
     ]
-    for key, words, _ in SHOWN:
+    for key, words in SHORT.items():
         found = comparison.differences[key]
         difference = "-" if found.difference is None else f"{found.difference:+.3f}"
         interval = f" [{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]" if found.ci95 else ""
-        lines.append(f"  {words:<36}{difference}{interval}")
+        lines.append(f"  {words:<28}{difference}{interval}")
     test = comparison.mcnemar
     lines += [
         f"  McNemar's test ({test.method}): p = {test.p_value:.3g}",
