@@ -17,7 +17,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 CHART = Path("images") / "performance.png"
 CHARTED_PARTS = ("training", "decoding")
 # As they follow one another in the document, whatever was measured first.
-PARTS = ("training", "sweep", "ceiling", "decoding", "growth", "startup")
+PARTS = ("training", "sweep", "ceiling", "decoding", "evaluation", "growth", "startup")
 SCHEMA_VERSION = 1
 
 
