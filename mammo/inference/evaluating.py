@@ -22,6 +22,7 @@ from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
 from mammo.runs.evaluation import FILE, FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
+from mammo.sweeps.results import without_folders
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> floa
 def _provenance(ensemble: Ensemble, shown: LabelledPredictions, hardware: Hardware) -> dict[str, Any]:
     return {
         "created_at": utc_now(),
-        "command": this_command(),
+        "command": without_folders(this_command()),
         "git": git_state(),
         "environment": environment(hardware),
         "networks": [

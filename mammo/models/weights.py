@@ -49,6 +49,8 @@ def licence_of(source: str) -> str:
     """The licence of pretrained weights by where they came from (`WeightsReport.source`), in words."""
     origin, _, name = source.partition("/")
     imagenet = "trained on ImageNet, whose terms are non-commercial research"
+    if not source:
+        return "not known: the checkpoint does not say where it started from"
     if source == "random":
         return "none: nothing pretrained was used"
     if origin == "torchvision":

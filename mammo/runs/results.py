@@ -9,6 +9,7 @@ import numpy as np
 
 from mammo.data.dataset import Dataset
 from mammo.data.options import DataOptions
+from mammo.engine import Predictions
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.predictions import make_predictions
 from mammo.figures import plot_confusion_matrix, plot_history
@@ -55,26 +56,18 @@ def part_summary(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray) -> None:
-    """`val_predictions.csv`: ids, true and predicted class by name, a probability for each class."""
+def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarray, predictions: Predictions) -> float:
+    """`val_predictions.csv`, `embeddings_val.npy`, and `metrics/calibration.json` with the temperature that fits the
+    validation set best, which is returned."""
     described = dataset.described(rows)
-    targets = described.pop("label").tolist()
-    predictions = make_predictions(described, targets, probabilities, dataset.manifest.class_names)
-    directory.write_csv("val_predictions.csv", *predictions.cells())
-
-
-def write_calibration(directory: RunDirectory, probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """`metrics/calibration.json`: the temperature that fits the validation set best, which is returned."""
-    temperature = fit_temperature(probabilities, targets)
-    directory.write_json(
-        CALIBRATION_FILE,
-        {
-            "schema_version": 1,
-            "temperature": temperature,
-            "fitted_on": "val",
-            "num_images": len(targets),
-        },
-    )
+    targets, probabilities = described.pop("label").tolist(), predictions.probabilities
+    table = make_predictions(described, targets, probabilities, dataset.manifest.class_names)
+    directory.write_csv("val_predictions.csv", *table.cells())
+    if predictions.features is not None:
+        directory.write_array("embeddings_val.npy", predictions.features)
+    temperature = fit_temperature(probabilities, predictions.targets)
+    calibration = {"schema_version": 1, "temperature": temperature, "fitted_on": "val", "num_images": len(targets)}
+    directory.write_json(CALIBRATION_FILE, calibration)
     return temperature
 
 

@@ -36,7 +36,7 @@ from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
-from mammo.runs.results import write_calibration, write_metrics, write_predictions
+from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
 from mammo.selection import Criterion, EarlyStopping
 from mammo.tracebacks import error_text
@@ -299,10 +299,7 @@ class Run:
         predictions = predict(network, batches, prepare, stop_if_asked, keep_features=True)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
-        write_predictions(self.directory, self.dataset, rows, predictions.probabilities)
-        if predictions.features is not None:
-            self.directory.write_array("embeddings_val.npy", predictions.features)
-        temperature = write_calibration(self.directory, predictions.probabilities, predictions.targets)
+        temperature = write_predictions(self.directory, self.dataset, rows, predictions)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())

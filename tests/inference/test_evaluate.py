@@ -45,6 +45,7 @@ def test_on_its_validation_set_a_run_has_the_metrics_that_it_has_stated(sweep, c
     assert found["max_difference_from_run"] <= 1e-6
     assert "the predictions are those that the run has written" in out
     assert found["data"]["num_trained_on"] == 0
+    assert str(sweep) not in (folder / "evaluation.json").read_text()
     assert max(len(line) for line in out.splitlines() if not line.startswith("Results: ")) <= 80
     temperature = json.loads((run / "metrics" / "calibration.json").read_text())["temperature"]
     assert found["calibration"]["temperature"] == temperature
