@@ -16,6 +16,7 @@ from mammo.checks.run_files import read_run as read_files
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
 from mammo.files import read_json
 from mammo.progress import track
+from mammo.reporting.patients import mean_intervals
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.sweeps.findings import Finding, criterion, find
 from mammo.sweeps.results import (
@@ -72,13 +73,18 @@ class RunMaterial:
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """Runs, what they say together, and what could not be read."""
+    """Runs, what they say together, and what could not be read.
+
+    `intervals_over_patients` has of each finding the 95% intervals of its scores from resampling patients, by name: of
+    its only run, of the pooled folds, or of the mean over trainings that were validated on the same images.
+    """
 
     title: str
     results: SweepResults
     findings: list[Finding]
     runs: list[RunMaterial]
     problems: list[str]
+    intervals_over_patients: list[Mapping[str, Any]]
 
     @property
     def completed(self) -> list[RunMaterial]:
@@ -96,6 +102,16 @@ class Material:
             (trials[run.name] for run in self.findings[position].configuration.runs if run.name in trials), None
         )
         return f"configuration {position + 1}" if number is None else f"trial {number}"
+
+    def over_patients(self, position: int, name: str) -> tuple[float, float] | None:
+        """The interval of a metric of a configuration from resampling patients; None where there is none."""
+        return interval(self.intervals_over_patients[position], name)
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether all configurations have been validated on the same images of the same data with the same classes."""
+        facts = [_validated(runs) for i in range(len(self.findings)) if (runs := self.of(i))]
+        return all(len(set(filter(None, known))) < 2 for known in zip(*facts, strict=True))
 
     def spread(self, position: int, name: str) -> Spread:
         """Mean and spread of a metric over the finished runs of a configuration."""
@@ -117,7 +133,30 @@ def read_material(folders: Sequence[Path]) -> Material:
         label = run_label(run, results, place, len(findings))
         later = (tuple(_later(run, name, problems)) for name in ("evaluation.json", "comparison.json"))
         runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions, *later))
-    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
+    completed = [run for run in runs if run.result.is_completed]
+    over_patients = [
+        _over_patients(finding, [run for run in completed if run.configuration == i])
+        for i, finding in enumerate(findings)
+    ]
+    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients)
+
+
+def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str, Any]:
+    if finding.pooled is not None and finding.pooled.mean is not None:
+        return mapping(finding.pooled.mean, "ci95")
+    if len(runs) == 1:
+        return mapping(runs[0].metrics, "ci95")
+    return mean_intervals([run.predictions for run in runs])
+
+
+def _validated(runs: Sequence[RunMaterial]) -> tuple[frozenset[Any], ...]:
+    """On which data, classes and images runs were validated; empty where it is not known."""
+    tables = [run.predictions for run in runs if run.predictions is not None]
+    return (
+        frozenset(run.result.data_fingerprint for run in runs if run.result.data_fingerprint),
+        frozenset(table.class_names for table in tables),
+        frozenset(image_id for table in tables for image_id in table.table["image_id"]),
+    )
 
 
 def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | None:
@@ -276,7 +315,12 @@ def text(tree: Any, *path: str) -> str:
 
 
 def best_position(material: Material) -> int | None:
-    """The configuration with the best mean of what was monitored; None without a finished run."""
+    """The configuration with the best mean of what was monitored; None without a finished run.
+
+    None as well where configurations were validated on different images: none of them is the best.
+    """
+    if not material.results.is_search and not material.is_comparable:
+        return None
     measure = criterion(material.results)
     sign = -1.0 if measure.minimised else 1.0
     means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(material.findings)]

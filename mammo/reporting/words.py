@@ -82,6 +82,8 @@ def finding(material: Material) -> tuple[str, ...]:
         return _of_search(material.results)
     best = best_position(material)
     if best is None:
+        if not material.is_comparable:
+            return _not_ranked(material)
         if n := len(material.completed):
             runs = "A run is finished, but its" if n == 1 else f"{n} runs are finished, but their"
             return (f"{runs} configuration cannot be read by this version; the metrics stand below.",)
@@ -92,7 +94,7 @@ def finding(material: Material) -> tuple[str, ...]:
         sentences += _of_several(material, best, with_results)
     else:
         sentences.append(_of_one(material, best))
-    sentences += _of_pooled(material, best)
+    sentences += _of_pooled(material, best) or _over_patients(material, best)
     others = [name for name in ("kappa_quadratic", "auc_ovr", "acc") if name != criterion(material.results).name]
     shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
     averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
@@ -120,7 +122,7 @@ def _of_one(material: Material, position: int) -> str:
         )
     return (
         f"Over {_runs_in_words(runs)}, {subject} reached a mean {NAMES[name]} of {_value(spread.mean)}"
-        f"{_spread_in_words(spread)}, validated on {_validation_in_words(runs)}.{_against_chance(name, spread.ci95)}"
+        f"{_spread_in_words(spread, runs)}, validated on {_validation_in_words(runs)}."
     )
 
 
@@ -140,14 +142,59 @@ def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
     return plural(len(runs), "run") + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def _spread_in_words(spread: Spread) -> str:
+def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
     if spread.std is None:
         return ""
-    return f" (standard deviation {spread.std:.3f}, 95% interval of the mean {between(spread.ci95)})"
+    return f" (standard deviation {spread.std:.3f}; 95% interval {between(spread.ci95)} {over_trainings(runs)})"
+
+
+def over_trainings(runs: Sequence[RunMaterial]) -> str:
+    """What an interval over runs is about: the chance of another training, not that of other patients."""
+    whom = unit_of(runs[0])
+    if _are_of_one_split(runs):
+        images = "images" if whom == "images" else f"{count(runs[0].summary, 'split', 'val', 'patients')} {whom}"
+        return f"over {plural(len(runs), 'training')} on the same {images}, not over {whom}"
+    return f"over {plural(len(runs), 'training')}, not over {whom}"
+
+
+def _are_of_one_split(runs: Sequence[RunMaterial]) -> bool:
+    return len({text(run.summary, "split", "fingerprint") for run in runs}) == 1
+
+
+def _over_patients(material: Material, position: int) -> list[str]:
+    """What the mean of several trainings on the same images says of other patients."""
+    runs, name = material.of(position), criterion(material.results).name
+    limits = material.over_patients(position, name)
+    if len(runs) < 2 or limits is None:
+        return []
+    return [
+        f"Over {unit_of(runs[0])}, the 95% interval of this mean is {between(limits)} (resampled, the same draws for "
+        f"every training).{_against_chance(name, limits)}"
+    ]
+
+
+NOT_COMPARABLE = "validated on different images: not comparable"
+MAX_LISTED = 6
+
+
+def _not_ranked(material: Material) -> tuple[str, ...]:
+    """Each configuration by itself."""
+    name = criterion(material.results).name
+    positions = [i for i in range(len(material.findings)) if material.of(i)]
+    sentences = [f"The {len(positions)} configurations were {NOT_COMPARABLE}. None is the best."]
+    for i in positions[:MAX_LISTED]:
+        runs = material.of(i)
+        mean = "mean " if len(runs) > 1 else ""
+        sentences.append(
+            f"{material.name_of(i).capitalize()} ({material.findings[i].configuration.label}): {mean}{NAMES[name]} "
+            f"{_value(material.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
+            f"{_validation_in_words(runs)}."
+        )
+    return tuple(sentences)
 
 
 def _validation_in_words(runs: Sequence[RunMaterial]) -> str:
-    if len({text(run.summary, "split", "fingerprint") for run in runs}) == 1:
+    if _are_of_one_split(runs):
         return validated_on(runs[0])
     return f"a different part of the dataset {text(runs[0].summary, 'data', 'name')} in each fold"
 
@@ -171,14 +218,15 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
     order = "lowest" if name in MINIMISED else "highest"
     sentences = [
         f"Of {len(with_results)} configurations, {label} has the {order} mean {NAMES[name]}: {_value(first.mean)}"
-        f"{_spread_in_words(first)}, over {_runs_in_words(material.of(best))}, validated on "
+        f"{_spread_in_words(first, material.of(best))}, over {_runs_in_words(material.of(best))}, validated on "
         f"{_validation_in_words(material.of(best))}."
     ]
     if len(ranked) > 1:
         second = material.spread(ranked[1], name)
         next_label = material.findings[ranked[1]].configuration.label
         sentences.append(
-            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second)}.{_order(first, second)}"
+            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}."
+            f"{_order(first, second)}"
         )
     return sentences
 
@@ -188,7 +236,10 @@ def _order(first: Spread, second: Spread) -> str:
         return " With a single run of either, their difference cannot be told from that between two seeds."
     if first.ci95[0] <= second.ci95[1] and second.ci95[0] <= first.ci95[1]:
         return " Their intervals overlap: these runs leave open which is better."
-    return " Their intervals do not overlap."
+    return (
+        " Their intervals do not overlap: another training would hardly change the order. Whether it holds for other "
+        "patients, python -m mammo.evaluate with compare=DIR tells."
+    )
 
 
 def _of_pooled(material: Material, position: int) -> list[str]:
@@ -200,7 +251,13 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     limits = interval(pooled.mean, "ci95", name)
     return [
         f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
-        f"{seeds} {_value(number(pooled.mean, name))}" + (f" (95% interval {between(limits)})." if limits else ".")
+        f"{seeds} {_value(number(pooled.mean, name))}"
+        + (
+            f" (95% interval {between(limits)}, from resampling {unit_of(material.of(position)[0])})."
+            if limits
+            else "."
+        )
+        + _against_chance(name, limits)
     ]
 
 
@@ -238,8 +295,8 @@ def _missing_runs(material: Material) -> Iterable[str]:
 
 
 def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    if any(run.config.get("data.format") == "phantom" for run in completed):
-        yield "The images are generated: no number here says anything about real breasts."
+    if generated := [run for run in completed if run.config.get("data.format") == "phantom"]:
+        yield f"{_share(generated, completed)} used generated images, whose numbers say nothing about real breasts."
     if any(text(run.summary, "data", "group_by") == "image" for run in completed):
         yield (
             "Patients are not known: every image stands for itself, so images of one woman may be in training and in "
@@ -295,12 +352,14 @@ def tiles(material: Material) -> tuple[Tile, ...]:
     for name in list(names)[:4]:
         spread = material.spread(best, name)
         if pooled is not None and pooled.mean is not None:
-            value, limits, what = number(pooled.mean, name), interval(pooled.mean, "ci95", name), "out of fold"
+            value, what = number(pooled.mean, name), f"out of fold; resampled {unit_of(runs[0])}"
         elif len(runs) == 1:
-            value, limits, what = spread.mean, interval(runs[0].metrics, "ci95", name), f"resampled {unit_of(runs[0])}"
+            value, what = spread.mean, f"resampled {unit_of(runs[0])}"
         else:
-            value, limits, what = spread.mean, spread.ci95, f"mean of {plural(spread.n, 'run')}"
-        shown = between(limits) if limits else "no interval"
+            value, what = spread.mean, f"mean of {plural(spread.n, 'run')}; resampled {unit_of(runs[0])}"
+            what += f"; over trainings {between(spread.ci95)}" if spread.ci95 else ""
+        limits = material.over_patients(best, name)
+        shown = between(limits) if limits else f"no interval over {unit_of(runs[0])}"
         hint = "; ".join(filter(None, (what, HINTS.get(name, ""))))
         found.append(Tile(SCORE_TITLES[name], _value(value), shown, hint))
     return tuple(found)
