@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.checks.run_files import RunFiles
+from mammo.checks.run_files import BEST, RunFiles
 from mammo.checks.run_files import read_run as read_files
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
-from mammo.files import read_json
+from mammo.files import file_sha256, read_json
 from mammo.progress import track
 from mammo.reporting.patients import mean_intervals
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
@@ -131,7 +131,8 @@ def read_material(folders: Sequence[Path]) -> Material:
         predictions = _read_predictions(run, problems) if run.is_completed else None
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))
-        later = (tuple(_later(run, name, problems)) for name in ("evaluation.json", "comparison.json"))
+        folders = _of_best_checkpoint(run, problems) if run.is_completed else []
+        later = (tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json"))
         runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions, *later))
     completed = [run for run in runs if run.result.is_completed]
     over_patients = [
@@ -176,11 +177,34 @@ def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | 
     return PredictionTable(predictions.table.assign(**known), predictions.class_names)
 
 
-def _later(run: RunResult, name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The files of one name that evaluations have left in a run directory."""
-    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/{name}")):
+def _of_best_checkpoint(run: RunResult, problems: list[str]) -> list[Path]:
+    """The folders of evaluations of the best checkpoint of a run and nothing else."""
+    found, digest = [], ""
+    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/evaluation.json")):
+        name = f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}"
+        try:
+            networks = read_json(file).get("networks")
+            digest = digest or file_sha256(run.folder / BEST)
+        except (OSError, ValueError):
+            problems.append(f"{name}: evaluation.json or the best checkpoint cannot be read, so it is left out")
+            continue
+        evaluated = [text(one, "checkpoint_sha256") for one in networks] if isinstance(networks, list) else []
+        if evaluated == [digest]:
+            found.append(file.parent)
+        else:
+            epoch = count(networks[0], "epoch") if isinstance(networks, list) and len(networks) == 1 else "-"
+            what = "several networks" if len(evaluated) > 1 else f"another checkpoint (epoch {epoch})"
+            problems.append(f"{name} is of {what}, not of the best one of this run, so it is left out")
+    return found
+
+
+def _later(run: RunResult, folders: Sequence[Path], name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The files of one name in the folders of some evaluations."""
+    for file in (folder / name for folder in folders):
         try:
             yield read_json(file)
+        except FileNotFoundError:
+            continue
         except (OSError, ValueError):
             problems.append(f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}/{name} cannot be read")
 

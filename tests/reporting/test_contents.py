@@ -92,8 +92,8 @@ def test_trainings_on_the_same_patients_are_not_taken_for_other_patients(sweep):
     assert f"over trainings {over_runs[0]:.3f} to {over_runs[1]:.3f}" in tile.hint
     assert "over 2 trainings on the same images, not over images" in report.finding[0]
     assert report.finding[1].startswith("Over images, the 95% interval of this mean is")
-    assert " chance" not in report.finding[0]
-    assert " chance" in report.finding[1]
+    assert "The interval" not in report.finding[0]
+    assert "The interval" in report.finding[1]
     assert r"95\% over runs & 95\% over images" in latex(material)
 
 
