@@ -116,17 +116,22 @@ def _overview(material: Material) -> Iterator[Block]:
     names = [name for name in SHOWN_OF_A_RUN if name != "loss"]
     rows = []
     for i, finding in enumerate(material.findings):
-        spreads = [finding.aggregate[name] for name in names]
-        values = (Cell(mean_and_std(one.mean, one.std), below=limits(one.ci95) if one.ci95 else "") for one in spreads)
+        values = [
+            Cell(
+                mean_and_std(finding.aggregate[name].mean, finding.aggregate[name].std),
+                below=limits(found) if (found := material.over_patients(i, name)) else "",
+            )
+            for name in names
+        ]
         label = finding.configuration.label
         rows.append(
             row(Cell(f"configuration {i + 1}", below=label), str(len(finding.configuration.completed)), *values)
         )
     yield Table(
-        "Configurations: mean +- std over their runs, below it the 95% interval of the mean over runs",
+        "Configurations: mean +- std over their runs, below it the 95% interval over patients",
         columns("configuration", numbers=("n", *(SCORE_TITLES[name] for name in names))),
         tuple(rows),
-        note="The intervals tell of other trainings, not of other patients."
+        note="Intervals from resampling patients, of pooled folds where there are folds; std over runs."
         + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
 
@@ -163,17 +168,14 @@ def _spread_tables(material: Material) -> Iterator[Table]:
     for i, finding in enumerate(material.findings):
         if len(finding.configuration.completed) < 2:
             continue
-        names, runs = metric_order(material.results), material.of(i)
-        if finding.pooled is not None:  # its interval over patients stands in a table of its own
-            over_patients, heads = {name: [] for name in names}, []
-        else:
-            over_patients = {name: [limits(material.over_patients(i, name))] for name in names}
-            heads = [f"95% over {unit_of(runs[0])}"]
-        rows = [
-            row(metric(name), mean, *over_patients[name], *rest)
-            for name in names
-            for mean, *rest in [spread_cells(finding.aggregate[name])]
-        ]
+        runs = material.of(i)
+        # Of pooled folds the interval over patients stands in a table of its own.
+        heads = [f"95% over {unit_of(runs[0])}"] if finding.pooled is None else []
+        rows = []
+        for name in metric_order(material.results):
+            mean, *rest = spread_cells(finding.aggregate[name])
+            over_patients = [limits(material.over_patients(i, name))] if heads else []
+            rows.append(row(metric(name), mean, *over_patients, *rest))
         yield Table(
             f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}",
             columns("metric", numbers=("mean +- std", *heads, "95% over runs", "range", "n")),

@@ -207,6 +207,10 @@ def test_configurations_are_compared_and_their_differences_marked(sweep):
         variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": -0.2})
     material, report = made_of(sweep)
     assert "Of 2 configurations," in report.finding[0]
+    overview = section(report, "metrics")[0]
+    for i, row in enumerate(overview.rows):
+        low, high = material.findings[i].pooled.mean["ci95"]["bal_acc_adj"]
+        assert row[2].below == f"[{low:.3f}, {high:.3f}]"
     differing = section(report, "configuration")[0]
     assert sorted(row[0] for row in cells(differing)) == ["data.fold", "optimizer.lr", "seed"]
     marked = re.findall(r"<mark>(.*?)</mark>", html(report))
@@ -316,10 +320,10 @@ def test_damaged_files_are_named(reported, tmp_path, content):
 def test_what_was_left_out_is_listed_with_reasons(reported, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(runs_of(reported)[0], copy)
-    lines = ["a1,decode,'=damaged <b>", "a2,decode,'=damaged <b>", "a3,label,class 5"]
+    lines = ["a1,decode,'=damaged <b>", "a2,decode,'=damaged <b>", "a3,label,class 5 in /home/somebody/a.csv"]
     (copy / "quarantine.csv").write_text("\n".join(["image_id,stage,reason", *lines]) + "\n")
     _, report = made_of(copy)
     counts, listed = section(report, "quarantine")
-    assert cells(counts) == [["=damaged <b>", "decode", "2"], ["class 5", "label", "1"]]
+    assert cells(counts) == [["=damaged <b>", "decode", "2"], ["class 5 in .../a.csv", "label", "1"]]
     assert [row[0] for row in cells(listed)] == ["a1", "a2", "a3"]
     assert "=damaged &lt;b&gt;" in html(report)
