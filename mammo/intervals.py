@@ -17,6 +17,7 @@ from mammo.selection import SCORE_NAMES
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
 MIN_DEFINED_DRAWS_FRACTION = 0.5
 PER_CLASS_SCORES = ("precision", "recall", "f1", "auc", "average_precision")
+MEANS_OVER_CLASSES = ("bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo")
 DRAWS_PER_CHUNK = 250  # bounds the memory: images * draws floats at a time
 
 
@@ -31,10 +32,11 @@ def bootstrap_ci95(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals of all scores from a bootstrap over patients.
 
-    Each draw takes as many patients as there are, with replacement, and all images of each; a class that
-    a draw lacks is treated as in `compute_metrics`. Draws in which a score is undefined are left out;
-    the interval is None where more than half of them are, and all are None with a single patient. The ece of
-    a draw is biased upwards, as that of few images always is: its interval lies high and may miss the ece itself.
+    Each draw takes as many patients as there are, with replacement, and all images of each. Means over classes
+    (`MEANS_OVER_CLASSES`) are undefined in a draw that lacks a class of the images: over the remaining classes they
+    are another quantity. Draws in which a score is undefined are left out; the interval is None where more than half
+    of them are, and all are None with a single patient. The ece of a draw is biased upwards, as that of few images
+    always is: its interval lies high and may miss the ece itself.
     Arguments as for `compute_metrics`; the result depends on `seed`, not on the order of the images.
     """
     cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)
@@ -125,6 +127,9 @@ def resampled_scores(cases: Cases, weights: Floats, average_precision: bool = Fa
         "per_class_f1": f1,
         "per_class_auc": one_vs_rest.T,
     }
+    lacks_a_class = (true[:, np.unique(cases.targets)] == 0).any(axis=1)
+    for name in MEANS_OVER_CLASSES:
+        scores[name][lacks_a_class] = np.nan
     if average_precision:
         scores["per_class_average_precision"] = _weighted_average_precision(cases, image_weights).T
     return scores

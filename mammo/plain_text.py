@@ -29,9 +29,22 @@ def terminal_text(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "?", text)
 
 
+_MARKDOWN = re.compile(
+    r"[\\|<*`\[\]~]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # not between two letters or digits
+    r"|&(?=#?\w+;)"
+    r"|:(?=//)|(?<=www)\.",
+    re.IGNORECASE,
+)
+
+
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, in one line: no table cells, tags, emphasis, code, links or pictures."""
-    return re.sub(r"([\\|<*`\[\]])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is, in one line: no table cells, tags, emphasis, code, links or pictures.
+
+    What GitHub makes of bare addresses, tildes and character references is meant as well. An underscore within a word
+    is none of these, and stays as it is.
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def figure_text(text: str) -> str:

@@ -266,6 +266,8 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
         rows = np.repeat(np.arange(len(targets)), weights[draw, cases.patients].astype(int))
         slow = sklearn_scores(probabilities[rows], targets[rows], losses[rows])
         number_present.append(len(np.unique(targets[rows])))
+        if number_present[-1] < len(np.unique(targets)):
+            slow |= dict.fromkeys(("bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo"), np.nan)
         assert {name: fast[name][draw] for name in SCORE_NAMES} == pytest.approx(slow, nan_ok=True)
     assert (min(number_present) < len(names)) == lacks_a_class
 
@@ -302,6 +304,27 @@ def test_patients_are_resampled_not_images():
     assert (low, high) == (pytest.approx(0.2, abs=0.101), pytest.approx(0.8, abs=0.101))
     low, high = bootstrap_ci95(probabilities, targets, ("A", "B"), ids_of(targets))["acc"]
     assert high - low < 0.16
+
+
+def test_an_interval_is_of_the_same_classes_as_its_value():
+    # Two images of the only woman with D, all predicted A: where a third of the draws lack her, D is not perfect.
+    targets = np.array([0] * 18 + [3] * 2)
+    probabilities = np.tile([0.7, 0.1, 0.1, 0.1], (20, 1))
+    patients = [str(min(i, 18)) for i in range(20)]
+    assert compute_metrics(probabilities, targets, DENSITY, patients).bal_acc_adj == pytest.approx(1 / 3)
+    ci95 = bootstrap_ci95(probabilities, targets, DENSITY, patients)
+    assert ci95["bal_acc_adj"] == pytest.approx([1 / 3, 1 / 3])
+    assert ci95["auc_ovr"] == pytest.approx([0.5, 0.5])
+    assert ci95["acc"][1] == 1.0
+
+
+def test_a_class_that_most_draws_lack_leaves_means_without_an_interval():
+    # Two women alone with their classes among four: 15 % of the draws have all four.
+    targets = np.array([0, 1, 2, 2])
+    ci95 = bootstrap_ci95(np.eye(4)[targets] * 0.6 + 0.1, targets, DENSITY, ids_of(targets))
+    undefined = {name for name, limits in ci95.items() if limits is None}
+    assert undefined >= {"bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo"}
+    assert ci95["acc"] == [1.0, 1.0]
 
 
 def test_a_single_patient_has_no_interval():

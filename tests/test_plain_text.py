@@ -55,8 +55,24 @@ def test_terminals_are_not_commanded(tmp_path, capsys):
 
 def test_markdown_shows_text_as_it_is():
     assert markdown_text("a|b <img src=x> [x](http://y) `c`\n# d") == (
-        "a\\|b \\<img src=x> \\[x\\](http://y) \\`c\\` # d"
+        "a\\|b \\<img src=x> \\[x\\](http\\://y) \\`c\\` # d"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see http://evil.test", r"see http\://evil.test"),
+        ("HTTPS://evil.test ftp://x", r"HTTPS\://evil.test ftp\://x"),
+        ("WWW.evil.test", r"WWW\.evil.test"),
+        ("_x_ __y__ a_b (_c)", r"\_x\_ \_\_y\_\_ a_b (\_c)"),
+        ("~~gone~~", r"\~\~gone\~\~"),
+        ("&lt;b&#62; a & b;", r"\&lt;b\&#62; a & b;"),
+        ("seed=42: val_metrics.json", "seed=42: val_metrics.json"),
+    ],
+)
+def test_markdown_finds_no_links_or_emphasis_in_text(text, shown):
+    assert markdown_text(text) == shown
 
 
 @pytest.mark.parametrize("name", ["$x$", r"$\frac{$", "$", r"a\$b$", "<b>", "_^{}"])

@@ -106,7 +106,9 @@ def quarantine_section(material: Material) -> Section:
     for run in material.runs:
         table = run.files.quarantine
         if table is not None and {"image_id", "stage", "reason"} <= set(table.columns):
-            found |= dict.fromkeys((line["image_id"], line["stage"], line["reason"]) for line in table.rows)
+            found |= dict.fromkeys(
+                (line["image_id"], line["stage"], without_folders(line["reason"])) for line in table.rows
+            )
     if not found:
         known = any(run.files.quarantine is not None for run in material.runs)
         words = "Nothing was left out." if known else "No run has a quarantine.csv: it is not known what was left out."

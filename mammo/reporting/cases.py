@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,21 +42,37 @@ EXPLANATIONS_TABLE = "explanations.csv"
 
 def overlays(run_folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
     """PNG of some images beside their heat maps, by image id; those that have not been made are left out."""
-    files = _picture_files(run_folder)
+    listed = _explained(run_folder)
     return {
-        image_id: png for image_id in image_ids if image_id in files and (png := _picture(files[image_id])) is not None
+        image_id: png
+        for image_id in image_ids
+        if image_id in listed and (png := _picture(listed[image_id].file)) is not None
     }
 
 
-def _picture_files(run_folder: Path) -> dict[str, Path]:
-    """Image id to the file of its picture, as `mammo.explain` lists them."""
+@dataclasses.dataclass(frozen=True)
+class _Explained:
+    """What `mammo.explain` lists of a picture; `target` is the class whose heat map it has."""
+
+    file: Path
+    y_true: str
+    y_pred: str
+    target: str
+
+
+def _explained(run_folder: Path) -> dict[str, _Explained]:
+    """Image id to what is listed of its picture."""
     folder = run_folder / EXPLANATIONS
     try:
         names, rows = read_csv(folder / EXPLANATIONS_TABLE)
-        image, file = names.index("image_id"), names.index("file")
+        image, file, *facts = (names.index(name) for name in ("image_id", "file", "y_true", "y_pred", "target"))
     except (OSError, ValueError):
         return {}
-    return {row[image]: folder / row[file] for row in rows if safe_name(row[file]) == row[file]}
+    return {
+        row[image]: _Explained(folder / row[file], *(row[fact] for fact in facts))
+        for row in rows
+        if safe_name(row[file]) == row[file]
+    }
 
 
 def _picture(file: Path) -> bytes | None:
@@ -167,7 +184,7 @@ def _pictures(runs: Sequence[RunMaterial], mean: pd.DataFrame, image_ids: Sequen
             new = [image_id for image_id in ids if image_id not in pictures and image_id in mean.index]
             for image_id, png in list(overlays(run.result.folder, new).items())[:room]:
                 pictures[image_id] = png, run
-    yield Heading("Where the network looked")
+    yield Heading("Heat maps")
     if not pictures:
         yield Text("Heat maps have not been made. Of the most confident cases of a run, or of those named here:")
         yield Code("python -m mammo.explain DIR\npython -m mammo.explain DIR 'image=[ID, ID]'")
@@ -177,17 +194,30 @@ def _pictures(runs: Sequence[RunMaterial], mean: pd.DataFrame, image_ids: Sequen
         "themselves: share this report as you would share them.",
         tone="muted",
     )
+    beside = {run.key: gradcam_file(run) for run in runs if gradcam_pictures(run)}
     photographs = []
     for image_id, (png, run) in pictures.items():
-        true, predicted = str(mean.loc[image_id, "y_true"]), str(mean.loc[image_id, "y_pred"])
-        of_run = "" if len(runs) == 1 else f", heat map of {run.label}"
-        what = f"{image_id}: true class {true}, predicted {predicted}{of_run}"
-        photographs.append(Photograph(png, f"Image {image_id} beside its heat map", what))
+        what = _caption(image_id, _explained(run.result.folder)[image_id], str(mean.loc[image_id, "y_pred"]),
+                        "" if len(runs) == 1 else run.label)  # fmt: skip
+        photographs.append(Photograph(png, f"Image {image_id} beside its heat map", what, beside.get(run.key, "")))
     yield Group(tuple(photographs))
 
 
+def _caption(image_id: str, listed: _Explained, of_mean: str, label: str) -> str:
+    """What the network of the picture says, and what the mean of the runs says where that is something else."""
+    of_run = f" by {label}" if label else ""
+    predicted = f"predicted {listed.y_pred}{of_run}, heat map of class {listed.target}"
+    mean = "" if of_mean == listed.y_pred else f"; the mean of the runs says {of_mean}"
+    return f"{image_id}: true class {listed.y_true}, {predicted}{mean}"
+
+
 def _with_pictures(run: RunMaterial) -> list[str]:
-    return sorted(_picture_files(run.result.folder))
+    return sorted(_explained(run.result.folder))
+
+
+def gradcam_file(run: RunMaterial) -> str:
+    """The name, without suffix, of the figure of a run's heat maps."""
+    return f"density_gradcam_{run.key}"
 
 
 def gradcam_pictures(run: RunMaterial) -> list[tuple[str, bytes]]:

@@ -21,7 +21,8 @@ from mammo.reporting.evaluations import Evaluations, curves_section, groups_sect
 from mammo.reporting.figures import PANELS, Curve, training_figure
 from mammo.reporting.material import Material, RunMaterial, best_position, number
 from mammo.reporting.results import metrics_section, runs_section
-from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title, warnings
+from mammo.reporting.warnings import warnings
+from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title
 
 TRAINING_FILE = "density_train"
 # More lines than these cannot be told apart.

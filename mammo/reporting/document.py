@@ -110,12 +110,13 @@ class Drawing:
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-    """A picture in PNG."""
+    """A picture in PNG; `file` is the name, without suffix, of a figure beside the report that shows it too."""
 
     kind: ClassVar[str] = "photograph"
     png: bytes
     alt: str
     caption: str
+    file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

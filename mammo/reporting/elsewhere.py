@@ -24,7 +24,10 @@ def elsewhere_section(material: Material) -> Section | None:
     if not material.completed:
         return None
     found = [(run, one) for run in material.completed for one in run.evaluations if _is_elsewhere(one)]
-    blocks: list[Block] = [_scores(found)] if found else [Text(HOW, tone="muted")]
+    new = [pair for pair in found if not _num_trained_on(pair[1])]
+    learnt = [pair for pair in found if _num_trained_on(pair[1])]
+    blocks: list[Block] = [_scores("Scores beyond the validation set", new)] if new else [Text(HOW, tone="muted")]
+    blocks += [_scores("Scores that include images learnt from", learnt)] if learnt else []
     compared = [(run, comparison) for run in material.completed for comparison in run.comparisons]
     blocks += [_differences(run, comparison) for run, comparison in compared]
     return Section("elsewhere", "On other images", tuple(blocks))
@@ -34,11 +37,14 @@ def _is_elsewhere(evaluation: Mapping[str, Any]) -> bool:
     return look(evaluation, "data", "split") != "val" or look(evaluation, "data", "is_own") is not True
 
 
-def _scores(found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
-    rows, has_learnt = [], False
+def _num_trained_on(evaluation: Mapping[str, Any]) -> float:
+    return number(evaluation, "data", "num_trained_on") or 0
+
+
+def _scores(caption: str, found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
+    rows = []
     for run, evaluation in found:
-        trained_on = number(evaluation, "data", "num_trained_on") or 0
-        has_learnt = has_learnt or trained_on > 0
+        trained_on = _num_trained_on(evaluation)
         for kind, metrics in _kinds(evaluation):
             cells = [_score(metrics, name) for name in SCORES]
             where = _where(evaluation) + (f", {kind}" if kind else "")
@@ -49,9 +55,9 @@ def _scores(found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
             ))  # fmt: skip
     heads = columns("images of", "run", numbers=("n", "patients", *(SCORE_TITLES[name] for name in SCORES)))
     note = "Scores with 95% intervals from resampling patients."
-    if has_learnt:
-        note += " Where a run has learnt from some of the images, its scores are too good."
-    return Table("Scores beyond the validation set", heads, tuple(rows), note=note)
+    if any(_num_trained_on(evaluation) for _, evaluation in found):
+        note += " A run has learnt from some of the images: the scores are too good and say nothing of new patients."
+    return Table(caption, heads, tuple(rows), note=note)
 
 
 def _kinds(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

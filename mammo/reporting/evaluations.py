@@ -23,7 +23,7 @@ from mammo.files import read_json
 from mammo.progress import track
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
 from mammo.reporting.material import Material, RunMaterial, best_position, number
-from mammo.reporting.words import plural
+from mammo.reporting.words import NOT_COMPARABLE, plural
 from mammo.runs.directory import CALIBRATION_FILE
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
@@ -58,7 +58,8 @@ def evaluate_best(material: Material) -> Evaluations:
     """Evaluate the finished runs of the best configuration; where folds were swept, all folds of a seed as one set."""
     best = best_position(material)
     if best is None:
-        return Evaluations([], [])
+        remark = f"The configurations were {NOT_COMPARABLE}, so none is evaluated as the best. Of each: mammo.evaluate"
+        return Evaluations([], [] if material.is_comparable else [remark])
     remarks = []
     if len(material.findings) > 1:
         label = material.findings[best].configuration.label

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.plain_text import latex_text
-from mammo.reporting.material import Material, best_position, interval, number, text
-from mammo.reporting.words import network, plural, unit_of, validated_on
+from mammo.reporting.material import Material, interval, number, text
+from mammo.reporting.words import NOT_COMPARABLE, network, over_trainings, plural, unit_of, validated_on
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import limits, metric_order
@@ -18,11 +18,10 @@ DASH = "--"
 
 def latex(material: Material) -> str:
     """A table of all metrics of the only configuration, or of the main metrics of each; a comment without results."""
-    position = best_position(material)
-    if position is None:
-        return "% No run is finished, so there is no table.\n"
     with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
-    table = _one(material, position) if len(with_results) == 1 else _several(material, with_results)
+    if not with_results:
+        return "% No run is finished, so there is no table.\n"
+    table = _one(material, with_results[0]) if len(with_results) == 1 else _several(material, with_results)
     return "\n".join(["% needs \\usepackage{booktabs}", *table, ""])
 
 
@@ -38,13 +37,19 @@ def _one(material: Material, position: int) -> list[str]:
             cells += [_number(number(runs[0].metrics, name)), _limits(interval(runs[0].metrics, "ci95", name))]
         caption = f"Validation on {validated_on(runs[0])}; intervals from resampling {unit_of(runs[0])}."
     else:
-        head += [r"Mean $\pm$ SD", r"95\% interval"]
+        head += [r"Mean $\pm$ SD", r"95\% over runs"]
         for cells, name in zip(rows, names, strict=True):
             cells += [_mean(finding.aggregate[name]), _limits(finding.aggregate[name].ci95)]
         caption = (
             f"Validation over {plural(len(runs), 'run')}: mean, standard deviation (ddof = 1) and Student's t interval "
-            "of the mean."
+            f"of the mean {over_trainings(runs)}."
         )
+        if pooled is None and any(material.over_patients(position, name) for name in names):
+            unit = unit_of(runs[0])
+            head.append(rf"95\% over {unit}")
+            for cells, name in zip(rows, names, strict=True):
+                cells.append(_limits(material.over_patients(position, name)))
+            caption += f" Over {unit}: resampled, the same draws for every run."
     if pooled is not None:
         head += ["Pooled", r"95\% interval"]
         for cells, name in zip(rows, names, strict=True):
@@ -62,7 +67,8 @@ def _several(material: Material, positions: Sequence[int]) -> list[str]:
         n = str(len(finding.configuration.completed))
         cells = [_mean(finding.aggregate[name]) for name in names]
         rows.append([latex_text(finding.configuration.label), n, *cells])
-    caption = "Validation of configurations: mean and standard deviation over n runs."
+    caption = "Validation of configurations: mean and standard deviation over n runs, not over patients."
+    caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
     return _tabular(caption, ["Configuration", "n", *(latex_text(SCORE_TITLES[name]) for name in names)], rows)
 
 

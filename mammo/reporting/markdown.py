@@ -49,6 +49,10 @@ def _block(block: Block) -> Iterator[str]:
                 yield from (f"**{_text(block.summary)}**", "")
             for one in block.blocks:
                 yield from _block(one)
+            # A figure has the pictures of several.
+            files = dict.fromkeys(one.file for one in block.blocks if isinstance(one, Photograph) and one.file)
+            for file in files:
+                yield from (f"![Images beside their heat maps]({file}.png)", "")
         case Text():
             yield from (_text(block.text), "")
         case Code():

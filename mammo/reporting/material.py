@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.checks.run_files import RunFiles
+from mammo.checks.run_files import BEST, RunFiles
 from mammo.checks.run_files import read_run as read_files
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
-from mammo.files import read_json
+from mammo.files import file_sha256, read_json
 from mammo.progress import track
+from mammo.reporting.patients import mean_intervals
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.sweeps.findings import Finding, criterion, find
 from mammo.sweeps.results import (
@@ -72,13 +73,18 @@ class RunMaterial:
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """Runs, what they say together, and what could not be read."""
+    """Runs, what they say together, and what could not be read.
+
+    `intervals_over_patients` has of each finding the 95% intervals of its scores from resampling patients, by name: of
+    its only run, of the pooled folds, or of the mean over trainings that were validated on the same images.
+    """
 
     title: str
     results: SweepResults
     findings: list[Finding]
     runs: list[RunMaterial]
     problems: list[str]
+    intervals_over_patients: list[Mapping[str, Any]]
 
     @property
     def completed(self) -> list[RunMaterial]:
@@ -96,6 +102,16 @@ class Material:
             (trials[run.name] for run in self.findings[position].configuration.runs if run.name in trials), None
         )
         return f"configuration {position + 1}" if number is None else f"trial {number}"
+
+    def over_patients(self, position: int, name: str) -> tuple[float, float] | None:
+        """The interval of a metric of a configuration from resampling patients; None where there is none."""
+        return interval(self.intervals_over_patients[position], name)
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether all configurations have been validated on the same images of the same data with the same classes."""
+        facts = [_validated(runs) for i in range(len(self.findings)) if (runs := self.of(i))]
+        return all(len(set(filter(None, known))) < 2 for known in zip(*facts, strict=True))
 
     def spread(self, position: int, name: str) -> Spread:
         """Mean and spread of a metric over the finished runs of a configuration."""
@@ -115,9 +131,33 @@ def read_material(folders: Sequence[Path]) -> Material:
         predictions = _read_predictions(run, problems) if run.is_completed else None
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))
-        later = (tuple(_later(run, name, problems)) for name in ("evaluation.json", "comparison.json"))
+        folders = _of_best_checkpoint(run, problems) if run.is_completed else []
+        later = (tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json"))
         runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions, *later))
-    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)))
+    completed = [run for run in runs if run.result.is_completed]
+    over_patients = [
+        _over_patients(finding, [run for run in completed if run.configuration == i])
+        for i, finding in enumerate(findings)
+    ]
+    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients)
+
+
+def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str, Any]:
+    if finding.pooled is not None and finding.pooled.mean is not None:
+        return mapping(finding.pooled.mean, "ci95")
+    if len(runs) == 1:
+        return mapping(runs[0].metrics, "ci95")
+    return mean_intervals([run.predictions for run in runs])
+
+
+def _validated(runs: Sequence[RunMaterial]) -> tuple[frozenset[Any], ...]:
+    """On which data, classes and images runs were validated; empty where it is not known."""
+    tables = [run.predictions for run in runs if run.predictions is not None]
+    return (
+        frozenset(run.result.data_fingerprint for run in runs if run.result.data_fingerprint),
+        frozenset(table.class_names for table in tables),
+        frozenset(image_id for table in tables for image_id in table.table["image_id"]),
+    )
 
 
 def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | None:
@@ -137,11 +177,34 @@ def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | 
     return PredictionTable(predictions.table.assign(**known), predictions.class_names)
 
 
-def _later(run: RunResult, name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The files of one name that evaluations have left in a run directory."""
-    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/{name}")):
+def _of_best_checkpoint(run: RunResult, problems: list[str]) -> list[Path]:
+    """The folders of evaluations of the best checkpoint of a run and nothing else."""
+    found, digest = [], ""
+    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/evaluation.json")):
+        name = f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}"
+        try:
+            networks = read_json(file).get("networks")
+            digest = digest or file_sha256(run.folder / BEST)
+        except (OSError, ValueError):
+            problems.append(f"{name}: evaluation.json or the best checkpoint cannot be read, so it is left out")
+            continue
+        evaluated = [text(one, "checkpoint_sha256") for one in networks] if isinstance(networks, list) else []
+        if evaluated == [digest]:
+            found.append(file.parent)
+        else:
+            epoch = count(networks[0], "epoch") if isinstance(networks, list) and len(networks) == 1 else "-"
+            what = "several networks" if len(evaluated) > 1 else f"another checkpoint (epoch {epoch})"
+            problems.append(f"{name} is of {what}, not of the best one of this run, so it is left out")
+    return found
+
+
+def _later(run: RunResult, folders: Sequence[Path], name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The files of one name in the folders of some evaluations."""
+    for file in (folder / name for folder in folders):
         try:
             yield read_json(file)
+        except FileNotFoundError:
+            continue
         except (OSError, ValueError):
             problems.append(f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}/{name} cannot be read")
 
@@ -276,7 +339,12 @@ def text(tree: Any, *path: str) -> str:
 
 
 def best_position(material: Material) -> int | None:
-    """The configuration with the best mean of what was monitored; None without a finished run."""
+    """The configuration with the best mean of what was monitored; None without a finished run.
+
+    None as well where configurations were validated on different images: none of them is the best.
+    """
+    if not material.results.is_search and not material.is_comparable:
+        return None
     measure = criterion(material.results)
     sign = -1.0 if measure.minimised else 1.0
     means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(material.findings)]

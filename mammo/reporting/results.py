@@ -21,7 +21,7 @@ from mammo.reporting.document import (
     row,
 )
 from mammo.reporting.material import Material, RunMaterial, interval, number, text
-from mammo.reporting.words import listed, plural
+from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, unit_of
 from mammo.selection import MINIMISED
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import criterion, metrics_of_figure, ranked_trials
@@ -56,7 +56,8 @@ def runs_section(material: Material) -> Section:
             *(Column(SCORE_TITLES[name], is_number=True) for name in SHOWN_OF_A_RUN),
         ),
         tuple(_run_row(run) for run in material.runs),
-        note=f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
+        note=("" if material.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
+        + f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
         "which flatters a little: a claim needs patients set aside.",
     )
     failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(material.results)]
@@ -115,16 +116,23 @@ def _overview(material: Material) -> Iterator[Block]:
     names = [name for name in SHOWN_OF_A_RUN if name != "loss"]
     rows = []
     for i, finding in enumerate(material.findings):
-        spreads = [finding.aggregate[name] for name in names]
-        values = (Cell(mean_and_std(one.mean, one.std), below=limits(one.ci95) if one.ci95 else "") for one in spreads)
+        values = [
+            Cell(
+                mean_and_std(finding.aggregate[name].mean, finding.aggregate[name].std),
+                below=limits(found) if (found := material.over_patients(i, name)) else "",
+            )
+            for name in names
+        ]
         label = finding.configuration.label
         rows.append(
             row(Cell(f"configuration {i + 1}", below=label), str(len(finding.configuration.completed)), *values)
         )
     yield Table(
-        "Configurations: mean +- std over their runs, below it the 95% interval of the mean",
+        "Configurations: mean +- std over their runs, below it the 95% interval over patients",
         columns("configuration", numbers=("n", *(SCORE_TITLES[name] for name in names))),
         tuple(rows),
+        note="Intervals from resampling patients, of pooled folds where there are folds; std over runs."
+        + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
 
 
@@ -133,7 +141,9 @@ def _comparison(material: Material) -> Iterator[Block]:
     if findings:
         names = metrics_of_figure(material.results)
         words = f"{listed([SCORE_TITLES[name] for name in names])} of every run, with means and intervals"
-        yield Drawing((Panel(words, comparison_figure(findings, names)),), f"{words}.", (COMPARISON_FILE,))
+        caption = f"{words} over runs, not over patients."
+        caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
+        yield Drawing((Panel(words, comparison_figure(findings, names)),), caption, (COMPARISON_FILE,))
 
 
 def _spreads(material: Material) -> Iterator[Block]:
@@ -147,7 +157,8 @@ def _spreads(material: Material) -> Iterator[Block]:
     folds = any(len(finding.configuration.folds) > 1 for finding in material.findings)
     approximate = " Folds share training data, so an interval over folds is approximate." if folds else ""
     yield Text(
-        "Standard deviation with ddof=1; interval of the mean by Student's t with n - 1 degrees of freedom."
+        "Standard deviation with ddof=1; interval of the mean over runs by Student's t with n - 1 degrees of freedom; "
+        "over patients by resampling them, the same draws for every run."
         f"{approximate}",
         tone="muted",
     )
@@ -157,12 +168,19 @@ def _spread_tables(material: Material) -> Iterator[Table]:
     for i, finding in enumerate(material.findings):
         if len(finding.configuration.completed) < 2:
             continue
-        rows = [row(metric(name), *spread_cells(finding.aggregate[name])) for name in metric_order(material.results)]
-        n = plural(len(finding.configuration.completed), "run")
+        runs = material.of(i)
+        # Of pooled folds the interval over patients stands in a table of its own.
+        heads = [f"95% over {unit_of(runs[0])}"] if finding.pooled is None else []
+        rows = []
+        for name in metric_order(material.results):
+            mean, *rest = spread_cells(finding.aggregate[name])
+            over_patients = [limits(material.over_patients(i, name))] if heads else []
+            rows.append(row(metric(name), mean, *over_patients, *rest))
         yield Table(
-            f"Mean and spread over {n}{caption_suffix(material, i)}",
-            columns("metric", numbers=("mean +- std", "95% interval", "range", "n")),
+            f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}",
+            columns("metric", numbers=("mean +- std", *heads, "95% over runs", "range", "n")),
             tuple(rows),
+            note=f"95% over runs: {over_trainings(runs)}.",
         )
 
 

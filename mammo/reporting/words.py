@@ -1,16 +1,15 @@
-"""The words at the head of a report, all of them computed: what was found, and what has to be known first."""
+"""The words at the head of a report, all of them computed: what was found."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Tile
-from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, look, mapping, number, text
+from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, number, text
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import criterion, is_minimised, ranked_trials
-from mammo.sweeps.results import FAILED, STATUSES, SweepResults
+from mammo.sweeps.results import SweepResults
 from mammo.sweeps.statistics import Spread
 
 # Names for sentences; the tables have the keys of val_metrics.json.
@@ -35,8 +34,6 @@ HINTS = {
 }
 CHANCE = {"bal_acc_adj": 0.0, "kappa": 0.0, "kappa_quadratic": 0.0, "auc_ovr": 0.5, "auc_ovo": 0.5}
 UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
-# Below these an interval is so wide that a reader has to be told.
-FEW_PATIENTS, FEW_IMAGES_OF_A_CLASS = 50, 10
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
 
@@ -82,6 +79,8 @@ def finding(material: Material) -> tuple[str, ...]:
         return _of_search(material.results)
     best = best_position(material)
     if best is None:
+        if not material.is_comparable:
+            return _not_ranked(material)
         if n := len(material.completed):
             runs = "A run is finished, but its" if n == 1 else f"{n} runs are finished, but their"
             return (f"{runs} configuration cannot be read by this version; the metrics stand below.",)
@@ -92,7 +91,7 @@ def finding(material: Material) -> tuple[str, ...]:
         sentences += _of_several(material, best, with_results)
     else:
         sentences.append(_of_one(material, best))
-    sentences += _of_pooled(material, best)
+    sentences += _of_pooled(material, best) or _over_patients(material, best)
     others = [name for name in ("kappa_quadratic", "auc_ovr", "acc") if name != criterion(material.results).name]
     shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
     averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
@@ -120,7 +119,7 @@ def _of_one(material: Material, position: int) -> str:
         )
     return (
         f"Over {_runs_in_words(runs)}, {subject} reached a mean {NAMES[name]} of {_value(spread.mean)}"
-        f"{_spread_in_words(spread)}, validated on {_validation_in_words(runs)}.{_against_chance(name, spread.ci95)}"
+        f"{_spread_in_words(spread, runs)}, validated on {_validation_in_words(runs)}."
     )
 
 
@@ -140,14 +139,59 @@ def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
     return plural(len(runs), "run") + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def _spread_in_words(spread: Spread) -> str:
+def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
     if spread.std is None:
         return ""
-    return f" (standard deviation {spread.std:.3f}, 95% interval of the mean {between(spread.ci95)})"
+    return f" (standard deviation {spread.std:.3f}; 95% interval {between(spread.ci95)} {over_trainings(runs)})"
+
+
+def over_trainings(runs: Sequence[RunMaterial]) -> str:
+    """What an interval over runs is about: the chance of another training, not that of other patients."""
+    whom = unit_of(runs[0])
+    if _are_of_one_split(runs):
+        images = "images" if whom == "images" else f"{count(runs[0].summary, 'split', 'val', 'patients')} {whom}"
+        return f"over {plural(len(runs), 'training')} on the same {images}, not over {whom}"
+    return f"over {plural(len(runs), 'training')}, not over {whom}"
+
+
+def _are_of_one_split(runs: Sequence[RunMaterial]) -> bool:
+    return len({text(run.summary, "split", "fingerprint") for run in runs}) == 1
+
+
+def _over_patients(material: Material, position: int) -> list[str]:
+    """What the mean of several trainings on the same images says of other patients."""
+    runs, name = material.of(position), criterion(material.results).name
+    limits = material.over_patients(position, name)
+    if len(runs) < 2 or limits is None:
+        return []
+    return [
+        f"Over {unit_of(runs[0])}, the 95% interval of this mean is {between(limits)} (resampled, the same draws for "
+        f"every training).{_against_chance(name, limits)}"
+    ]
+
+
+NOT_COMPARABLE = "validated on different images: not comparable"
+MAX_LISTED = 6
+
+
+def _not_ranked(material: Material) -> tuple[str, ...]:
+    """Each configuration by itself."""
+    name = criterion(material.results).name
+    positions = [i for i in range(len(material.findings)) if material.of(i)]
+    sentences = [f"The {len(positions)} configurations were {NOT_COMPARABLE}. None is the best."]
+    for i in positions[:MAX_LISTED]:
+        runs = material.of(i)
+        mean = "mean " if len(runs) > 1 else ""
+        sentences.append(
+            f"{material.name_of(i).capitalize()} ({material.findings[i].configuration.label}): {mean}{NAMES[name]} "
+            f"{_value(material.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
+            f"{_validation_in_words(runs)}."
+        )
+    return tuple(sentences)
 
 
 def _validation_in_words(runs: Sequence[RunMaterial]) -> str:
-    if len({text(run.summary, "split", "fingerprint") for run in runs}) == 1:
+    if _are_of_one_split(runs):
         return validated_on(runs[0])
     return f"a different part of the dataset {text(runs[0].summary, 'data', 'name')} in each fold"
 
@@ -171,14 +215,15 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
     order = "lowest" if name in MINIMISED else "highest"
     sentences = [
         f"Of {len(with_results)} configurations, {label} has the {order} mean {NAMES[name]}: {_value(first.mean)}"
-        f"{_spread_in_words(first)}, over {_runs_in_words(material.of(best))}, validated on "
+        f"{_spread_in_words(first, material.of(best))}, over {_runs_in_words(material.of(best))}, validated on "
         f"{_validation_in_words(material.of(best))}."
     ]
     if len(ranked) > 1:
         second = material.spread(ranked[1], name)
         next_label = material.findings[ranked[1]].configuration.label
         sentences.append(
-            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second)}.{_order(first, second)}"
+            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}."
+            f"{_order(first, second)}"
         )
     return sentences
 
@@ -188,7 +233,10 @@ def _order(first: Spread, second: Spread) -> str:
         return " With a single run of either, their difference cannot be told from that between two seeds."
     if first.ci95[0] <= second.ci95[1] and second.ci95[0] <= first.ci95[1]:
         return " Their intervals overlap: these runs leave open which is better."
-    return " Their intervals do not overlap."
+    return (
+        " Their intervals do not overlap: another training would hardly change the order. Whether it holds for other "
+        "patients, python -m mammo.evaluate with compare=DIR tells."
+    )
 
 
 def _of_pooled(material: Material, position: int) -> list[str]:
@@ -198,9 +246,10 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     name = criterion(material.results).name
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
+    inside = f" (95% interval {between(limits)}, from resampling {unit_of(material.of(position)[0])})" if limits else ""
     return [
         f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
-        f"{seeds} {_value(number(pooled.mean, name))}" + (f" (95% interval {between(limits)})." if limits else ".")
+        f"{seeds} {_value(number(pooled.mean, name))}{inside}.{_against_chance(name, limits)}"
     ]
 
 
@@ -214,76 +263,6 @@ def _of_search(results: SweepResults) -> tuple[str, ...]:
     )
 
 
-def warnings(material: Material) -> tuple[str, ...]:
-    """What has to be known before a number is believed."""
-    completed = material.completed
-    mixed = [f"{one.configuration.label}: {one.configuration.problem}" for one in material.findings
-             if one.configuration.problem]  # fmt: skip
-    return (
-        *_missing_runs(material), *_about_networks(completed), *_about_data(completed), *_about_code(completed), *mixed,
-    )  # fmt: skip
-
-
-def _missing_runs(material: Material) -> Iterable[str]:
-    counts = Counter(run.result.status for run in material.runs if not run.result.is_completed)
-    if counts:
-        parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
-        why = " The reasons are below." if counts[FAILED] else ""
-        yield f"{sum(counts.values())} of {plural(len(material.runs), 'run')} have no results ({listed(parts)}).{why}"
-    if unknown := [run for run in material.completed if run.configuration is None]:
-        n = f"{len(unknown)} finished {'run' if len(unknown) == 1 else 'runs'}"
-        yield f"The configuration of {n} cannot be read, so no mean includes them."
-    if material.results.trials_to_come:
-        yield f"{plural(material.results.trials_to_come, 'trial')} of the search are still to come."
-
-
-def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    if any(run.config.get("data.format") == "phantom" for run in completed):
-        yield "The images are generated: no number here says anything about real breasts."
-    if any(text(run.summary, "data", "group_by") == "image" for run in completed):
-        yield (
-            "Patients are not known: every image stands for itself, so images of one woman may be in training and in "
-            "validation, which flatters."
-        )
-    patients = [n for run in completed if (n := number(run.summary, "split", "val", "patients")) is not None]
-    if patients and min(patients) < FEW_PATIENTS:
-        fewest = f"{min(patients):.0f} {unit_of(completed[0])}"
-        yield f"A run was validated on {fewest} only: intervals are wide, and small differences mean little."
-    rare: dict[str, int] = {}
-    for run in completed:
-        for name, n in mapping(run.summary, "split", "val", "class_counts").items():
-            if isinstance(n, int) and n < FEW_IMAGES_OF_A_CLASS:
-                rare[name] = min(n, rare.get(name, n))
-    if rare:
-        shown = listed([f"{name} ({plural(n, 'image')})" for name, n in rare.items()])
-        yield f"Hardly represented in the validation of a run: class {shown}."
-
-
-def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    if random := [run for run in completed if run.result.has_random_weights]:
-        yield f"{_share(random, completed)} started from RANDOM weights, which does not show what the network can do."
-    if collapsed := [run for run in completed if run.result.has_collapsed]:
-        reasons = dict.fromkeys(text(run.summary, "collapse", "reason") for run in collapsed)
-        yield f"{_share(collapsed, completed)} collapsed: {'; '.join(filter(None, reasons)) or 'no reason recorded'}."
-    if any(run.config.get("train.max_batches") or run.config.get("train.overfit_batches") for run in completed):
-        yield "Options for debugging were on (train.max_batches or train.overfit_batches): these are no results."
-
-
-def _about_code(completed: Sequence[RunMaterial]) -> Iterable[str]:
-    if dirty := [run for run in completed if look(run.summary, "git", "dirty") is True]:
-        yield f"{_share(dirty, completed)} came from code with changes that are in no commit."
-    commits = {text(run.summary, "git", "commit") for run in completed}
-    if len(commits) > 1:
-        yield f"The runs came from {len(commits)} different versions of the code."
-
-
-def _share(some: Sequence[RunMaterial], of_all: Sequence[RunMaterial]) -> str:
-    """The beginning of a sentence about some of the finished runs."""
-    if len(of_all) == 1:
-        return "The finished run"
-    return f"All {len(of_all)} finished runs" if len(some) == len(of_all) else f"{len(some)} of {len(of_all)} runs"
-
-
 def tiles(material: Material) -> tuple[Tile, ...]:
     """The four numbers that stand first: of the best configuration, pooled over folds where that can be done."""
     best = best_position(material)
@@ -295,12 +274,14 @@ def tiles(material: Material) -> tuple[Tile, ...]:
     for name in list(names)[:4]:
         spread = material.spread(best, name)
         if pooled is not None and pooled.mean is not None:
-            value, limits, what = number(pooled.mean, name), interval(pooled.mean, "ci95", name), "out of fold"
+            value, what = number(pooled.mean, name), f"out of fold; resampled {unit_of(runs[0])}"
         elif len(runs) == 1:
-            value, limits, what = spread.mean, interval(runs[0].metrics, "ci95", name), f"resampled {unit_of(runs[0])}"
+            value, what = spread.mean, f"resampled {unit_of(runs[0])}"
         else:
-            value, limits, what = spread.mean, spread.ci95, f"mean of {plural(spread.n, 'run')}"
-        shown = between(limits) if limits else "no interval"
+            value, what = spread.mean, f"mean of {plural(spread.n, 'run')}; resampled {unit_of(runs[0])}"
+            what += f"; over trainings {between(spread.ci95)}" if spread.ci95 else ""
+        limits = material.over_patients(best, name)
+        shown = between(limits) if limits else f"no interval over {unit_of(runs[0])}"
         hint = "; ".join(filter(None, (what, HINTS.get(name, ""))))
         found.append(Tile(SCORE_TITLES[name], _value(value), shown, hint))
     return tuple(found)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mammo.figures import confusion_matrix_figure, save_figure
 from mammo.files import read_json, write_json, write_text
 from mammo.progress import track
-from mammo.reporting.cases import gradcam_pictures
+from mammo.reporting.cases import gradcam_file, gradcam_pictures
 from mammo.reporting.classes import class_names, has_confusion_matrix
 from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
 from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
@@ -93,5 +93,5 @@ def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Ca
                 confusion_matrix_figure, matrix, class_names(run), name
             )
         if pictures := gradcam_pictures(run):
-            figures[f"density_gradcam_{run.key}"] = functools.partial(gradcam_figure, pictures, title=name)
+            figures[gradcam_file(run)] = functools.partial(gradcam_figure, pictures, title=name)
     return figures | figures_of_sets(sets)

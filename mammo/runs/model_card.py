@@ -153,13 +153,14 @@ def _limits(summary: Mapping[str, Any], config: Config, metrics: Metrics) -> lis
         found.append(f"Classes with few validation images: {markdown_text(', '.join(few))}.")
     if summary["collapse"]["detected"]:
         found.append(f"It has collapsed: {markdown_text(summary['collapse']['reason'])}.")
+    num_classes = len(metrics.class_names)
     weak = [
-        markdown_text(name)
-        for name, recall in zip(metrics.class_names, metrics.per_class_recall, strict=True)
-        if recall is not None and recall < 1 / len(metrics.class_names)
+        f"{markdown_text(name)} ({metrics.confusion_matrix[c][c]} of {metrics.true_counts[c]})"
+        for c, (name, recall) in enumerate(zip(metrics.class_names, metrics.per_class_recall, strict=True))
+        if recall is not None and recall < 1 / num_classes
     ]
     if weak:
-        found.append(f"Found less often than by guessing: {', '.join(weak)}.")
+        found.append(f"Recall below 1/{num_classes} on {metrics.num_images} validation images: {', '.join(weak)}.")
     if summary["data"]["group_by"] == "image":
         found.append("Patients are not known: images of one woman may be in training and validation.")
     if config.data.implants == "exclude":

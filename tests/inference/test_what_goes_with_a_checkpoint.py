@@ -33,6 +33,10 @@ def test_the_card_states_what_the_files_of_the_run_state(sweep):
     ):  # fmt: skip
         assert words in card
     assert str(sweep.parent) not in card
+    rows = enumerate(metrics["confusion_matrix"])
+    weak = [f"{'ABCD'[c]} ({row[c]} of {sum(row)})" for c, row in rows if row[c] < sum(row) / 4]
+    assert weak
+    assert f"- Recall below 1/4 on {metrics['num_images']} validation images: {', '.join(weak)}." in card
 
 
 def test_the_temperature_is_the_best_of_many(sweep):

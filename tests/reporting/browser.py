@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -22,6 +25,15 @@ TIMEOUT_SECONDS = 120
 
 def find_chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+def chromium_or_skip() -> str:
+    """The command of a Chromium; without one a test is skipped, or fails where MAMMO_REQUIRE_CHROMIUM=1 is set."""
+    found = find_chromium()
+    if found is None:
+        stop = pytest.fail if os.environ.get("MAMMO_REQUIRE_CHROMIUM") == "1" else pytest.skip
+        stop("no Chromium is installed (Debian: apt-get install chromium)")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.reporting.browser import find_chromium
+from tests.reporting.browser import chromium_or_skip
 from tests.sweeps.conftest import real_sweep, sweep
 from tests.sweeps.sweeps import plan_of, run_of, write_plan
 
@@ -43,8 +43,5 @@ def reported(real_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The command of a Chromium; tests that need it are skipped where there is none."""
-    found = find_chromium()
-    if found is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
-    return found
+    """The command of a Chromium; tests that need it are skipped where there is none and none is required."""
+    return chromium_or_skip()

@@ -26,7 +26,7 @@ from mammo.sweeps.results import read_sweep
 from tests.conftest import REPOSITORY
 from tests.reporting.conftest import report
 from tests.reporting.pages import Page
-from tests.sweeps.sweeps import load, rows_of, runs_of
+from tests.sweeps.sweeps import load, rows_of, run_of, runs_of, write_rows
 
 CURVE = Curve(
     "all", [{"epoch": e, "train_loss": 1 / e, "val_loss": 1.0, "train_acc": 0.5, "val_acc": 0.4} for e in (1, 2)], 2
@@ -140,16 +140,37 @@ def test_heat_maps_are_shown_where_there_are_some(reported, tmp_path):
     assert "share this report as you would share them" in page.words
     assert (tmp_path / "with" / "density_gradcam_seed42.png").exists()
     assert "mammo.explain" not in page.words
+    assert "![Images beside their heat maps](density_gradcam_seed42.png)" in (tmp_path / "with/report.md").read_text()
 
 
-def write_explanations(run: Path, pictures: dict[str, bytes]) -> None:
+@pytest.mark.slow
+def test_the_caption_of_a_heat_map_is_of_its_network(real_sweep, tmp_path):
+    sweep = tmp_path / "sweep"
+    for seed in (42, 43):
+        run = run_of(real_sweep, seed, 0)
+        shutil.copytree(run, sweep / run.name)
+    first, second = runs_of(sweep)
+    rows = rows_of(first / "val_predictions.csv")
+    for run, (a, b) in {first: (0.6, 0.4), second: (0.1, 0.9)}.items():
+        predicted = {"p_A": a, "p_B": b, "p_C": 0.0, "p_D": 0.0, "y_pred": "A" if a > b else "B"}
+        write_rows(run / "val_predictions.csv", [row | predicted for row in rows])
+    image_id = rows[0]["image_id"]
+    write_explanations(first, {image_id: png(1)}, predicted="A")
+    write_report([sweep], tmp_path / "report")
+    words = Page((tmp_path / "report" / "report.html").read_text()).words
+    said = f"{image_id}: true class A, predicted A by seed 42, fold 0, heat map of class A; the mean of the runs says B"
+    assert said in words
+    assert "looked" not in words
+
+
+def write_explanations(run: Path, pictures: dict[str, bytes], predicted: str = "A") -> None:
     """Pictures and their table, as `python -m mammo.explain` leaves them."""
     folder = run / "explanations"
     folder.mkdir()
-    lines = ["image_id,y_true,file"]
+    lines = ["image_id,y_true,y_pred,target,file"]
     for number, (image_id, content) in enumerate(pictures.items()):
         (folder / f"{number}.png").write_bytes(content)
-        lines.append(f"{image_id},A,{number}.png")
+        lines.append(f"{image_id},A,{predicted},{predicted},{number}.png")
     (folder / "explanations.csv").write_text("\n".join(lines) + "\n")
 
 
@@ -159,7 +180,7 @@ def test_only_pictures_of_a_reasonable_size_are_taken(tmp_path):
                 "large": png(4) + bytes(MAX_FILE_BYTES)}  # fmt: skip
     write_explanations(tmp_path, pictures)
     with (tmp_path / "explanations" / "explanations.csv").open("a") as table:
-        table.write("outside,A,../secret.png\ngone,A,gone.png\n")
+        table.write("outside,A,A,A,../secret.png\ngone,A,A,A,gone.png\n")
     found = overlays(tmp_path, [*pictures, "outside", "gone", "never explained"])
     assert set(found) == {"good/1.png", "wide"}
     assert found["good/1.png"] == png(1)

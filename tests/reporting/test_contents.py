@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
 from mammo.reporting.material import Material, read_material
 from tests.reporting.pages import Page
-from tests.sweeps.sweeps import change, load, plan_of, run_of, runs_of, variant, write_plan
+from tests.sweeps.sweeps import change, load, plan_of, rows_of, run_of, runs_of, variant, write_plan, write_rows
 
 pytestmark = pytest.mark.slow
 
@@ -55,21 +56,69 @@ def test_the_finding_is_computed_from_the_runs(reported):
     low, high = stats.t.interval(0.95, 1, loc=mean, scale=std / np.sqrt(2))
     pooled = load(reported / "cv_summary.json")["pooled"]
     _, report = made_of(reported)
-    spread = f"(standard deviation {std:.3f}, 95% interval of the mean {low:.3f} to {high:.3f})"
+    over_runs = f"95% interval {low:.3f} to {high:.3f} over 2 trainings, not over images"
+    spread = f"(standard deviation {std:.3f}; {over_runs})"
     assert report.finding[0] == (
         f"Over 2 runs (folds 0 and 1), efficientnet_lite0 (strategy frozen_last_block) reached a mean chance-adjusted "
         f"balanced accuracy of {mean:.3f} {spread}, "
-        f"validated on a different part of the dataset folders in each fold. "
+        f"validated on a different part of the dataset folders in each fold."
+    )
+    low, high = pooled["ci95"]["bal_acc_adj"]
+    assert report.finding[1] == (
+        f"All 32 images, each predicted by a network that had not seen it, give {pooled['bal_acc_adj']:.3f} (95% "
+        f"interval {low:.3f} to {high:.3f}, from resampling images). "
         + ("The interval lies above chance." if low > 0 else
            "The interval includes chance (0): that the network does better than guessing is not shown.")
     )  # fmt: skip
-    assert (
-        f"All 32 images, each predicted by a network that had not seen it, give {pooled['bal_acc_adj']:.3f}"
-        in (report.finding[1])
-    )
     assert report.tiles[0].value == f"{pooled['bal_acc_adj']:.3f}"
-    low, high = pooled["ci95"]["bal_acc_adj"]
     assert report.tiles[0].interval == f"{low:.3f} to {high:.3f}"
+
+
+def test_trainings_on_the_same_patients_are_not_taken_for_other_patients(sweep):
+    folders = [run_of(sweep, seed, 0) for seed in (42, 43)]
+    rows = [sorted(rows_of(folder / "val_predictions.csv"), key=lambda row: row["image_id"]) for folder in folders]
+    patients = sorted({row["patient_id"] for row in rows[0]})
+    names = [name for name in rows[0][0] if name.startswith("p_")]
+    rng, means = np.random.default_rng(0), []
+    for drawn in rng.integers(len(patients), size=(2000, len(patients))):
+        chosen = [i for p in drawn for i, row in enumerate(rows[0]) if row["patient_id"] == patients[p]]
+        right = [[max(names, key=lambda name: float(row[name])) == f"p_{row['y_true']}" for row in one] for one in rows]
+        means.append(np.mean([[of_run[i] for i in chosen] for of_run in right]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    material, report = made_of(*folders)
+    tile = next(tile for tile in report.tiles if tile.label == "Accuracy")
+    assert tile.interval == f"{low:.3f} to {high:.3f}"
+    over_runs = material.spread(0, "acc").ci95
+    assert f"over trainings {over_runs[0]:.3f} to {over_runs[1]:.3f}" in tile.hint
+    assert "over 2 trainings on the same images, not over images" in report.finding[0]
+    assert report.finding[1].startswith("Over images, the 95% interval of this mean is")
+    assert "The interval" not in report.finding[0]
+    assert "The interval" in report.finding[1]
+    assert r"95\% over runs & 95\% over images" in latex(material)
+
+
+def test_what_was_validated_on_different_images_is_not_ranked(sweep):
+    run = run_of(sweep, 42, 0)
+    other = variant(run, "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": 0.9})
+    assert "of 2 configurations" in made_of(run, other)[1].finding[0].lower()
+    write_rows(other / "val_predictions.csv", rows_of(other / "val_predictions.csv")[1:])
+    material, report = made_of(run, other)
+    assert report.finding[0] == (
+        "The 2 configurations were validated on different images: not comparable. None is the best."
+    )
+    assert len(report.finding) == 3
+    assert report.tiles == ()
+    assert "next is" not in html(report)
+    assert "not comparable" in latex(material)
+    assert "not comparable" in section(report, "runs")[0].note
+
+
+def test_generated_images_are_no_reason_to_doubt_the_others(sweep):
+    run = run_of(sweep, 42, 0)
+    variant(run, "generated", {"data.format": "phantom"}, ["data.format=phantom"], {})
+    _, report = made_of(sweep)
+    (warning,) = [one for one in report.warnings if "generated" in one]
+    assert warning == "1 of 5 runs used generated images, whose numbers say nothing about real breasts."
 
 
 def test_a_single_run_has_its_own_interval(reported):
@@ -153,19 +202,23 @@ def test_latex_is_one_whole_table(reported, sweep):
 
 
 def test_configurations_are_compared_and_their_differences_marked(sweep):
-    for seed in (42, 43):
-        run = run_of(sweep, seed, 0)
-        variant(run, f"other-{seed}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": -0.2})
+    for seed, fold in itertools.product((42, 43), (0, 1)):
+        run = run_of(sweep, seed, fold)
+        variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": -0.2})
     material, report = made_of(sweep)
     assert "Of 2 configurations," in report.finding[0]
+    overview = section(report, "metrics")[0]
+    for i, row in enumerate(overview.rows):
+        low, high = material.findings[i].pooled.mean["ci95"]["bal_acc_adj"]
+        assert row[2].below == f"[{low:.3f}, {high:.3f}]"
     differing = section(report, "configuration")[0]
     assert sorted(row[0] for row in cells(differing)) == ["data.fold", "optimizer.lr", "seed"]
     marked = re.findall(r"<mark>(.*?)</mark>", html(report))
-    assert set(marked) == {"optimizer.lr", "seed", "data.fold", "0.001 (4 x), 0.5 (2 x)", "42 (3 x), 43 (3 x)",
-                           "0 (4 x), 1 (2 x)"}  # fmt: skip
+    assert set(marked) == {"optimizer.lr", "seed", "data.fold", "0.001 (4 x), 0.5 (4 x)", "42 (4 x), 43 (4 x)",
+                           "0 (4 x), 1 (4 x)"}  # fmt: skip
     assert sorted(run.key for run in material.runs) == [
-        "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0",
-        "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0",
+        "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0", "seed42_config2_fold1",
+        "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0", "seed43_config2_fold1",
     ]  # fmt: skip
 
 
@@ -267,10 +320,10 @@ def test_damaged_files_are_named(reported, tmp_path, content):
 def test_what_was_left_out_is_listed_with_reasons(reported, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(runs_of(reported)[0], copy)
-    lines = ["a1,decode,'=damaged <b>", "a2,decode,'=damaged <b>", "a3,label,class 5"]
+    lines = ["a1,decode,'=damaged <b>", "a2,decode,'=damaged <b>", "a3,label,class 5 in /home/somebody/a.csv"]
     (copy / "quarantine.csv").write_text("\n".join(["image_id,stage,reason", *lines]) + "\n")
     _, report = made_of(copy)
     counts, listed = section(report, "quarantine")
-    assert cells(counts) == [["=damaged <b>", "decode", "2"], ["class 5", "label", "1"]]
+    assert cells(counts) == [["=damaged <b>", "decode", "2"], ["class 5 in .../a.csv", "label", "1"]]
     assert [row[0] for row in cells(listed)] == ["a1", "a2", "a3"]
     assert "=damaged &lt;b&gt;" in html(report)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mammo.files import read_json
-from tests.reporting.browser import measured, visit
+from tests.reporting.browser import chromium_or_skip, measured, visit
 from tests.reporting.pages import Page
 
 pytestmark = pytest.mark.slow
@@ -108,6 +108,29 @@ def test_the_button_changes_the_colours(chromium, html, tmp_path):
     script = """[1, 2].map(() => { page.getElementById("theme").click();
         return page.defaultView.getComputedStyle(page.body).backgroundColor; }).join(" ")"""
     assert measured(chromium, html, tmp_path, 800, script) == "rgb(20, 23, 26) rgb(255, 255, 255)"
+
+
+def test_a_browser_that_is_required_is_no_reason_to_skip(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("MAMMO_REQUIRE_CHROMIUM", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        chromium_or_skip()
+    monkeypatch.setenv("MAMMO_REQUIRE_CHROMIUM", "1")
+    with pytest.raises(pytest.fail.Exception):
+        chromium_or_skip()
+
+
+def test_the_table_of_runs_fits_a_laptop(chromium, html, tmp_path):
+    script = """(() => { const one = page.querySelector("#runs .scroll");
+        return [one.scrollWidth, one.clientWidth]; })()"""
+    width, room = map(int, measured(chromium, html, tmp_path, 1200, script).split(","))
+    assert 0 < width <= room
+
+
+def test_small_print_has_one_size(chromium, html, tmp_path):
+    script = """[...new Set([...page.querySelectorAll("p.note, p.muted, figcaption")].map(
+        (one) => page.defaultView.getComputedStyle(one).fontSize))].join(" ")"""
+    assert measured(chromium, html, tmp_path, 1200, script) == "14px"
 
 
 def test_figures_are_listed_and_there(html):

@@ -1,0 +1,42 @@
+"""What the mean of several trainings says of other patients: trainings repeated on the same images say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mammo.errors import TrainingError
+from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.subgroups import cases_of
+from mammo.intervals import bootstrap, percentile_interval
+from mammo.selection import SCORE_NAMES
+
+DRAWS, SEED = 2000, 0
+
+
+def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, list[float] | None]:
+    """95 % percentile intervals of the mean of each score over trainings, from a bootstrap over patients.
+
+    The n-th draw is of the same patients for all trainings. Empty unless all of them have predicted the same images
+    of the same patients with the same true classes.
+    """
+    known = [_sorted(table) for table in tables if table is not None and len(table)]
+    if not known or len(known) < len(tables):
+        return {}
+    first = known[0]
+    facts = ["image_id", "patient_id", "y_true"]
+    if any(
+        one.class_names != first.class_names or not np.array_equal(one.table[facts].values, first.table[facts].values)
+        for one in known[1:]
+    ):
+        return {}
+    try:
+        drawn = [bootstrap(cases_of(one), DRAWS, SEED) for one in known]
+    except (ValueError, TrainingError):  # probabilities that are none
+        return {}
+    return {name: percentile_interval(np.mean([one[name] for one in drawn], axis=0)) for name in SCORE_NAMES}
+
+
+def _sorted(table: PredictionTable) -> PredictionTable:
+    return table.rows(np.argsort(table.table["image_id"].to_numpy(dtype=str), kind="stable"))
