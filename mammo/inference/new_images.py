@@ -35,7 +35,7 @@ Rename = Callable[[str], str]
 def predict_files(
     ensemble: Ensemble,
     files: Sequence[NewFile],
-    demands: Demands,
+    demands: Sequence[Demands],
     partial: PartialResults,
     rename: Rename,
     num_workers: int,
@@ -46,8 +46,8 @@ def predict_files(
     """A result for each file, in their order.
 
     A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `exam_id`,
-    `laterality`, `view` and `p` (probabilities [K]). `demands.settings` are those of the members, in their order.
-    What `partial` holds already is not computed again.
+    `laterality`, `view`, `p` (probabilities [K]) and `num_networks` (how many these are the mean of: those that accept
+    the image). `demands` are those of the members, in their order. What `partial` holds already is not computed again.
     """
     keys = {file: _key(file) for file in files}
     to_do = [file for file in files if keys[file] not in partial.results]
@@ -66,7 +66,7 @@ def predict_files(
 
 
 def _read(
-    files: Sequence[NewFile], demands: Demands, num_processes: int, timeout_seconds: float
+    files: Sequence[NewFile], demands: Sequence[Demands], num_processes: int, timeout_seconds: float
 ) -> Generator[NewImage | str | Lost, None, None]:
     yield from isolated(Reader(demands), files, num_processes, timeout_seconds) if files else ()
 
@@ -93,6 +93,7 @@ def _predicted(
             exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
             result |= {"patient_id": rename(content.patient_id), "exam_id": rename(exam_id)}
             result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
+            result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
         else:
             result["error"] = content.reason if isinstance(content, Lost) else content
         results.append(result)
@@ -100,13 +101,19 @@ def _predicted(
 
 
 def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray:
-    """Averaged probabilities [N, K]."""
-    places = np.arange(len(images))
+    """Probabilities [N, K], of each image the weighted mean over the members that accept it."""
     total = np.zeros((len(images), len(ensemble.class_names)))
+    total_weight = np.zeros((len(images), 1))
     weighted = zip(ensemble.members, ensemble.weights, ensemble.temperatures, strict=True)
     for number, (member, weight, temperature) in enumerate(weighted):
-        pixels = np.stack([image.pixels[number] for image in images])
-        shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(images), dtype=np.int64), [""] * len(images))
+        squares = {i: image.pixels[number] for i, image in enumerate(images) if image.pixels[number] is not None}
+        if not squares:
+            continue
+        rows = list(squares)
+        pixels, places = np.stack([squares[i] for i in rows]), np.arange(len(rows))
+        shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(rows), dtype=np.int64), [""] * len(rows))
         predictions = predict_images(member, shown)
-        total += weight * dataclasses.replace(predictions, logits=predictions.logits / temperature).probabilities
-    return total
+        scaled = dataclasses.replace(predictions, logits=predictions.logits / temperature)
+        total[rows] += weight * scaled.probabilities
+        total_weight[rows] += weight
+    return total / total_weight
