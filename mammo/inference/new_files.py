@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mammo.data.decode import shown_code
 from mammo.data.dicom import Header
 from mammo.data.formats.rows import id_of, is_image_name, list_files, shown_view
 from mammo.data.images import open_image
@@ -22,6 +23,8 @@ from mammo.errors import BadFile, DataError, nearest
 
 # Kinds of image that training refuses unless told otherwise; `force=true` takes them all.
 ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
+# Of CID 4014 in DICOM PS3.16: what ViewPosition of a mammogram starts with. Chests have AP, PA, LL, RL, ...
+MAMMOGRAPHIC_VIEWS = {"CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN"}
 # What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.
 _NO_IMAGES = {
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".pdf", ".log", ".xls",
@@ -61,7 +64,14 @@ class Demands:
     allows_implants: bool = True
 
     def check(self, header: Header) -> None:
-        """Raises BadFile for an image of a kind that the network has not seen."""
+        """Raises BadFile for an image of a kind that the network has not seen.
+
+        MG is what mammographs write; CR, DX and RG are of any part of the body, unless the view is one of a breast.
+        """
+        is_breast = header.modality == "MG" or header.view.split("-")[0] in MAMMOGRAPHIC_VIEWS
+        if not is_breast and "other_modality" not in self.settings.accept:
+            modality = shown_code(header.modality)
+            raise BadFile(f"modality {modality} without a mammographic view may be no mammogram (force=true takes it)")
         if self.views is not None and header.view and header.view not in self.views:
             known = ", ".join(self.views)
             raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")

@@ -121,7 +121,7 @@ def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensembl
     exam_file, bad_file = (output.with_name(f"{output.stem}_{what}.csv") for what in ("exams", "quarantine"))
     for beside in (exam_file, bad_file):
         beside.unlink(missing_ok=True)  # of an earlier command
-    if len(set(predictions.table["exam_id"]) - {""}):
+    if (predictions.table[["exam_id", "patient_id"]] != "").any(axis=None):
         exams = exam_predictions(predictions).predictions
         write_text(exam_file, csv_text(*exams.cells()))
         lines.append(f"  {exam_file}: {len(exams)} exams, the mean over their images")

@@ -93,6 +93,43 @@ def test_every_file_is_predicted_or_listed_with_the_reason(mixed_folder, sweep, 
     assert sorted(os.listdir(tmp_path / "out")) == ["preds.csv", "preds_exams.csv", "preds_quarantine.csv"]
 
 
+OTHER_PARTS = [
+    {"Modality": "CR"},
+    {"Modality": "DX", "ViewPosition": "PA"},
+    {"Modality": "RG", "ViewPosition": "RL"},  # right lateral, of a chest
+]
+BREASTS = [{}, {"Modality": "CR", "ViewPosition": "MLO"}, {"Modality": "DX", "ViewPosition": "XCCL"}]
+
+
+def test_radiographs_of_unknown_parts_of_the_body_are_refused_unless_forced(sweep, command, tmp_path):
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    content["config"]["data"]["views"] = None
+    torch.save(content, tmp_path / "all_views.pth")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number, changes in enumerate([*BREASTS, *OTHER_PARTS]):
+        save(build(RAMP, **changes), folder / f"{number}-{changes.get('Modality', 'MG')}")
+    words = (f"input={folder}", "pseudonymize=false")
+    command(TOOL, "all_views.pth", *words, "output=p.csv")
+    assert predictions(tmp_path / "p.csv")["image_id"].tolist() == ["0-MG", "1-CR", "2-DX"]
+    left_out = pd.read_csv(tmp_path / "p_quarantine.csv").set_index("image_id")["reason"].to_dict()
+    reason = "modality {} without a mammographic view may be no mammogram (force=true takes it)"
+    assert left_out == {name: reason.format(name[2:]) for name in ("3-CR", "4-DX", "5-RG")}
+    command(TOOL, "all_views.pth", *words, "output=forced.csv", "force=true")
+    assert len(predictions(tmp_path / "forced.csv")) == 6
+
+
+def test_without_exams_in_the_headers_the_images_of_a_patient_are_one(sweep, command, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name, patient in (("a", "1"), ("b", "1"), ("c", "2")):
+        save(build(RAMP, PatientID=patient), folder / name)
+    command(TOOL, run_of(sweep), f"input={folder}", "output=p.csv", "pseudonymize=false")
+    exams = predictions(tmp_path / "p_exams.csv")
+    assert exams[["exam_id", "patient_id"]].to_numpy().tolist() == [["1", "1"], ["2", "2"]]
+    assert exams["num_images"].tolist() == [2, 1]
+
+
 def test_forced_it_takes_what_is_an_image_at_all(mixed_folder, sweep, command, tmp_path):
     command(TOOL, run_of(sweep), f"input={mixed_folder}", "output=preds.csv", "pseudonymize=false", "force=true")
     assert {"ct.dcm", "spot.dcm"} <= set(predictions(tmp_path / "preds.csv")["image_id"])
