@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_pred
 from mammo.files import csv_text, one_owner, write_text
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
-from mammo.inference.new_images import predict_files
+from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import Trained, resolved_hardware
@@ -29,6 +30,8 @@ from mammo.inference.trained import Trained, resolved_hardware
 log = logging.getLogger(__name__)
 
 REASONS_SHOWN = 5
+# Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.
+KEY_DIGITS = 64
 
 
 class Request(NamedTuple):
@@ -51,12 +54,12 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     demands = [_demands(member, force=options.force) for member in counting.members]
     cache_folder = user_cache_folder(options.cache_dir)
     rename = renamer(cache_folder) if options.pseudonymize else unchanged
+    key_of = renamer(cache_folder, KEY_DIGITS) if options.pseudonymize else unchanged
     output = request.output
-    output.parent.mkdir(parents=True, exist_ok=True)
     made_with = ensemble.made_with() | {
         name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
     }
-    with one_owner(output.with_name(f".{output.name}.lock"), _refusal):
+    with _only_writer_of(output):
         partial = PartialResults(output, made_with)
         workers = options.workers or usable_cores()
         results = predict_files(
@@ -64,7 +67,7 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
             files,
             demands,
             partial,
-            rename,
+            Names(rename, key_of),
             workers,
             options.file_timeout_seconds,
             folders_are_exams=options.folders_are_exams,
@@ -75,9 +78,26 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
             write_lookup(cache_folder / lookup, rename, [file.name for file in files])
             written.append(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")
         partial.remove()
-    output.with_name(f".{output.name}.lock").unlink(missing_ok=True)
     others = f" ({num_others} files beside them are no images)" if num_others else ""
     return ["", f"{len(files)} files{others}, {ensemble.name}", *_counts(results, counting), *written]
+
+
+@contextmanager
+def _only_writer_of(output: Path) -> Iterator[None]:
+    """Hold a lock beside the output, in a folder that is made; raises RunDirectoryError where that is not possible."""
+    lock_file = output.with_name(f".{output.name}.lock")
+    with ExitStack() as stack:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(one_owner(lock_file, _refusal))
+        except OSError as error:
+            raise RunDirectoryError(
+                f"output={output} cannot be written ({error.strerror or type(error).__name__})",
+                "a file in a folder in which this user may write",
+                "choose another: output=FILE",
+            ) from error
+        yield
+    lock_file.unlink(missing_ok=True)
 
 
 def _refusal(holder: str) -> RunDirectoryError:

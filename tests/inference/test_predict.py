@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import torch
 from pydicom.uid import generate_uid
 
 from mammo.errors import ConfigError, DataError, RunDirectoryError
+from mammo.files import one_owner
 from mammo.inference.partial import PartialResults
 from mammo.predict import TOOL
 from tests.conftest import REPOSITORY
@@ -280,6 +282,38 @@ def test_an_interrupted_command_goes_on_and_ends_with_the_same_table(sweep, clas
     assert "of 384 files are done" in out
     assert (tmp_path / "broken.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not partial.exists()
+
+
+def test_what_an_interrupted_command_leaves_names_files_by_keyed_hashes(
+    sweep, command, class_folders, session_cache, tmp_path
+):
+    image = tmp_path / "Erika.png"
+    shutil.copy(class_folders / "A" / "A0.png", image)
+    (tmp_path / "p_exams.csv").mkdir()  # so that it fails at the end
+    with pytest.raises(OSError, match="p_exams"):
+        command(TOOL, run_of(sweep), f"input={image}", "output=p.csv")
+    _, line = (tmp_path / ".p.csv.partial.jsonl").read_text().splitlines()
+    state = image.stat()
+    name = f"Erika.png, {state.st_size} bytes, changed at {state.st_mtime_ns} ns"
+    key = bytes.fromhex((session_cache / "pseudonym.key").read_text())
+    assert json.loads(line)["key"] == hmac.new(key, name.encode(), "sha256").hexdigest()
+    assert "Erika" not in line
+
+
+def test_an_output_that_another_process_writes_is_told_from_one_that_cannot_be_written(
+    sweep, command, class_folders, tmp_path
+):
+    words = (run_of(sweep), f"input={class_folders / 'A'}")
+    (tmp_path / "file").write_text("")
+    unwritable = ["file/p.csv", *(["/proc/p.csv"] if os.path.isdir("/proc") else [])]
+    for output in unwritable:
+        with pytest.raises(
+            RunDirectoryError, match=rf"output={output} cannot be written \((File exists|.*directory)\)"
+        ):
+            command(TOOL, *words, f"output={output}")
+    message = f"another process is writing this output: process {os.getpid()} on"
+    with one_owner(tmp_path / ".p.csv.lock", RuntimeError), pytest.raises(RunDirectoryError, match=message):
+        command(TOOL, *words, "output=p.csv")
 
 
 def test_a_line_that_a_kill_has_cut_off_is_done_again(tmp_path):
