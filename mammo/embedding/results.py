@@ -19,6 +19,7 @@ from mammo.errors import DataError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
 from mammo.figures import save_figure
+from mammo.files import read_json
 from mammo.runs.directory import RunDirectory
 
 SCHEMA_VERSION = 1
@@ -28,6 +29,8 @@ SUFFIXES = (".png", ".pdf")
 TABLES = ("features.npy", "metadata.csv", "projections.csv", "embedding.json")
 OWN_FILES = (*TABLES, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))
 COMPARED = "logistic_regression"
+# What tells one embedding from another; the rest follows from it, or changes as a run goes on.
+IDENTITY = {"source": ("kind", "run_id", "checkpoint", "model", "image_size_px", "weights"), "data": ("name", "split")}
 PACKAGES = ("numpy", "scikit-learn")
 PROBE_NAMES = {"knn": "k-NN", "logistic_regression": "logistic regression", "head": "the run's own head"}
 
@@ -101,8 +104,11 @@ def _facts(
     }
 
 
-def require_free(folder: Path) -> None:
-    """Raises DataError for a folder in which there is something else than an earlier result of this command."""
+def require_free(folder: Path, embedded: Embedded | None = None) -> None:
+    """Raises DataError for a folder in which there is something else than an earlier result of this command.
+
+    With `embedded`, also where that result is of another network, dataset or split.
+    """
     strange = sorted(path.name for path in folder.iterdir() if path.name not in OWN_FILES) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file", "a folder for the results", "output=DIR")
@@ -112,6 +118,27 @@ def require_free(folder: Path) -> None:
             "a new or empty folder",
             "choose another: output=DIR",
         )
+    differing = _differing(folder, embedded) if embedded is not None else []
+    if differing:
+        raise DataError(
+            f"{folder} holds features that differ in {', '.join(differing)}",
+            "a new or empty folder, or an earlier result of the same network and images",
+            "choose another: output=DIR",
+        )
+
+
+def _differing(folder: Path, embedded: Embedded) -> list[str]:
+    """In what an earlier result is another one than that of these features, such as `source.run_id`."""
+    try:
+        earlier = read_json(folder / "embedding.json")
+        return [
+            f"{part}.{key}"
+            for part, now in (("source", embedded.source), ("data", embedded.data))
+            for key in IDENTITY[part]
+            if earlier[part].get(key) != now.get(key)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # none, or one that nothing can be read off
 
 
 def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:

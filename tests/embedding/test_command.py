@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
@@ -19,7 +20,7 @@ from mammo.embed import TOOL, work
 from mammo.embedding.features import Embedded
 from mammo.embedding.probes import run_probes
 from mammo.embedding.results import OWN_FILES, analyse, closing_lines, verdict
-from mammo.errors import UserError
+from mammo.errors import DataError, UserError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
 from mammo.files import read_csv
@@ -98,6 +99,26 @@ def test_training_images_among_them_are_warned_of(run, session_cache, tmp_path, 
     assert f"{num_train} of the images were trained on" in printed
 
 
+def test_one_network_does_not_overwrite_the_embedding_of_another(
+    run, class_folders, session_cache, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(run / "checkpoints" / "best_model.pth", weights_only=True)
+    torch.save(content | {"run_id": "another"}, tmp_path / "best_model.pth")
+    of_first, cache = (f"run={run / 'checkpoints' / 'best_model.pth'}", "output=here"), f"cache_dir={session_cache}"
+    embed_here(*of_first, cache)
+    before = (tmp_path / "here" / "embedding.json").read_bytes()
+    for words, differing in (
+        (("run=best_model.pth", f"data.root={class_folders}"), "source.run_id"),
+        ((of_first[0], "split=all"), "data.split"),
+    ):
+        with pytest.raises(DataError, match=f"here holds features that differ in {differing}\n"):
+            embed_here(*words, "output=here", cache)
+    assert (tmp_path / "here" / "embedding.json").read_bytes() == before
+    embed_here(*of_first, cache)  # the same again
+    assert (tmp_path / "here" / "embedding.json").read_bytes() == before
+
+
 def test_published_weights_and_a_checkpoint_alone_on_another_dataset(
     run, class_folders, session_cache, tmp_path, monkeypatch, capsys
 ):
@@ -135,6 +156,8 @@ def test_random_weights_are_said(class_folders, session_cache, tmp_path, monkeyp
     facts = result(tmp_path / "here")
     assert facts["source"]["image_size_px"] == 224  # the only size that this network takes
     assert facts["source"]["weights"]["source"] == "random"
+    embed_here(*words, "data.group_by=image", f"cache_dir={session_cache}", "output=here")  # the same again
+    assert result(tmp_path / "here") == facts
 
 
 @pytest.mark.parametrize(
