@@ -67,7 +67,7 @@ def work(line: CommandLine) -> None:
     start_logging("info")
     embedded = embedded_images(options, line.data)
     folder = embedded.folder if options.output is None else Path(options.output).expanduser()
-    require_free(folder)
+    require_free(folder, embedded)
     analysis = analyse(embedded, options.seed, options.umap)
     write_results(folder, embedded, analysis)
     show(closing_lines(folder, analysis.facts))

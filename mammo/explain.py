@@ -1,4 +1,4 @@
-"""Heat maps: where in an image a trained network finds what speaks for a class.
+"""Heat maps: which parts of an image raise a trained network's score for a class, as an estimate.
 
 python -m mammo.explain outputs/NAME
 python -m mammo.explain outputs/NAME image=ID method=layercam
@@ -19,9 +19,9 @@ log = logging.getLogger("mammo.explain")
 TOOL = Tool(
     program="mammo.explain",
     options=ExplainOptions,
-    about="Shows where a trained network looks: each image beside itself with a heat map over it, a page of the most "
-    "confident right and wrong cases of each class, and a table of them. A map shows what the network uses, not why, "
-    "and not that it is right.",
+    about="Makes heat maps of what raises a trained network's score for a class: each image beside itself with the map "
+    "over it, a page of the most confident right and wrong cases of each class, and a table of them. A map is a coarse "
+    "estimate of what the network uses; it does not say why, nor that the network is right.",
     examples=(
         "outputs/NAME",
         "outputs/NAME limit=16 method=gradcam++",

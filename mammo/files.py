@@ -118,12 +118,15 @@ def file_sha256(path: Path) -> str:
 def one_owner(lock_file: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
     """Hold a lock between processes; raises `refusal(holder)` when another one holds it.
 
-    The system frees the lock of a process that has died, however it died.
+    The system frees the lock of a process that has died, however it died. Raises OSError where the file of the lock
+    cannot be made.
     """
     lock, note = FileLock(lock_file), lock_file.with_name(f"{lock_file.name}_owner")
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if not lock_file.exists():
+            lock_file.touch()  # filelock takes every folder that cannot hold the file for one that is busy
         raise refusal(_holder(note)) from None
     try:
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")

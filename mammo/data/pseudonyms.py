@@ -31,14 +31,14 @@ def unchanged(identifier: str) -> str:
     return identifier
 
 
-def renamer(cache_folder: Path) -> Rename:
-    """A function from id to pseudonym, 12 hex digits of an HMAC-SHA-256; the empty id stays empty."""
+def renamer(cache_folder: Path, length: int = LENGTH) -> Rename:
+    """A function from id to pseudonym, hex digits of an HMAC-SHA-256 (64 at most); the empty id stays empty."""
     key = _key(cache_folder / "pseudonym.key")
 
     def rename(identifier: str) -> str:
         if not identifier:
             return ""
-        return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:LENGTH]
+        return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:length]
 
     return rename
 

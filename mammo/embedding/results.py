@@ -16,7 +16,10 @@ from mammo.embedding.figures import NAMES, clusters_figure, scatter_figure
 from mammo.embedding.probes import SHOWN_SCORES, Probe, run_probes, scores
 from mammo.embedding.projections import Projection, project
 from mammo.errors import DataError
+from mammo.evaluation.comparison import compare
+from mammo.evaluation.predictions import make_predictions
 from mammo.figures import save_figure
+from mammo.files import read_json
 from mammo.runs.directory import RunDirectory
 
 SCHEMA_VERSION = 1
@@ -25,6 +28,9 @@ FIGURES = (*PROJECTIONS, "silhouette")
 SUFFIXES = (".png", ".pdf")
 TABLES = ("features.npy", "metadata.csv", "projections.csv", "embedding.json")
 OWN_FILES = (*TABLES, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))
+COMPARED = "logistic_regression"
+# What tells one embedding from another; the rest follows from it, or changes as a run goes on.
+IDENTITY = {"source": ("kind", "run_id", "checkpoint", "model", "image_size_px", "weights"), "data": ("name", "split")}
 PACKAGES = ("numpy", "scikit-learn")
 PROBE_NAMES = {"knn": "k-NN", "logistic_regression": "logistic regression", "head": "the run's own head"}
 
@@ -46,6 +52,21 @@ def analyse(embedded: Embedded, seed: int, umap: bool) -> Analysis:
         clusterings = cluster(embedded.features, embedded.targets, seed)
         facts = _facts(embedded, seed, projections, probes, clusterings)
     return Analysis(projections, clusterings, facts)
+
+
+def _probe_minus_head(embedded: Embedded, probes: Sequence[Probe]) -> dict[str, Any] | None:
+    """What logistic regression scores more than the head, with intervals from the same resamplings of both."""
+    (probe,) = (one for one in probes if one.name == COMPARED)
+    if probe.probabilities is None or embedded.probabilities is None:
+        return None
+    truth = [embedded.class_names[i] for i in embedded.targets]
+    described = embedded.table[["image_id", "patient_id"]]
+    head, other = (
+        make_predictions(described, truth, probabilities, embedded.class_names)
+        for probabilities in (embedded.probabilities, probe.probabilities)
+    )
+    found = compare(head, other).differences
+    return {name: {"difference": found[name].difference, "ci95": found[name].ci95} for name in SHOWN_SCORES}
 
 
 def _facts(
@@ -77,13 +98,17 @@ def _facts(
             for probe in probes
         },
         "head": None if embedded.probabilities is None else scored(embedded.probabilities),
+        "logistic_regression_minus_head": _probe_minus_head(embedded, probes),
         "clusters": clustering_facts(clusters, embedded.targets, embedded.class_names),
         "environment": embedded.environment | {name.replace("-", "_"): version(name) for name in packages},
     }
 
 
-def require_free(folder: Path) -> None:
-    """Raises DataError for a folder in which there is something else than an earlier result of this command."""
+def require_free(folder: Path, embedded: Embedded | None = None) -> None:
+    """Raises DataError for a folder in which there is something else than an earlier result of this command.
+
+    With `embedded`, also where that result is of another network, dataset or split.
+    """
     strange = sorted(path.name for path in folder.iterdir() if path.name not in OWN_FILES) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file", "a folder for the results", "output=DIR")
@@ -93,6 +118,27 @@ def require_free(folder: Path) -> None:
             "a new or empty folder",
             "choose another: output=DIR",
         )
+    differing = _differing(folder, embedded) if embedded is not None else []
+    if differing:
+        raise DataError(
+            f"{folder} holds features that differ in {', '.join(differing)}",
+            "a new or empty folder, or an earlier result of the same network and images",
+            "choose another: output=DIR",
+        )
+
+
+def _differing(folder: Path, embedded: Embedded) -> list[str]:
+    """In what an earlier result is another one than that of these features, such as `source.run_id`."""
+    try:
+        earlier = read_json(folder / "embedding.json")
+        return [
+            f"{part}.{key}"
+            for part, now in (("source", embedded.source), ("data", embedded.data))
+            for key in IDENTITY[part]
+            if earlier[part].get(key) != now.get(key)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # none, or one that nothing can be read off
 
 
 def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:
@@ -142,7 +188,7 @@ def closing_lines(folder: Path, facts: Mapping[str, Any]) -> list[str]:
         rows = {**probes, **({"head": facts["head"]} if facts["head"] is not None else {})}
         lines += _table(rows)
         if facts["head"] is not None:
-            lines.append(f"  {verdict(probes['logistic_regression'], facts['head'])}")
+            lines.append(verdict(facts["logistic_regression_minus_head"]))
     lines += _cluster_lines(facts["clusters"])
     if data.get("num_trained_on"):
         lines.append(f"{data['num_trained_on']} of the images were trained on: expect lower scores of new {unit}.")
@@ -174,27 +220,18 @@ def _cell(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
-def verdict(probe: Mapping[str, Any], head: Mapping[str, Any]) -> str:
-    """What the scores of a probe and of the head of a run on the same images say about each other."""
+def verdict(differences: Mapping[str, Any]) -> str:
+    """What the scores of logistic regression, less those of the head of the run on the same images, say."""
     name = "bal_acc_adj"
-    intervals = [(row["ci95"] or {}).get(name) for row in (probe, head)]
-    if None in intervals:
-        return "Without intervals it cannot be said whether the probe and the head differ."
-    (probe_low, probe_high), (head_low, head_high) = intervals  # type: ignore[misc]
-    if probe_low > head_high:
-        return (
-            f"By {name} logistic regression is above the head: the features separate the classes better than the head "
-            "makes use of."
-        )
-    if probe_high < head_low:
-        return (
-            f"By {name} the head is above logistic regression, which had fewer images to learn from: no more can be "
-            "read off the features here than the head does."
-        )
-    return (
-        f"By {name} the intervals of logistic regression and of the head overlap: these images do not show that the "
-        "features hold more than the head uses, nor that they hold less."
-    )
+    difference, interval = differences[name]["difference"], differences[name]["ci95"]
+    if difference is None or interval is None:
+        return "Too few patients to say whether logistic regression and the head differ."
+    found = f"By {name} logistic regression less the head is {difference:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    if interval[0] > 0:
+        return f"{found}: the features separate the classes better than the head makes use of."
+    if interval[1] < 0:
+        return f"{found}: it is below the head; it had fewer images to learn from."
+    return f"{found}: these images do not show which of the two is better."
 
 
 def _cluster_lines(clusters: Mapping[str, Any]) -> list[str]:

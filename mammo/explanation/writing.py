@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,14 +13,19 @@ from mammo.errors import ConfigError
 from mammo.explanation.cases import Case
 from mammo.explanation.pictures import GRID_CASES, case_figure, grid_figure
 from mammo.figures import save_figure
-from mammo.files import read_csv, safe_name
+from mammo.files import file_sha256, read_csv, safe_name
 from mammo.inference.datasets import ShownImages
 from mammo.inference.trained import Trained
 from mammo.runs.directory import RunDirectory
 
+log = logging.getLogger(__name__)
+
 FOLDER = "explanations"
 TABLE = "explanations.csv"
 GRID = "grid"
+# Columns that say of which network and of which images a row is: only what is alike stands in one table.
+ORIGIN = ("checkpoint", "epoch", "split")
+HASH_DIGITS = 12
 # File systems take 255 bytes.
 MAX_NAME_CHARACTERS = 180
 
@@ -61,8 +67,10 @@ class Explanations:
         self._class_names = trained.class_names
         self._columns = (
             "image_id", "y_true", "y_pred", *(f"p_{name}" for name in trained.class_names), "method", "layer", "target",
-            "fraction_on_black", "file",
+            "fraction_on_black", *ORIGIN, "file",
         )  # fmt: skip
+        digest = file_sha256(trained.checkpoint)[:HASH_DIGITS]
+        self._origin = [digest, str(trained.facts.get("epoch", "")), shown.split]
         self._rows: dict[str, list[str]] = {}
         self._cases: list[Case] = []
         everything = np.arange(len(shown.dataset.table))
@@ -83,26 +91,39 @@ class Explanations:
             self._cases.append(case)
 
     def finish(self, *, with_grid: bool) -> None:
-        """Write `explanations.csv`, which has every picture in the folder, those of earlier calls too, and the page."""
-        earlier = {row[-1]: row for row in self._earlier() if (self.folder / row[-1]).is_file()}
+        """Write `explanations.csv` and the page.
+
+        The table has the pictures of earlier calls too, where they are of the same checkpoint and split; what others
+        have left stays in the folder, but no table and no page speaks of it.
+        """
+        found = self._earlier()
+        earlier = {row[-1]: row for row in found or [] if (self.folder / row[-1]).is_file()}
         table = sorted((earlier | self._rows).values(), key=lambda row: row[-1])
+        if found is None:
+            log.warning("the pictures that were in %s are of another network or split: not in the table", self.folder)
         self._directory.write_csv(self._prefix + TABLE, self._columns, table)
-        if with_grid:
-            figure = grid_figure(self._cases, self._class_names)
-            for suffix in (".png", ".pdf"):
-                save_figure(figure, self._directory.file(f"{self._prefix}{GRID}{suffix}"))
+        figure = grid_figure(self._cases, self._class_names) if with_grid else None
+        for name in (f"{GRID}.png", f"{GRID}.pdf"):
+            if figure is not None:
+                save_figure(figure, self._directory.file(self._prefix + name))
+            elif found is None:
+                (self.folder / name).unlink(missing_ok=True)
 
     def _row(self, case: Case) -> list[str]:
         on_black = "" if case.fraction_on_black is None else f"{case.fraction_on_black:.4f}"
         return [
             case.image_id, case.y_true, case.y_pred, *(repr(value) for value in case.probabilities.values()),
-            case.method, str(case.layer), case.target, on_black, self._names[case.image_id],
+            case.method, str(case.layer), case.target, on_black, *self._origin, self._names[case.image_id],
         ]  # fmt: skip
 
-    def _earlier(self) -> list[list[str]]:
-        """The rows that are there; none where the file is that of another network or no table."""
+    def _earlier(self) -> list[list[str]] | None:
+        """The rows that are there; None where the table is of another network or split, or is damaged."""
         try:
             found, rows = read_csv(self.folder / TABLE)
-        except (OSError, ValueError):
+        except FileNotFoundError:
             return []
-        return rows if found == list(self._columns) else []
+        except (OSError, ValueError):
+            return None
+        first = len(self._columns) - len(ORIGIN) - 1
+        is_same = found == list(self._columns) and all(row[first:-1] == self._origin for row in rows)
+        return rows if is_same else None

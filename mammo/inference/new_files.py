@@ -6,12 +6,15 @@ Read by processes of their own (`mammo.data.isolated`), which import this: nothi
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from mammo.data.decode import shown_code
+from mammo.data.dicom import Header
 from mammo.data.formats.rows import id_of, is_image_name, list_files, shown_view
 from mammo.data.images import open_image
 from mammo.data.pixels import PixelSettings, pixels_of
@@ -20,6 +23,8 @@ from mammo.errors import BadFile, DataError, nearest
 
 # Kinds of image that training refuses unless told otherwise; `force=true` takes them all.
 ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
+# Of CID 4014 in DICOM PS3.16: what ViewPosition of a mammogram starts with. Chests have AP, PA, LL, RL, ...
+MAMMOGRAPHIC_VIEWS = {"CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN"}
 # What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.
 _NO_IMAGES = {
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".pdf", ".log", ".xls",
@@ -38,12 +43,12 @@ class NewFile:
 
 
 class NewImage(NamedTuple):
-    """The pixels of a file for each of several settings, uint8 [S, S], and what its header says.
+    """The pixels of a file for each network, uint8 [S, S] or None where it does not accept them, and its header.
 
     `patient_id` and `study_uid` are identifiers: they are never written as they are.
     """
 
-    pixels: tuple[np.ndarray, ...]
+    pixels: tuple[np.ndarray | None, ...]
     patient_id: str
     study_uid: str
     laterality: str
@@ -52,11 +57,26 @@ class NewImage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Demands:
-    """What a network can be shown: prepared in which ways, of which views (None: any), with implants or without."""
+    """What a network can be shown: prepared in which way, of which views (None: any), with implants or without."""
 
-    settings: tuple[PixelSettings, ...]
+    settings: PixelSettings
     views: tuple[str, ...] | None
     allows_implants: bool = True
+
+    def check(self, header: Header) -> None:
+        """Raises BadFile for an image of a kind that the network has not seen.
+
+        MG is what mammographs write; CR, DX and RG are of any part of the body, unless the view is one of a breast.
+        """
+        is_breast = header.modality == "MG" or header.view.split("-")[0] in MAMMOGRAPHIC_VIEWS
+        if not is_breast and "other_modality" not in self.settings.accept:
+            modality = shown_code(header.modality)
+            raise BadFile(f"modality {modality} without a mammographic view may be no mammogram (force=true takes it)")
+        if self.views is not None and header.view and header.view not in self.views:
+            known = ", ".join(self.views)
+            raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")
+        if header.implant and not self.allows_implants:
+            raise BadFile("a breast implant: the network has seen none")
 
 
 def find_files(named: Path) -> tuple[list[NewFile], int]:
@@ -86,10 +106,10 @@ def _may_be_image(file: Path) -> bool:
 
 
 class Reader:
-    """Reads a file and prepares its pixels, or says why it cannot be used."""
+    """Reads a file and prepares its pixels for each network that accepts it, or says why none does."""
 
-    def __init__(self, demands: Demands) -> None:
-        self.demands = demands
+    def __init__(self, demands: Sequence[Demands]) -> None:
+        self.demands = tuple(demands)
 
     def __call__(self, file: NewFile) -> NewImage | str:
         """The image, or the reason why there is none, without patient data."""
@@ -102,21 +122,29 @@ class Reader:
             return error.reason
 
     def _prepared(self, content: bytes) -> NewImage:
-        header = open_image(content, self.demands.settings[0].accept).header
+        # Networks of one sweep are mostly shown the same: what is the same is made once.
+        header_of = functools.cache(lambda accept: open_image(content, accept).header)
+        square_of = functools.cache(lambda laterality, settings: pixels_of(content, laterality, settings))
+        pixels: list[np.ndarray | None] = []
+        header, reasons = None, []
+        for demands in self.demands:
+            try:
+                found = header_of(demands.settings.accept)
+                if found is not None:
+                    demands.check(found)
+                pixels.append(square_of("" if found is None else found.laterality, demands.settings))
+                header = found
+            except BadFile as error:
+                pixels.append(None)
+                reasons.append(error.reason)
+        if len(reasons) == len(pixels):
+            raise BadFile("; ".join(dict.fromkeys(reasons)))
         if header is None:
-            return NewImage(self._pixels(content, ""), "", "", "", "")
-        if self.demands.views is not None and header.view and header.view not in self.demands.views:
-            known = ", ".join(self.demands.views)
-            raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")
-        if header.implant and not self.demands.allows_implants:
-            raise BadFile("a breast implant: the network has seen none")
-        pixels = self._pixels(content, header.laterality)
-        return NewImage(pixels, header.patient_id, header.study_uid, header.laterality, shown_view(header.view))
-
-    def _pixels(self, content: bytes, laterality: str) -> tuple[np.ndarray, ...]:
-        return tuple(pixels_of(content, laterality, settings) for settings in self.demands.settings)
+            return NewImage(tuple(pixels), "", "", "", "")
+        view = shown_view(header.view)
+        return NewImage(tuple(pixels), header.patient_id, header.study_uid, header.laterality, view)
 
 
-def forced(settings: Sequence[PixelSettings]) -> tuple[PixelSettings, ...]:
+def forced(settings: PixelSettings) -> PixelSettings:
     """The settings with every kind of image accepted."""
-    return tuple(dataclasses.replace(one, accept=ALL_KINDS) for one in settings)
+    return dataclasses.replace(settings, accept=ALL_KINDS)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mammo.data.batches import LabelledImages
 from mammo.data.isolated import Lost, isolated, num_processes_for
+from mammo.data.pseudonyms import Rename
 from mammo.data.store import StoredImages
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
@@ -29,15 +29,20 @@ FILES_PER_PROCESS = 16
 # Predicted together and then saved: about a second or two of work on a CPU.
 IMAGES_PER_GROUP = 64
 
-Rename = Callable[[str], str]
+
+class Names(NamedTuple):
+    """How ids are written, and the names and states of files in what an interrupted command leaves."""
+
+    rename: Rename
+    key_of: Rename
 
 
 def predict_files(
     ensemble: Ensemble,
     files: Sequence[NewFile],
-    demands: Demands,
+    demands: Sequence[Demands],
     partial: PartialResults,
-    rename: Rename,
+    names: Names,
     num_workers: int,
     timeout_seconds: float,
     *,
@@ -46,10 +51,10 @@ def predict_files(
     """A result for each file, in their order.
 
     A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `exam_id`,
-    `laterality`, `view` and `p` (probabilities [K]). `demands.settings` are those of the members, in their order.
-    What `partial` holds already is not computed again.
+    `laterality`, `view`, `p` (probabilities [K]) and `num_networks` (how many these are the mean of: those that accept
+    the image). `demands` are those of the members, in their order. What `partial` holds already is not computed again.
     """
-    keys = {file: _key(file) for file in files}
+    keys = {file: names.key_of(_state(file)) for file in files}
     to_do = [file for file in files if keys[file] not in partial.results]
     if len(to_do) < len(files):
         log.info("going on: %d of %d files are done", len(files) - len(to_do), len(files))
@@ -58,7 +63,7 @@ def predict_files(
         done = len(files) - len(to_do)
         pairs = zip(to_do, contents, strict=True)
         while group := list(itertools.islice(pairs, IMAGES_PER_GROUP)):
-            results = _predicted(ensemble, group, rename, folders_are_exams)
+            results = _predicted(ensemble, group, names.rename, folders_are_exams)
             partial.add([(keys[file], result) for (file, _), result in zip(group, results, strict=True)])
             done += len(group)
             count(done, len(files))
@@ -66,19 +71,19 @@ def predict_files(
 
 
 def _read(
-    files: Sequence[NewFile], demands: Demands, num_processes: int, timeout_seconds: float
+    files: Sequence[NewFile], demands: Sequence[Demands], num_processes: int, timeout_seconds: float
 ) -> Generator[NewImage | str | Lost, None, None]:
     yield from isolated(Reader(demands), files, num_processes, timeout_seconds) if files else ()
 
 
-def _key(file: NewFile) -> str:
-    """A name for a file in its present state that tells nothing of it."""
+def _state(file: NewFile) -> str:
+    """Another text for a file that has changed."""
     try:
         stat = file.path.stat()
-        state = f"{stat.st_size} {stat.st_mtime_ns}"
+        state = f"{stat.st_size} bytes, changed at {stat.st_mtime_ns} ns"
     except OSError:
         state = "gone"
-    return hashlib.sha256(f"{file.name}\0{state}".encode(errors="backslashreplace")).hexdigest()
+    return f"{file.name}, {state}"
 
 
 def _predicted(
@@ -93,6 +98,7 @@ def _predicted(
             exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
             result |= {"patient_id": rename(content.patient_id), "exam_id": rename(exam_id)}
             result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
+            result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
         else:
             result["error"] = content.reason if isinstance(content, Lost) else content
         results.append(result)
@@ -100,13 +106,19 @@ def _predicted(
 
 
 def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray:
-    """Averaged probabilities [N, K]."""
-    places = np.arange(len(images))
+    """Probabilities [N, K], of each image the weighted mean over the members that accept it."""
     total = np.zeros((len(images), len(ensemble.class_names)))
+    total_weight = np.zeros((len(images), 1))
     weighted = zip(ensemble.members, ensemble.weights, ensemble.temperatures, strict=True)
     for number, (member, weight, temperature) in enumerate(weighted):
-        pixels = np.stack([image.pixels[number] for image in images])
-        shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(images), dtype=np.int64), [""] * len(images))
+        squares = {i: square for i, image in enumerate(images) if (square := image.pixels[number]) is not None}
+        if not squares:
+            continue
+        rows = list(squares)
+        pixels, places = np.stack(list(squares.values())), np.arange(len(rows))
+        shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(rows), dtype=np.int64), [""] * len(rows))
         predictions = predict_images(member, shown)
-        total += weight * dataclasses.replace(predictions, logits=predictions.logits / temperature).probabilities
-    return total
+        scaled = dataclasses.replace(predictions, logits=predictions.logits / temperature)
+        total[rows] += weight * scaled.probabilities
+        total_weight[rows] += weight
+    return total / total_weight

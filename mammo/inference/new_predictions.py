@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +22,16 @@ from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_pred
 from mammo.files import csv_text, one_owner, write_text
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
-from mammo.inference.new_images import predict_files
+from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
-from mammo.inference.trained import resolved_hardware
+from mammo.inference.trained import Trained, resolved_hardware
 
 log = logging.getLogger(__name__)
 
 REASONS_SHOWN = 5
+# Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.
+KEY_DIGITS = 64
 
 
 class Request(NamedTuple):
@@ -47,58 +50,86 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     files, num_others = find_files(request.images)
     hardware = resolved_hardware(options.device, options.threads)
     ensemble = load_ensemble(request.checkpoints, hardware, options.weights, calibrated=options.calibrated)
-    demands = _demands(ensemble, force=options.force)
+    counting = _with_weight(ensemble)
+    demands = [_demands(member, force=options.force) for member in counting.members]
     cache_folder = user_cache_folder(options.cache_dir)
     rename = renamer(cache_folder) if options.pseudonymize else unchanged
+    key_of = renamer(cache_folder, KEY_DIGITS) if options.pseudonymize else unchanged
     output = request.output
-    output.parent.mkdir(parents=True, exist_ok=True)
     made_with = ensemble.made_with() | {
         name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
     }
-    with one_owner(output.with_name(f".{output.name}.lock"), _refusal):
+    with _only_writer_of(output):
         partial = PartialResults(output, made_with)
         workers = options.workers or usable_cores()
         results = predict_files(
-            ensemble,
+            counting,
             files,
             demands,
             partial,
-            rename,
+            Names(rename, key_of),
             workers,
             options.file_timeout_seconds,
             folders_are_exams=options.folders_are_exams,
         )
-        written = _write(output, results, ensemble.class_names)
+        written = _write(output, results, counting)
         if options.pseudonymize:
             lookup = f"pseudonyms/predicted-{rename(str(output.absolute()))}.csv"
             write_lookup(cache_folder / lookup, rename, [file.name for file in files])
             written.append(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")
         partial.remove()
-    output.with_name(f".{output.name}.lock").unlink(missing_ok=True)
     others = f" ({num_others} files beside them are no images)" if num_others else ""
-    return ["", f"{len(files)} files{others}, {ensemble.name}", *_counts(results, ensemble.class_names), *written]
+    return ["", f"{len(files)} files{others}, {ensemble.name}", *_counts(results, counting), *written]
+
+
+@contextmanager
+def _only_writer_of(output: Path) -> Iterator[None]:
+    """Hold a lock beside the output, in a folder that is made; raises RunDirectoryError where that is not possible."""
+    lock_file = output.with_name(f".{output.name}.lock")
+    with ExitStack() as stack:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(one_owner(lock_file, _refusal))
+        except OSError as error:
+            raise RunDirectoryError(
+                f"output={output} cannot be written ({error.strerror or type(error).__name__})",
+                "a file in a folder in which this user may write",
+                "choose another: output=FILE",
+            ) from error
+        yield
+    lock_file.unlink(missing_ok=True)
 
 
 def _refusal(holder: str) -> RunDirectoryError:
     return RunDirectoryError(f"another process is writing this output: {holder}", to_do="wait for it")
 
 
-def _demands(ensemble: Ensemble, *, force: bool) -> Demands:
-    settings = tuple(member.settings for member in ensemble.members)
+def _with_weight(ensemble: Ensemble) -> Ensemble:
+    """The members that count: what only others have seen cannot be predicted."""
+    counting = np.flatnonzero(ensemble.weights > 0)
+    return Ensemble(
+        tuple(ensemble.members[i] for i in counting),
+        ensemble.weights[counting],
+        tuple(ensemble.temperatures[i] for i in counting),
+    )
+
+
+def _demands(member: Trained, *, force: bool) -> Demands:
     if force:
-        return Demands(forced(settings), None)
-    data = [member.config.data for member in ensemble.members]
-    views = [set(one.views) for one in data if one.views is not None]
-    seen = tuple(sorted(set.union(*views))) if len(views) == len(data) else None
-    return Demands(settings, seen, all(one.implants == "include" for one in data))
+        return Demands(forced(member.settings), None)
+    data = member.config.data
+    views = None if data.views is None else tuple(sorted(data.views))
+    return Demands(member.settings, views, data.implants == "include")
 
 
-def _write(output: Path, results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[str]:
     """Write the tables; returns lines that say what is where."""
     good = [result for result in results if "error" not in result]
     bad = [result for result in results if "error" in result]
     lines = []
-    predictions = _table(good, class_names)
+    predictions = _table(good, ensemble.class_names)
+    if len(ensemble.members) > 1:
+        predictions.table["num_networks"] = [result["num_networks"] for result in good]
     if output.suffix == ".jsonl":
         rows = iter(predictions.table.to_dict("records"))
         records = [result if "error" in result else next(rows) for result in results]
@@ -110,7 +141,7 @@ def _write(output: Path, results: Sequence[Mapping[str, Any]], class_names: Sequ
     exam_file, bad_file = (output.with_name(f"{output.stem}_{what}.csv") for what in ("exams", "quarantine"))
     for beside in (exam_file, bad_file):
         beside.unlink(missing_ok=True)  # of an earlier command
-    if len(set(predictions.table["exam_id"]) - {""}):
+    if (predictions.table[["exam_id", "patient_id"]] != "").any(axis=None):
         exams = exam_predictions(predictions).predictions
         write_text(exam_file, csv_text(*exams.cells()))
         lines.append(f"  {exam_file}: {len(exams)} exams, the mean over their images")
@@ -130,10 +161,17 @@ def _table(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> 
     return predictions
 
 
-def _counts(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
-    """How often each class was predicted, and why files have no prediction."""
-    predicted = [int(np.argmax(result["p"])) for result in results if "error" not in result]
-    lines = ["  predicted: " + ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(class_names))]
+def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[str]:
+    """How often each class was predicted, by fewer networks than there are, and why files have no prediction."""
+    good = [result for result in results if "error" not in result]
+    predicted = [int(np.argmax(result["p"])) for result in good]
+    lines = ["  predicted: " + ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(ensemble.class_names))]
+    num_networks = len(ensemble.members)
+    num_by_fewer = sum(result["num_networks"] < num_networks for result in good)
+    if num_by_fewer:
+        lines.append(
+            f"  {num_by_fewer:>6}  by fewer than {num_networks} networks: the others have seen none of the kind"
+        )
     reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
     lines += [f"  {count:>6}  no prediction: {reason}" for reason, count in reasons.head(REASONS_SHOWN).items()]
     if len(reasons) > REASONS_SHOWN:

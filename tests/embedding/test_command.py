@@ -10,13 +10,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from mammo.embed import TOOL, work
-from mammo.embedding.results import OWN_FILES, closing_lines, verdict
-from mammo.errors import UserError
+from mammo.embedding.features import Embedded
+from mammo.embedding.probes import run_probes
+from mammo.embedding.results import OWN_FILES, analyse, closing_lines, verdict
+from mammo.errors import DataError, UserError
+from mammo.evaluation.comparison import compare
+from mammo.evaluation.predictions import make_predictions
 from mammo.files import read_csv
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
@@ -93,6 +99,26 @@ def test_training_images_among_them_are_warned_of(run, session_cache, tmp_path, 
     assert f"{num_train} of the images were trained on" in printed
 
 
+def test_one_network_does_not_overwrite_the_embedding_of_another(
+    run, class_folders, session_cache, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(run / "checkpoints" / "best_model.pth", weights_only=True)
+    torch.save(content | {"run_id": "another"}, tmp_path / "best_model.pth")
+    of_first, cache = (f"run={run / 'checkpoints' / 'best_model.pth'}", "output=here"), f"cache_dir={session_cache}"
+    embed_here(*of_first, cache)
+    before = (tmp_path / "here" / "embedding.json").read_bytes()
+    for words, differing in (
+        (("run=best_model.pth", f"data.root={class_folders}"), "source.run_id"),
+        ((of_first[0], "split=all"), "data.split"),
+    ):
+        with pytest.raises(DataError, match=f"here holds features that differ in {differing}\n"):
+            embed_here(*words, "output=here", cache)
+    assert (tmp_path / "here" / "embedding.json").read_bytes() == before
+    embed_here(*of_first, cache)  # the same again
+    assert (tmp_path / "here" / "embedding.json").read_bytes() == before
+
+
 def test_published_weights_and_a_checkpoint_alone_on_another_dataset(
     run, class_folders, session_cache, tmp_path, monkeypatch, capsys
 ):
@@ -130,6 +156,8 @@ def test_random_weights_are_said(class_folders, session_cache, tmp_path, monkeyp
     facts = result(tmp_path / "here")
     assert facts["source"]["image_size_px"] == 224  # the only size that this network takes
     assert facts["source"]["weights"]["source"] == "random"
+    embed_here(*words, "data.group_by=image", f"cache_dir={session_cache}", "output=here")  # the same again
+    assert result(tmp_path / "here") == facts
 
 
 @pytest.mark.parametrize(
@@ -169,22 +197,43 @@ def test_a_mistake_ends_the_command_with_status_2_at_once(tmp_path):
     assert subprocess.check_output([sys.executable, "-c", listing], env=environment, text=True).strip() == "[]"
 
 
-def scored(value, low, high):
-    others = {"kappa_quadratic": None, "acc": 0.5, "auc_ovr": None}
-    ci95 = {"bal_acc_adj": [low, high], "kappa_quadratic": None, "acc": None, "auc_ovr": None}
-    return {"bal_acc_adj": value, **others, "ci95": ci95}
-
-
 @pytest.mark.parametrize(
-    ("probe", "head", "finding"),
+    ("difference", "interval", "finding"),
     [
-        ((0.8, 0.7, 0.9), (0.5, 0.4, 0.6), "logistic regression is above the head"),
-        ((0.2, 0.1, 0.3), (0.5, 0.4, 0.6), "the head is above logistic regression"),
-        ((0.5, 0.3, 0.7), (0.5, 0.4, 0.6), "intervals"),
+        (0.1, [0.02, 0.2], "+0.100 [+0.020, +0.200]: the features separate the classes better"),
+        (-0.1, [-0.2, -0.02], "-0.100 [-0.200, -0.020]: it is below the head; it had fewer images to learn from."),
+        (0.1, [-0.02, 0.2], "+0.100 [-0.020, +0.200]: these images do not show which"),
+        (0.1, None, "Too few patients"),
     ],
 )
-def test_the_finding_follows_from_the_intervals(probe, head, finding):
-    assert finding in verdict(scored(*probe), scored(*head))
+def test_the_finding_follows_from_the_interval_of_the_difference(difference, interval, finding):
+    assert finding in verdict({"bal_acc_adj": {"difference": difference, "ci95": interval}})
+
+
+def test_the_head_and_the_probe_are_compared_on_the_same_resamplings():
+    rng = np.random.default_rng(0)
+    targets = np.repeat([0, 1], 30)
+    features = rng.normal(size=(60, 3)) + 1.5 * targets[:, None]
+    names = [f"{i:02}" for i in range(60)]
+    table = pd.DataFrame({"image_id": names, "patient_id": names, "label": np.array(["A", "B"])[targets]})
+    (_, probe) = run_probes(features, table, ["A", "B"], 0)
+    # A head that says the same but for one image: far apart intervals cannot tell it, differences can.
+    head = probe.probabilities.copy()
+    right = np.flatnonzero(head.argmax(axis=1) == targets)[:8]
+    head[right] = head[right][:, ::-1]
+    embedded = Embedded(
+        features, table, table, targets, ("A", "B"), head, "", {}, {}, {}, Path()
+    )  # fmt: skip
+    facts = analyse(embedded, 0, umap=False).facts
+    ours = facts["logistic_regression_minus_head"]
+    predictions = [make_predictions(table, table["label"].tolist(), p, ("A", "B")) for p in (head, probe.probabilities)]
+    expected = compare(*predictions).differences["bal_acc_adj"]
+    assert ours["bal_acc_adj"] == {"difference": expected.difference, "ci95": expected.ci95}
+    assert ours["bal_acc_adj"]["difference"] == pytest.approx(16 / 60)  # 2 (8 / 60), adjusted for chance
+    low, _ = facts["probes"]["logistic_regression"]["ci95"]["bal_acc_adj"]
+    _, high = facts["head"]["ci95"]["bal_acc_adj"]
+    assert low < high
+    assert "better than the head" in verdict(ours)
 
 
 def test_without_folds_the_reason_is_said():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mammo.errors import ConfigError, UserError
@@ -69,6 +71,31 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
     assert (new["image_id"], new["method"], new["target"], new["layer"]) == (other, "layercam", "D", "3")
     assert len(more) == 5
     assert (folder / "grid.png").read_bytes() == grid
+
+
+def test_a_table_is_of_one_network_and_one_part_of_the_data(run, session_cache):
+    checkpoints, folder = run / "checkpoints", run / "explanations"
+    known = [row["image_id"] for row in rows_of(run / "val_predictions.csv")]
+    explain(session_cache, checkpoints / "best_model.pth", "limit=2")
+    grid = (folder / "grid.png").read_bytes()
+    first = rows_of(folder / "explanations.csv")
+    digest = hashlib.sha256((checkpoints / "best_model.pth").read_bytes()).hexdigest()
+    (origin,) = {(row["checkpoint"], row["split"]) for row in first}
+    assert origin == (digest[:12], "val")
+    new = next(image_id for image_id in known if image_id not in {row["image_id"] for row in first})
+    shutil.copy(checkpoints / "best_model.pth", checkpoints / "same.pth")
+    explain(session_cache, checkpoints / "same.pth", f"image={new}")
+    assert len(rows_of(folder / "explanations.csv")) == 3
+    assert (folder / "grid.png").read_bytes() == grid
+
+    content = torch.load(checkpoints / "best_model.pth", weights_only=True)
+    torch.save(content | {"epoch": 99}, checkpoints / "other.pth")
+    explain(session_cache, checkpoints / "other.pth", f"image={new}")
+    (row,) = rows_of(folder / "explanations.csv")
+    assert (row["epoch"], row["image_id"]) == ("99", new)
+    assert not (folder / "grid.png").exists()  # it was of the first
+    explain(session_cache, checkpoints / "other.pth", f"image={new}", "split=all")
+    assert [row["split"] for row in rows_of(folder / "explanations.csv")] == ["all"]
 
 
 def test_help_imports_nothing_heavy():
