@@ -61,9 +61,12 @@ class Explanations:
                 f"{trained.checkpoint.name} is in no run directory: it is not known where the pictures should go",
                 to_do="add output=FOLDER",
             )
-        own = f"{FOLDER}/" if shown.is_own else f"{FOLDER}/{safe_name(shown.dataset.manifest.name)}/"
         self._directory = RunDirectory(folder)
-        self._prefix = "" if named else own
+        self._prefix = ""
+        if named is None:
+            of_run = trained.folder(FOLDER) or folder
+            data = "" if shown.is_own else f"{safe_name(shown.dataset.manifest.name)}/"
+            self._prefix = f"{of_run.relative_to(folder).as_posix()}/{data}"
         self._class_names = trained.class_names
         self._columns = (
             "image_id", "y_true", "y_pred", *(f"p_{name}" for name in trained.class_names), "method", "layer", "target",

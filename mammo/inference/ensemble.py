@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import ConfigError, RunDirectoryError
-from mammo.evaluation.calibration import TEMPERATURE_BOUNDS
-from mammo.files import file_sha256, read_json
+from mammo.files import file_sha256
 from mammo.hardware import Hardware
 from mammo.inference.options import Weighting
 from mammo.inference.trained import Trained, load_trained
 from mammo.runs.directory import CALIBRATION_FILE
+from mammo.runs.evaluation import read_temperature
 
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"
@@ -94,13 +94,3 @@ def stored_temperature(member: Trained) -> float:
             "name the directory of a finished run, not the checkpoint alone",
         )
     return temperature
-
-
-def read_temperature(run_folder: Path) -> float | None:
-    """The temperature in a run directory; None where there is none that a fit can have given."""
-    low, high = TEMPERATURE_BOUNDS
-    try:
-        temperature = float(read_json(run_folder / CALIBRATION_FILE)["temperature"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return temperature if low <= temperature <= high else None

@@ -19,12 +19,11 @@ from mammo.evaluation.figures import (
 )
 from mammo.evaluation.predictions import PredictionTable
 from mammo.figures import SCORE_TITLES
-from mammo.files import read_json
 from mammo.progress import track
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
-from mammo.reporting.material import Material, RunMaterial, best_position, number
+from mammo.reporting.material import Material, best_position
 from mammo.reporting.words import NOT_COMPARABLE, plural
-from mammo.runs.directory import CALIBRATION_FILE
+from mammo.runs.evaluation import read_temperature
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 
@@ -87,16 +86,11 @@ def _sets(material: Material, best: int) -> list[tuple[str, str, PredictionTable
             whole = PredictionTable(pd.concat([one.table for one in tables], ignore_index=True), tables[0].class_names)
             found.append((f"all folds, seed {seed}", f"seed{seed}{config}", whole, None))
         return found
-    return [(run.label, run.key, run.predictions, _temperature(run)) for run in runs if run.predictions is not None]
-
-
-def _temperature(run: RunMaterial) -> float | None:
-    """The temperature that a run has fitted to its validation images; None where it has stored none."""
-    try:
-        value = number(read_json(run.result.folder / CALIBRATION_FILE), "temperature")
-    except (OSError, ValueError):
-        return None
-    return value if value is not None and value > 0 else None
+    return [
+        (run.label, run.key, run.predictions, read_temperature(run.result.folder))
+        for run in runs
+        if run.predictions is not None
+    ]
 
 
 def figures_of_sets(sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mammo.evaluation.calibration import TEMPERATURE_BOUNDS
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.evaluation import Evaluation
 from mammo.evaluation.exams import exam_predictions
@@ -19,8 +20,9 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.figures import confusion_matrix_figure, save_figure
-from mammo.files import csv_text, write_json, write_text
+from mammo.files import csv_text, read_json, write_json, write_text
 from mammo.metrics import Metrics
+from mammo.runs.directory import CALIBRATION_FILE
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"
@@ -81,6 +83,16 @@ def write_comparison(
     content |= {"first_num_trained_on": num_trained_on[0], "second_num_trained_on": num_trained_on[1]}
     write_json(folder / "comparison.json", content | comparison.to_dict())
     save_figure(comparison_figure(comparison, *names), folder / "comparison.png")
+
+
+def read_temperature(run_folder: Path) -> float | None:
+    """The temperature in a run directory; None where there is none that a fit can have given."""
+    low, high = TEMPERATURE_BOUNDS
+    try:
+        temperature = float(read_json(run_folder / CALIBRATION_FILE)["temperature"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return temperature if low <= temperature <= high else None
 
 
 def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:

@@ -15,8 +15,8 @@ from mammo import predict
 from mammo.errors import ComparisonError, ConfigError, DataError, RunDirectoryError
 from mammo.evaluate import TOOL
 from mammo.evaluation.predictions import read_predictions
-from mammo.inference.ensemble import read_temperature
 from mammo.metrics import compute_metrics
+from mammo.runs.evaluation import read_temperature
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
 
