@@ -86,8 +86,10 @@ def test_every_file_is_predicted_or_listed_with_the_reason(mixed_folder, sweep, 
     left_out = pd.read_csv(tmp_path / "out" / "preds_quarantine.csv").set_index("image_id")["reason"]
     assert sorted(left_out.index) == sorted(REASONS)
     assert all(left_out[name].startswith(reason) for name, reason in REASONS.items())
-    assert "8 files (1 files beside them are no images)" in out
-    assert REASONS["ct.dcm"] in out
+    assert "8 files (1 file beside them is no image)" in out
+    assert REASONS["ct.dcm"] in " ".join(out.split())
+    assert left_out["nothing"] == REASONS["nothing"]  # and no name of a Python class
+    assert [line for line in out.splitlines() if len(line) > 80 and ".csv" not in line] == []
     exams = predictions(tmp_path / "out" / "preds_exams.csv").set_index("exam_id")
     both = found[found["image_id"].str.startswith("L-")]
     assert exams.loc[both["exam_id"].iloc[0], "num_images"] == 2
