@@ -48,6 +48,20 @@ def _wrapped(first: str, text: str) -> list[str]:
     ) or [first]
 
 
+def wrapped(line: str) -> list[str]:
+    """A line for a terminal as lines of 80 columns at most, indented as it is; words and paths stay whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [
+        line
+    ]
+
+
+def command_lines(command: str) -> list[str]:
+    """A command as lines of 80 columns at most that a shell takes for one."""
+    lines = textwrap.wrap(command, WIDTH - 4, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False)
+    return ["  " + line + " \\" for line in lines[:-1]] + ["  " + line for line in lines[-1:]]
+
+
 def option_lines(options_class: type, path: str = "", note: str = "") -> list[str]:
     """Key, default, meaning and range of each option of a class, as lines of a help text."""
     lines: list[str] = []

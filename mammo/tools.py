@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mammo.compose import CONFIG_FOLDER, checked_config, end_with, prepare_hydra
 from mammo.config_files import check_config_files
 from mammo.errors import ConfigError, nearest
-from mammo.help import WIDTH, option_lines
+from mammo.help import WIDTH, command_lines, option_lines
 from mammo.inference.options import DataChoice
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.prepare import PREPARE
@@ -152,5 +152,7 @@ def tool_help(tool: Tool) -> str:
         indent = " " * 6
         lines += [f"  {DATA_HELP[0]}"]
         lines += textwrap.wrap(DATA_HELP[1], WIDTH, initial_indent=indent, subsequent_indent=indent)
-    lines += ["", "Examples", *(f"  python -m {tool.program} {example}" for example in tool.examples)]
+    lines += ["", "Examples"]
+    for example in tool.examples:
+        lines += command_lines(f"python -m {tool.program} {example}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL import TiffImagePlugin as TIFF
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -72,7 +72,7 @@ def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray
 def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
     with bad_file_if_it_fails("neither a DICOM file nor a readable picture"):
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+        with _opened_picture(content) as opened:
             width_px, height_px = opened.size
             if width_px * height_px > MAX_PIXELS:
                 raise BadFile(f"a picture of {height_px} x {width_px} pixels, more than {MAX_PIXELS}")
@@ -100,6 +100,13 @@ def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
     if not high > low:
         raise BadFile("constant image")
     return GreyImage(np.clip((image - low) / (high - low), 0, 1))
+
+
+def _opened_picture(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise BadFile("neither a DICOM file nor a readable picture") from None
 
 
 def _check_sums(content: bytes) -> None:

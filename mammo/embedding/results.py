@@ -20,6 +20,7 @@ from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
 from mammo.figures import save_figure
 from mammo.files import read_json
+from mammo.help import wrapped
 from mammo.runs.directory import RunDirectory
 
 SCHEMA_VERSION = 1
@@ -170,54 +171,61 @@ def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:
 
 def closing_lines(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Lines for the terminal, made from `embedding.json`."""
-    data, probes = facts["data"], facts["probes"]
-    unit = {"patient": "patients", "exam": "exams", "image": "images"}[data["group_by"]]
-    lines = [
-        "",
-        f"{facts['num_features']} features of each of {data['num_images']} images of {data['num_patients']} {unit} "
-        f"({data['name']}, split={data['split']})",
-    ]
-    reason = probes["knn"]["undefined_because"]
-    if reason is not None:
-        lines.append(f"No classifier could be fitted to them in folds: {reason}")
-    else:
-        lines.append(
-            f"How well the classes can be read off them, by classifiers fitted to other {unit} in "
-            f"{probes['knn']['num_folds']} folds [95% interval by resampling {unit}]:"
-        )
-        rows = {**probes, **({"head": facts["head"]} if facts["head"] is not None else {})}
-        lines += _table(rows)
-        if facts["head"] is not None:
-            lines.append(verdict(facts["logistic_regression_minus_head"]))
-    lines += _cluster_lines(facts["clusters"])
-    if data.get("num_trained_on"):
-        lines.append(f"{data['num_trained_on']} of the images were trained on: expect lower scores of new {unit}.")
-    if facts["source"].get("weights", {}).get("source") == "random":
-        lines.append("The weights are RANDOM: none of this says what the network can do.")
     pictures = ", ".join(f"{name}.png" for name in facts["projections"])
-    lines += [
-        f"Results: {folder}",
+    sentences = [
         f"  {pictures + ' ':<31}the images as points, coloured by class",
         "  silhouette.png                 groups that k-means finds",
         "  features.npy, metadata.csv     the features, and which image each row is",
         "  embedding.json                 all numbers",
         "Distances between groups in t-SNE and UMAP mean little. Research use only, not for diagnosis.",
     ]
+    lines = [*_findings(facts), f"Results: {folder}"]
+    return lines + [line for sentence in sentences for line in wrapped(sentence)]
+
+
+def _findings(facts: Mapping[str, Any]) -> list[str]:
+    data, probes = facts["data"], facts["probes"]
+    unit = {"patient": "patients", "exam": "exams", "image": "images"}[data["group_by"]]
+    first = (
+        f"{facts['num_features']} features of each of {data['num_images']} images of {data['num_patients']} {unit} "
+        f"({data['name']}, split={data['split']})"
+    )
+    lines = ["", *wrapped(first)]
+    reason = probes["knn"]["undefined_because"]
+    if reason is not None:
+        lines += wrapped(f"No classifier could be fitted to them in folds: {reason}")
+    else:
+        lines += wrapped(
+            f"How well the classes can be read off them, by classifiers fitted to other {unit} in "
+            f"{probes['knn']['num_folds']} folds [95% interval by resampling {unit}]:"
+        )
+        rows = {**probes, **({"head": facts["head"]} if facts["head"] is not None else {})}
+        lines += _table(rows)
+        if facts["head"] is not None:
+            lines += wrapped(verdict(facts["logistic_regression_minus_head"]))
+    lines += _cluster_lines(facts["clusters"])
+    if data.get("num_trained_on"):
+        lines += wrapped(f"{data['num_trained_on']} of the images were trained on: expect lower scores of new {unit}.")
+    if facts["source"].get("weights", {}).get("source") == "random":
+        lines.append("The weights are RANDOM: none of this says what the network can do.")
     return lines
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lines = ["  " + " " * 22 + "".join(f"{name:<24}" for name in SHOWN_SCORES).rstrip()]
-    for name, row in rows.items():
-        cells = [_cell(row[score], (row["ci95"] or {}).get(score)) for score in SHOWN_SCORES]
-        lines.append(f"  {PROBE_NAMES[name]:<22}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
+    """A column for each classifier: with their intervals, the scores would not fit beside each other."""
+    lines = [_cells("", [PROBE_NAMES[name] for name in rows])]
+    for score in SHOWN_SCORES:
+        lines.append(
+            _cells(score, ["undefined" if row[score] is None else f"{row[score]:.3f}" for row in rows.values()])
+        )
+        intervals = [(row["ci95"] or {}).get(score) for row in rows.values()]
+        if any(intervals):
+            lines.append(_cells("", [f"[{one[0]:.3f}, {one[1]:.3f}]" if one else "" for one in intervals]))
     return lines
 
 
-def _cell(value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+def _cells(name: str, cells: Sequence[str]) -> str:
+    return (f"  {name:<17}" + "".join(f"{cell:<21}" for cell in cells)).rstrip()
 
 
 def verdict(differences: Mapping[str, Any]) -> str:
@@ -238,7 +246,7 @@ def _cluster_lines(clusters: Mapping[str, Any]) -> list[str]:
     if clusters["best_k"] is None:
         return ["Too few different images for k-means."]
     chosen = next(row for row in clusters["by_k"] if row["k"] == clusters["best_k"])
-    return [
+    return wrapped(
         f"k-means has its best silhouette, {chosen['silhouette']:.2f}, with {chosen['k']} clusters; with the classes "
         f"they agree by {chosen['adjusted_rand_index'] + 0:.2f} (adjusted Rand index, 0 chance, 1 perfect)"
-    ]
+    )

@@ -16,6 +16,7 @@ from mammo.exporting.formats import GreyToProbabilities, onnx_bytes, torchscript
 from mammo.exporting.options import SUFFIXES
 from mammo.exporting.portable import portable_bytes
 from mammo.files import file_sha256, write_bytes, write_json
+from mammo.help import command_lines, wrapped
 from mammo.inference.trained import Trained
 from mammo.runs.provenance import environment
 
@@ -113,15 +114,21 @@ def closing_lines(exported: Exported) -> Sequence[str]:
     """Lines for the terminal."""
     facts, metadata, check = exported.facts, exported.facts["metadata"], exported.facts["check"]
     packages = ", ".join(f"{name} {number}" for name, number in check["with"].items())
+    differences = (
+        f"  largest difference of a probability {check['max_abs_difference_probabilities']:.2g} (allowed: "
+        f"{check['tolerance']:g}), of a logit {check['max_abs_difference_logits']:.2g}"
+    )
     lines = [
         "",
-        f"Compared with the network on {check['num_images']} {check['images']}, on the CPU ({packages}):",
-        f"  largest difference of a probability {check['max_abs_difference_probabilities']:.2g} (allowed: "
-        f"{check['tolerance']:g}), of a logit {check['max_abs_difference_logits']:.2g}",
-        f"Written: {exported.path}, {facts['num_bytes'] / 1e6:.1f} MB, and {exported.path.name}.json",
+        *wrapped(f"Compared with the network on {check['num_images']} {check['images']}, on the CPU ({packages}):"),
+        *wrapped(differences),
+        f"Written: {exported.path}",
+        f"  {facts['num_bytes'] / 1e6:.1f} MB, and {exported.path.name}.json beside it",
     ]
     if facts["format"] == "safetensors":
-        lines.append(f"It can stand for its run: python -m mammo.embed run={exported.path} data=NAME data.root=DIR")
+        lines.append("It can stand for its run:")
+        lines += command_lines(f"python -m mammo.embed run={exported.path} data=NAME data.root=DIR")
     else:
-        lines += [f"  takes  {metadata['input']}", f"  gives  {metadata['output']}: {metadata['class_names']}"]
-    return [*lines, "The preprocessing is described in the file. Research use only, not for diagnosis."]
+        lines += wrapped(f"  takes  {metadata['input']}")
+        lines += wrapped(f"  gives  {metadata['output']}: {metadata['class_names']}")
+    return [*lines, *wrapped("The preprocessing is described in the file. Research use only, not for diagnosis.")]

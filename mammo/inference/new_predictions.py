@@ -20,6 +20,7 @@ from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
 from mammo.files import csv_text, one_owner, write_text
+from mammo.help import wrapped
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
 from mammo.inference.new_images import Names, predict_files
@@ -76,10 +77,15 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
         if options.pseudonymize:
             lookup = f"pseudonyms/predicted-{rename(str(output.absolute()))}.csv"
             write_lookup(cache_folder / lookup, rename, [file.name for file in files])
-            written.append(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")
+            written += wrapped(f"  ids are pseudonyms; {lookup} in the cache folder leads back to file names")
         partial.remove()
-    others = f" ({num_others} files beside them are no images)" if num_others else ""
-    return ["", f"{len(files)} files{others}, {ensemble.name}", *_counts(results, counting), *written]
+    others = f" ({_files(num_others)} beside them {'is no image' if num_others == 1 else 'are no images'})"
+    first = f"{_files(len(files))}{others if num_others else ''}, {ensemble.name}"
+    return ["", *wrapped(first), *_counts(results, counting), *written]
+
+
+def _files(number: int) -> str:
+    return f"{number} file" if number == 1 else f"{number} files"
 
 
 @contextmanager
@@ -149,7 +155,7 @@ def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensembl
         write_text(
             bad_file, csv_text(["image_id", "reason"], [[result["image_id"], result["error"]] for result in bad])
         )
-        lines.append(f"  {bad_file}: {len(bad)} files without a prediction, with the reason")
+        lines.append(f"  {bad_file}: {_files(len(bad))} without a prediction, with the reason")
     return lines
 
 
@@ -165,7 +171,8 @@ def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[st
     """How often each class was predicted, by fewer networks than there are, and why files have no prediction."""
     good = [result for result in results if "error" not in result]
     predicted = [int(np.argmax(result["p"])) for result in good]
-    lines = ["  predicted: " + ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(ensemble.class_names))]
+    counts = ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(ensemble.class_names))
+    lines = wrapped(f"  predicted: {counts}")
     num_networks = len(ensemble.members)
     num_by_fewer = sum(result["num_networks"] < num_networks for result in good)
     if num_by_fewer:
@@ -173,7 +180,8 @@ def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[st
             f"  {num_by_fewer:>6}  by fewer than {num_networks} networks: the others have seen none of the kind"
         )
     reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
-    lines += [f"  {count:>6}  no prediction: {reason}" for reason, count in reasons.head(REASONS_SHOWN).items()]
+    for reason, count in reasons.head(REASONS_SHOWN).items():
+        lines += wrapped(f"  {count:>6}  no prediction: {reason}")
     if len(reasons) > REASONS_SHOWN:
         lines.append(f"          and {len(reasons) - REASONS_SHOWN} more reasons")
     return lines

@@ -250,3 +250,37 @@ def test_without_folds_the_reason_is_said():
     text = "\n".join(closing_lines(Path("here"), facts))
     assert "9 images of 5 exams" in text
     assert "class B has a single patient" in text
+
+
+def test_the_findings_fit_a_terminal():
+    names = ("bal_acc_adj", "kappa_quadratic", "acc", "auc_ovr")
+    scored = {
+        **dict.fromkeys(names, -0.123),
+        "acc": None,
+        "ci95": {**{name: [-0.246, -0.021] for name in names}, "acc": None},
+    }
+    probe = scored | {"undefined_because": None, "num_folds": 5}
+    difference = {name: {"difference": 0.1, "ci95": [0.02, 0.2]} for name in names}
+    facts = {
+        "num_features": 1280,
+        "data": {
+            "num_images": 12345, "num_patients": 2345, "name": "mamografias", "split": "all", "group_by": "patient",
+            "num_trained_on": 1234,
+        },
+        "source": {"kind": "run", "weights": {"source": "random"}},
+        "probes": {"knn": probe, "logistic_regression": probe},
+        "head": scored,
+        "logistic_regression_minus_head": difference,
+        "clusters": {"best_k": 2, "by_k": [{"k": 2, "silhouette": 0.5, "adjusted_rand_index": -0.01}]},
+        "projections": {"pca": {}, "tsne": {}, "umap": {}},
+    }  # fmt: skip
+    lines = closing_lines(Path("here"), facts)
+    assert max(map(len, lines)) <= 80
+    header = next(i for i, line in enumerate(lines) if "k-NN" in line and "head" in line)
+    assert [line.split() for line in lines[header + 1 : header + 8]] == [
+        ["bal_acc_adj", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
+        ["kappa_quadratic", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
+        ["acc", *["undefined"] * 3],
+        ["auc_ovr", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
+    ]  # fmt: skip
+    assert "the features separate the classes better" in " ".join(" ".join(lines).split())

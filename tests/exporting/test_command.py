@@ -261,5 +261,7 @@ def test_the_command_as_it_is_typed(run, session_cache, tmp_path):
     facts = json.loads((run / "exports" / "model.pt.json").read_text())
     difference = facts["check"]["max_abs_difference_probabilities"]
     assert f"largest difference of a probability {difference:.2g} (allowed" in done.stdout
+    written = done.stdout[done.stdout.index("Compared with the network") :]
+    assert [line for line in written.splitlines() if len(line) > 80 and "Written: " not in line] == []
     listing = "import sys, mammo.export; print(sorted({'torch', 'onnx', 'pandas'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", listing], env=environment, text=True).strip() == "[]"

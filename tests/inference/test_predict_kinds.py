@@ -1,0 +1,97 @@
+"""Which new images a network is shown: of the kinds that it has seen, each network of an ensemble for itself."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mammo.predict import TOOL
+from tests.data.dicom_files import RAMP, build, save
+from tests.inference.conftest import run_of
+from tests.inference.test_predict import CLASSES, predictions
+
+OTHER_PARTS = [
+    {"Modality": "CR"},
+    {"Modality": "DX", "ViewPosition": "PA"},
+    {"Modality": "RG", "ViewPosition": "RL"},  # right lateral, of a chest
+]
+BREASTS = [{}, {"Modality": "CR", "ViewPosition": "MLO"}, {"Modality": "DX", "ViewPosition": "XCCL"}]
+
+
+def test_radiographs_of_unknown_parts_of_the_body_are_refused_unless_forced(sweep, command, tmp_path):
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    content["config"]["data"]["views"] = None
+    torch.save(content, tmp_path / "all_views.pth")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number, changes in enumerate([*BREASTS, *OTHER_PARTS]):
+        save(build(RAMP, **changes), folder / f"{number}-{changes.get('Modality', 'MG')}")
+    words = (f"input={folder}", "pseudonymize=false")
+    command(TOOL, "all_views.pth", *words, "output=p.csv")
+    assert predictions(tmp_path / "p.csv")["image_id"].tolist() == ["0-MG", "1-CR", "2-DX"]
+    left_out = pd.read_csv(tmp_path / "p_quarantine.csv").set_index("image_id")["reason"].to_dict()
+    reason = "modality {} without a mammographic view may be no mammogram (force=true takes it)"
+    assert left_out == {name: reason.format(name[2:]) for name in ("3-CR", "4-DX", "5-RG")}
+    command(TOOL, "all_views.pth", *words, "output=forced.csv", "force=true")
+    assert len(predictions(tmp_path / "forced.csv")) == 6
+
+
+@pytest.fixture
+def networks_of_views(sweep, tmp_path):
+    """Copies of a checkpoint that know one view each, the second no implants; the scores weight the first alone."""
+    files = []
+    for view, implants, score in (("CC", "include", 0.5), ("MLO", "exclude", 0.0)):
+        content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+        content["config"]["data"] |= {"format": "archive", "views": [view], "implants": implants}
+        content["best_metrics"]["bal_acc_adj"] = score
+        if view == "MLO":  # other probabilities
+            (bias,) = (value for value in content["model_state_dict"].values() if value.shape == (len(CLASSES),))
+            bias += torch.tensor([1.0, 0.0, 0.0, 0.0])
+        files.append(tmp_path / f"{view}.pth")
+        torch.save(content, files[-1])
+    return files
+
+
+def test_a_network_of_an_ensemble_has_no_say_in_what_it_has_not_seen(
+    networks_of_views, command, class_folders, tmp_path
+):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for view in ("CC", "MLO", "ML"):
+        save(build(RAMP, ViewPosition=view), folder / view)
+        save(build(RAMP, ViewPosition=view, BreastImplantPresent="YES"), folder / f"{view}-implant")
+    shutil.copy(class_folders / "A" / "A0.png", folder / "unknown.png")
+    words = (f"input={folder}", "pseudonymize=false")
+    alone = {}
+    for file in networks_of_views:
+        command(TOOL, file, *words, f"output={file.stem}.csv", "force=true")
+        alone[file.stem] = predictions(tmp_path / f"{file.stem}.csv").set_index("image_id")[CLASSES]
+    assert (alone["CC"] - alone["MLO"]).abs().to_numpy().max() > 0.01
+    out = command(TOOL, *networks_of_views, *words, "output=both.csv")
+    found = predictions(tmp_path / "both.csv").set_index("image_id")
+    assert found["num_networks"].to_dict() == {"CC": 1, "CC-implant": 1, "MLO": 1, "unknown.png": 2}
+    assert "3  by fewer than 2 networks" in out
+    mean = (alone["CC"] + alone["MLO"]) / 2
+    for image_id, expected in {
+        "CC": alone["CC"], "CC-implant": alone["CC"], "MLO": alone["MLO"], "unknown.png": mean
+    }.items():  # fmt: skip
+        np.testing.assert_allclose(found.loc[image_id, CLASSES].astype(float), expected.loc[image_id], atol=1e-6)
+    left_out = pd.read_csv(tmp_path / "both_quarantine.csv").set_index("image_id")["reason"]
+    view, implant = "view {} is none of those that the network has seen ({})", "a breast implant: the network has"
+    assert sorted(left_out.index) == ["ML", "ML-implant", "MLO-implant"]
+    assert left_out["ML"] == f"{view.format('ML', 'CC')}; {view.format('ML', 'MLO')}"
+    assert left_out["MLO-implant"].startswith(f"{view.format('MLO', 'CC')}; {implant}")
+
+
+def test_what_only_networks_without_weight_have_seen_is_listed(networks_of_views, command, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for view in ("CC", "MLO"):
+        save(build(RAMP, ViewPosition=view), folder / view)
+    command(TOOL, *networks_of_views, f"input={folder}", "weights=validation", "pseudonymize=false", "output=p.csv")
+    assert predictions(tmp_path / "p.csv")["image_id"].tolist() == ["CC"]
+    assert pd.read_csv(tmp_path / "p_quarantine.csv")["image_id"].tolist() == ["MLO"]
