@@ -89,13 +89,19 @@ def test_a_table_is_of_one_network_and_one_part_of_the_data(run, session_cache):
     assert (folder / "grid.png").read_bytes() == grid
 
     content = torch.load(checkpoints / "best_model.pth", weights_only=True)
-    torch.save(content | {"epoch": 99}, checkpoints / "other.pth")
+    torch.save(content | {"git_commit": "other"}, checkpoints / "other.pth")
     explain(session_cache, checkpoints / "other.pth", f"image={new}")
     (row,) = rows_of(folder / "explanations.csv")
-    assert (row["epoch"], row["image_id"]) == ("99", new)
+    assert (row["checkpoint"] != digest[:12], row["image_id"]) == (True, new)
     assert not (folder / "grid.png").exists()  # it was of the first
     explain(session_cache, checkpoints / "other.pth", f"image={new}", "split=all")
     assert [row["split"] for row in rows_of(folder / "explanations.csv")] == ["all"]
+
+    torch.save(content | {"epoch": 99}, checkpoints / "later.pth")
+    explain(session_cache, checkpoints / "later.pth", f"image={new}")
+    (row,) = rows_of(folder / "of-later" / "explanations.csv")
+    assert row["epoch"] == "99"
+    assert [row["split"] for row in rows_of(folder / "explanations.csv")] == ["all"]  # those of the run stay
 
 
 def test_help_imports_nothing_heavy():
