@@ -6,6 +6,7 @@ What is missing or damaged is None or empty and named in `problems`: a report is
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -107,10 +108,12 @@ class Material:
         """The interval of a metric of a configuration from resampling patients; None where there is none."""
         return interval(self.intervals_over_patients[position], name)
 
-    @property
+    @functools.cached_property
     def is_comparable(self) -> bool:
         """Whether all configurations have been validated on the same images of the same data with the same classes."""
-        facts = [_validated(runs) for i in range(len(self.findings)) if (runs := self.of(i))]
+        # The fingerprint of the data depends on whether images are turned.
+        has_one_orientation = len({run.config.get("data.orient") for run in self.completed}) < 2
+        facts = [_validated(runs, has_one_orientation) for i in range(len(self.findings)) if (runs := self.of(i))]
         return all(len(set(filter(None, known))) < 2 for known in zip(*facts, strict=True))
 
     def spread(self, position: int, name: str) -> Spread:
@@ -150,13 +153,14 @@ def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str
     return mean_intervals([run.predictions for run in runs])
 
 
-def _validated(runs: Sequence[RunMaterial]) -> tuple[frozenset[Any], ...]:
+def _validated(runs: Sequence[RunMaterial], by_fingerprint: bool) -> tuple[frozenset[Any], ...]:
     """On which data, classes and images runs were validated; empty where it is not known."""
     tables = [run.predictions for run in runs if run.predictions is not None]
+    data = [run.result.data_fingerprint if by_fingerprint else text(run.summary, "data", "name") for run in runs]
     return (
-        frozenset(run.result.data_fingerprint for run in runs if run.result.data_fingerprint),
+        frozenset(filter(None, data)),
         frozenset(table.class_names for table in tables),
-        frozenset(image_id for table in tables for image_id in table.table["image_id"]),
+        frozenset(pair for one in tables for pair in zip(one.table["image_id"], one.table["y_true"], strict=True)),
     )
 
 

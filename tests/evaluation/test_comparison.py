@@ -128,6 +128,15 @@ def test_only_common_images_are_compared():
     assert found.differences["acc"].first == scores(whole.rows(np.arange(60, 100)))["acc"]
 
 
+def test_draws_that_lack_a_class_say_nothing_of_means_over_classes():
+    # Only the second finds the one woman with B: without her both have A alone, and would be equal.
+    truth = "A" * 9 + "B"
+    first, second = table([[0.9, 0.1]] * 10, truth), table([[0.9, 0.1]] * 9 + [[0.1, 0.9]], truth)
+    found = compare(first, second, draws=400).differences
+    assert found["bal_acc"].ci95 == [0.5, 0.5]
+    assert found["acc"].ci95[0] == 0
+
+
 def test_undefined_scores_have_no_difference():
     found = compare(table([[0.9, 0.1]] * 2, "AA"), table([[0.8, 0.2]] * 2, "AA"), draws=20)
     assert dataclasses.astuple(found.differences["auc_ovr"]) == (None, None, None, None)

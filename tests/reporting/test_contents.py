@@ -101,6 +101,12 @@ def test_what_was_validated_on_different_images_is_not_ranked(sweep):
     run = run_of(sweep, 42, 0)
     other = variant(run, "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": 0.9})
     assert "of 2 configurations" in made_of(run, other)[1].finding[0].lower()
+    summary = load(other / "summary.json")
+    change(other / "summary.json", data=summary["data"] | {"fingerprint": "0" * 64})
+    assert not read_material([run, other]).is_comparable
+    turned = variant(other, "turned", {"data.orient": False}, ["data.orient=false"], {})
+    assert read_material([run, turned]).is_comparable  # the same images, not turned
+    change(other / "summary.json", data=summary["data"])
     write_rows(other / "val_predictions.csv", rows_of(other / "val_predictions.csv")[1:])
     material, report = made_of(run, other)
     assert report.finding[0] == (
