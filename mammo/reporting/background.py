@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.reporting.document import Block, Cell, Code, Column, Details, Heading, Section, Table, Text, columns, row
-from mammo.reporting.material import Material, RunMaterial, count, look, mapping, number, text, texts
+from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.values import count, look, mapping, number, text, texts
 from mammo.reporting.words import plural
 from mammo.sweeps.configurations import shown
 from mammo.sweeps.results import without_folders

@@ -19,8 +19,9 @@ from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Sect
 from mammo.reporting.elsewhere import elsewhere_section
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
-from mammo.reporting.material import Material, RunMaterial, best_position, number
+from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.results import metrics_section, runs_section
+from mammo.reporting.values import number
 from mammo.reporting.warnings import warnings
 from mammo.reporting.words import DISCLAIMER, finding, plural, tiles, title
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
-from mammo.reporting.material import Material, RunMaterial, count, interval, look, number, text
+from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.values import count, interval, look, number, text
 from mammo.reporting.words import plural
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals

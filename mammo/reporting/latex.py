@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.plain_text import latex_text
-from mammo.reporting.material import Material, interval, number, text
+from mammo.reporting.material import Material
+from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, network, over_trainings, plural, unit_of, validated_on
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread

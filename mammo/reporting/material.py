@@ -18,13 +18,13 @@ from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predi
 from mammo.files import file_sha256, read_json
 from mammo.progress import track
 from mammo.reporting.patients import mean_intervals
+from mammo.reporting.values import count, interval, mapping, number, text
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.sweeps.findings import Finding, criterion, find
 from mammo.sweeps.results import (
     RunResult,
     SweepResults,
     is_run_folder,
-    number_or_none,
     read_run,
     read_sweep,
     without_repeated,
@@ -289,57 +289,6 @@ def _keys(results: SweepResults, position: Mapping[str, int], num_configurations
         key = "_".join(parts)
         keys[run.name] = f"{key}_run{i}" if key in keys.values() else key
     return keys
-
-
-def look(tree: Any, *path: str) -> Any:
-    """What is below a path of keys; None where something on the way is missing or no mapping."""
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def number(tree: Any, *path: str) -> float | None:
-    """A finite number below a path of keys, None for whatever else is there."""
-    return number_or_none(look(tree, *path))
-
-
-def count(tree: Any, *path: str) -> str:
-    """A whole number below a path of keys, with thousands apart; a dash for whatever else is there."""
-    value = look(tree, *path)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "-"
-
-
-def interval(tree: Any, *path: str) -> tuple[float, float] | None:
-    """Two limits below a path of keys, None for whatever else is there."""
-    value = look(tree, *path)
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    low, high = map(number_or_none, value)
-    return None if low is None or high is None else (low, high)
-
-
-def numbers(tree: Any, *path: str) -> list[float | None]:
-    """A list of numbers below a path of keys; None for what in it is none."""
-    value = look(tree, *path)
-    return list(map(number_or_none, value)) if isinstance(value, list) else []
-
-
-def texts(tree: Any, *path: str) -> list[str]:
-    """A list below a path of keys, each item as text; empty for whatever else is there."""
-    value = look(tree, *path)
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def mapping(tree: Any, *path: str) -> dict[str, Any]:
-    """A mapping below a path of keys; empty for whatever else is there."""
-    value = look(tree, *path)
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def text(tree: Any, *path: str) -> str:
-    """A text below a path of keys; empty for whatever else is there."""
-    value = look(tree, *path)
-    return value if isinstance(value, str) else ""
 
 
 def best_position(material: Material) -> int | None:

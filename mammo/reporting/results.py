@@ -20,7 +20,8 @@ from mammo.reporting.document import (
     columns,
     row,
 )
-from mammo.reporting.material import Material, RunMaterial, interval, number, text
+from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, unit_of
 from mammo.selection import MINIMISED
 from mammo.sweeps.figures import comparison_figure

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mammo.reporting.material import Material, RunMaterial, look, mapping, number, text
+from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.values import look, mapping, number, text
 from mammo.reporting.words import listed, plural, unit_of
 from mammo.sweeps.results import FAILED, STATUSES
 

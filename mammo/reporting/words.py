@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Tile
-from mammo.reporting.material import Material, RunMaterial, best_position, count, interval, number, text
+from mammo.reporting.material import Material, RunMaterial, best_position
+from mammo.reporting.values import count, interval, number, text
 from mammo.selection import MINIMISED
 from mammo.sweeps.findings import criterion, is_minimised, ranked_trials
 from mammo.sweeps.results import SweepResults

@@ -20,8 +20,9 @@ from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
-from mammo.reporting.material import Material, best_position, look, read_material
+from mammo.reporting.material import Material, best_position, read_material
 from mammo.reporting.results import COMPARISON_FILE
+from mammo.reporting.values import look
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import metrics_of_figure
 
