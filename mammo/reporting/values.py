@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mammo.sweeps.results import number_or_none
+
 
 def look(tree: Any, *path: str) -> Any:
     """What is below a path of keys; None where something on the way is missing or no mapping."""
