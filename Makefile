@@ -53,7 +53,7 @@ train: $(VENV)/.installed
 	$(BIN)/python -m mammo.train model=efficientnetb0 strategy=frozen_last_block
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 mutations: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.mutations --count 4000

@@ -37,7 +37,7 @@ def work(line: CommandLine) -> None:
     from mammo.explanation.cases import check_target, explain_images, predictions_of
     from mammo.explanation.choice import most_confident
     from mammo.explanation.writing import Explanations
-    from mammo.inference.datasets import load_shown
+    from mammo.inference.datasets import NOT_KNOWN, load_shown
     from mammo.inference.find import find_one_checkpoint
     from mammo.inference.trained import load_trained, resolved_hardware
     from mammo.progress import start_logging, track
@@ -55,6 +55,8 @@ def work(line: CommandLine) -> None:
         image_ids = predictions.rows(most_confident(predictions, options.limit)).table["image_id"].tolist()
     if shown.num_trained_on:
         log.warning("%d of the %d images are training images of this run", shown.num_trained_on, len(shown.rows))
+    elif shown.num_trained_on is None:
+        log.warning("%s", NOT_KNOWN)
     cases = explain_images(
         trained,
         shown,

@@ -22,7 +22,7 @@ from mammo.engine import predict
 from mammo.errors import ConfigError
 from mammo.files import safe_name
 from mammo.hardware import Hardware
-from mammo.inference.datasets import load_shown
+from mammo.inference.datasets import NOT_KNOWN, load_shown
 from mammo.inference.find import find_one_checkpoint
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, resolved_hardware
@@ -90,6 +90,8 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
             "likely lower on new patients",
             shown.num_trained_on, len(shown.rows), trained.name,
         )  # fmt: skip
+    elif shown.num_trained_on is None:
+        log.warning("%s", NOT_KNOWN)
     part = shown.split if shown.is_own else safe_name(_name_of(choice, trained.config.data))
     of_run = trained.folder(OWN_FOLDER)
     if of_run is not None:

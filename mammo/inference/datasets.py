@@ -20,8 +20,8 @@ from mammo.progress import counting
 from mammo.schema import Problem, build, to_tree
 from mammo.yaml_files import read_yaml
 
-# What the run was trained on, and what is set aside; `all` is everything.
-SPLITS = ("val", "test", "all")
+# For who sees results of images of which that is so.
+NOT_KNOWN = "whether the network was trained on some of these images is not known: a checkpoint does not say"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mammo.evaluation.evaluation import evaluate
 from mammo.evaluation.predictions import read_predictions
 from mammo.files import file_sha256, safe_name, this_command
 from mammo.hardware import Hardware
+from mammo.inference.datasets import NOT_KNOWN
 from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
 from mammo.inference.labelled import LabelledPredictions, predict_labelled, validation_predictions
 from mammo.inference.options import DataChoice, EvaluateOptions
@@ -163,7 +164,7 @@ def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | No
         epochs = ", ".join(str(member.facts.get("epoch")) for member in ensemble.members)
         lines.append(f"of a checkpoint that is not the best of its run: epoch {epochs}")
     if shown.num_trained_on is None:
-        lines.append("whether it was trained on some of these images is not known: a checkpoint does not say")
+        lines.append(NOT_KNOWN)
     elif shown.num_trained_on:
         lines.append(f"WARNING: it was trained on {shown.num_trained_on} of these images: the numbers are too good")
     if _chose_them(shown):

@@ -134,10 +134,13 @@ def test_published_weights_and_a_checkpoint_alone_on_another_dataset(
 
     checkpoint = tmp_path / "alone.pth"
     shutil.copy(run / "checkpoints" / "best_model.pth", checkpoint)
-    embed_here(f"run={checkpoint}", *data)
+    embed_here(f"run={checkpoint}", *data, "data.limit=24")
     of_run = result(tmp_path / "embeddings" / "alone-folders")
     assert of_run["head"] is not None
-    assert of_run["data"]["num_images"] == 32
+    assert of_run["data"]["num_images"] == 24
+    assert "whether the network was trained on some of these images is not known" in capsys.readouterr().out
+    embed_here(f"run={checkpoint}", *data)  # the images of its own run, so those of its validation set
+    assert result(tmp_path / "embeddings" / "alone-val")["data"]["num_images"] == 13
 
 
 def test_random_weights_are_said(class_folders, session_cache, tmp_path, monkeypatch, capsys):

@@ -160,7 +160,7 @@ def test_a_checkpoint_alone_knows_its_own_images_by_any_name_and_says_what_it_do
     assert (found["is_own"], found["split"], found["num_trained_on"]) == (True, "val", 0)
     out = command(TOOL, "best_model.pth", *data, "data.limit=16", "output=part")
     assert content_of(tmp_path / "part")["data"]["num_trained_on"] is None
-    assert "whether it was trained on some of these images is not known" in out
+    assert "whether the network was trained on some of these images is not known" in out
     out = command(TOOL, run, *data, "data.limit=16", "output=part_of_run")
     assert content_of(tmp_path / "part_of_run")["data"]["num_trained_on"] > 0
     assert "WARNING: it was trained on" in out
