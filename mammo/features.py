@@ -43,6 +43,16 @@ log = logging.getLogger(__name__)
 GPU_PIXELS_AT_ONCE = 128 * 224**2
 
 
+def through(preparation: Preparation, trunk: FrozenTrunk) -> Prepare:
+    """From a batch of images to the output of a trunk and the class indices."""
+
+    def prepare(batch: Any) -> tuple[Tensor, Tensor]:
+        images, targets = preparation(batch)
+        return trunk(images), targets
+
+    return prepare
+
+
 class Source:
     """Where inputs come from: images are prepared, then pass the trunk in the precision of the run or in fp32.
 
@@ -63,14 +73,8 @@ class Source:
 
     def streamed(self) -> Inputs:
         """Every input computed when it is needed."""
-        return Inputs(self.train, self.validation, self._through(self.trunk), self._through(self.exact_trunk))
-
-    def _through(self, trunk: FrozenTrunk) -> Prepare:
-        def prepare(batch: Any) -> tuple[Tensor, Tensor]:
-            images, targets = self.preparation(batch)
-            return trunk(images), targets
-
-        return prepare
+        prepare, prepare_exactly = (through(self.preparation, trunk) for trunk in (self.trunk, self.exact_trunk))
+        return Inputs(self.train, self.validation, prepare, prepare_exactly)
 
     def with_bank(
         self, choice: str, budget_gb: float, folder: Path, pixels: Mapping[str, Any], epochs: range, counting: Counting

@@ -27,6 +27,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 # The first CUDA generation that multiplies in bf16 (Ampere).
 BF16_CUDA_CAPABILITY = (8, 0)
+CUDA_LOADER_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Hardware:
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """A scaler of the loss; it does nothing unless the precision is fp16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.amp == "fp16")
+
+    @property
+    def loader_threads(self) -> int:
+        """Threads that read batches ahead: on a CPU they would only take time from the network."""
+        return CUDA_LOADER_THREADS if self.device.type == "cuda" else 0
 
     @property
     def device_name(self) -> str:

@@ -21,7 +21,7 @@ from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
 
-__all__ = ["MAX_PIXELS", "OpenedImage", "looks_like_dicom", "open_image", "read_image"]
+__all__ = ["ALL_KINDS", "MAX_PIXELS", "OpenedImage", "looks_like_dicom", "open_image", "read_image"]
 
 # The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions. Pillow itself
 # stops at 179 million.
@@ -29,6 +29,9 @@ MAX_PIXELS = 80_000_000
 # Grey levels of 255 by which channels may differ on average before an image counts as coloured. JPEG keeps
 # colour in other blocks than grey and leaves a difference below 1 in grey pictures.
 MAX_CHANNEL_DIFFERENCE = 2.0
+
+# What is refused unless it is named in `accept`.
+ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
 
 _FORMATS = ("PNG", "JPEG", "PPM", "TIFF", "BMP")  # PPM is Pillow's name for PGM too
 

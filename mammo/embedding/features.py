@@ -9,30 +9,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mammo.cache import user_cache_folder
 from mammo.compose import CONFIG_FOLDER
 from mammo.config_rules import fixed_size_px
-from mammo.data.batches import EvaluationBatches, Preparation
+from mammo.data.batches import Preparation
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.options import DataOptions
 from mammo.embedding.options import EmbedOptions
-from mammo.engine import predict
 from mammo.errors import ConfigError
 from mammo.files import safe_name
 from mammo.hardware import Hardware
 from mammo.inference.datasets import NOT_KNOWN, load_shown
 from mammo.inference.find import find_one_checkpoint
 from mammo.inference.options import DataChoice
-from mammo.inference.trained import load_trained, predict_images, resolved_hardware
-from mammo.interruption import stop_if_asked
+from mammo.inference.trained import load_trained, predict_images, predict_with, resolved_hardware
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import LinearProbe
-from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import WeightsReport
-from mammo.progress import counting, track
+from mammo.progress import counting
 from mammo.runs.provenance import environment
 from mammo.schema import Problem, build
 from mammo.yaml_files import read_yaml
@@ -159,16 +155,12 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
         data_options, user_cache_folder(options.cache_dir), hardware.threads, counting, only_test=True
     )
     rows = np.arange(len(dataset.table))
-    batches = EvaluationBatches(dataset.part(rows), data_options.batch_size, 0)
-    network = built.network.to(hardware.device).eval()
-    trunk = FrozenTrunk(network, torch.float32, data_options.batch_size)
+    network = built.network.to(hardware.device)
     preparation = Preparation(built.mean, built.std, hardware.device)
-
-    def prepare(batch: Any) -> Any:
-        images, targets = preparation(batch)
-        return trunk(images), targets
-
-    predictions = predict(network, track(batches, LABEL, len(batches)), prepare, stop_if_asked, keep_features=True)
+    images = dataset.part(rows)
+    predictions = predict_with(
+        network, preparation, images, data_options.batch_size, hardware, LABEL, keep_features=True
+    )
     if predictions.features is None:
         raise AssertionError("features were asked for")
     weights = dataclasses.asdict(built.weights)

@@ -11,23 +11,23 @@ import numpy as np
 from PIL import Image
 
 from mammo.data.batches import EvaluationBatches
+from mammo.data.images import ALL_KINDS
 from mammo.data.pixels import PixelSettings, image_and_placement
 from mammo.data.placement import Placement
 from mammo.errors import BadFile, ConfigError, DataError, nearest
-from mammo.evaluation.predictions import PredictionTable, make_predictions, read_predictions
+from mammo.evaluation.predictions import PredictionTable
 from mammo.explanation.cam import chosen_layer, heat_maps
 from mammo.explanation.choice import positions_of
 from mammo.explanation.options import PREDICTED, TRUE, Method
 from mammo.inference.datasets import ShownImages
-from mammo.inference.trained import CUDA_LOADER_THREADS, Trained, predict_images
+from mammo.inference.labelled import predictions_for, stored_for
+from mammo.inference.trained import Trained
 from mammo.interruption import stop_if_asked
 
 # Long side of the copy of an image that is shown: at half a page width a printer resolves no more.
 PICTURE_SIDE_PX = 900
 # Gradients of early layers of large images take gigabytes.
 IMAGES_AT_ONCE = 8
-# The dataset has accepted the image already; which kinds it takes is its own option.
-ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,25 +77,10 @@ def predictions_of(trained: Trained, shown: ShownImages, positions: np.ndarray |
     For the validation images of its own run that is in `val_predictions.csv` already.
     """
     positions = np.arange(len(shown.rows)) if positions is None else positions
-    described = shown.dataset.described(shown.rows)
-    stored = _stored_predictions(trained, shown)
-    if stored is not None and stored.table["image_id"].tolist() == described["image_id"].tolist():
+    stored = stored_for(trained, shown)
+    if stored is not None:
         return stored.rows(positions)
-    described = described.iloc[positions]
-    targets = described.pop("label").tolist()
-    predictions = predict_images(trained, shown.dataset.part(shown.rows[positions]), "Predicting")
-    return make_predictions(described, targets, predictions.probabilities, trained.class_names)
-
-
-def _stored_predictions(trained: Trained, shown: ShownImages) -> PredictionTable | None:
-    is_best = trained.checkpoint.name == "best_model.pth"
-    if trained.run_folder is None or not is_best or not shown.is_own or shown.split != "val":
-        return None
-    try:
-        stored = read_predictions(trained.run_folder / "val_predictions.csv")
-    except (OSError, ValueError):
-        return None
-    return stored if stored.class_names == trained.class_names else None
+    return predictions_for(trained, shown.dataset, shown.rows[positions], "Predicting")
 
 
 def explain_images(
@@ -128,8 +113,7 @@ def explain_images(
     table = predictions_of(trained, shown, positions) if predictions is None else predictions.rows(positions)
     names = _target_names(table, target)
     images = dataset.part(shown.rows[positions])
-    num_threads = CUDA_LOADER_THREADS if trained.hardware.device.type == "cuda" else 0
-    for batch in EvaluationBatches(images, IMAGES_AT_ONCE, num_threads):
+    for batch in EvaluationBatches(images, IMAGES_AT_ONCE, trained.hardware.loader_threads):
         inputs, _ = trained.preparation(batch)
         classes = [trained.class_names.index(names[i]) for i in batch.positions]
         maps = heat_maps(trained.network, inputs, classes, method, layer)
@@ -172,6 +156,7 @@ def _original(row: Any, settings: PixelSettings, image_id: str) -> tuple[np.ndar
     """A copy of an image for people, where the square lies in it, and rows and columns of the whole image."""
     try:
         content = Path(row["path"]).read_bytes()
+        # The dataset has accepted the image already; which kinds it takes is its own option.
         settings = dataclasses.replace(settings, accept=ALL_KINDS)
         grey, placement = image_and_placement(content, row["laterality"], settings, PICTURE_SIDE_PX)
     except (OSError, BadFile) as error:

@@ -93,10 +93,8 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
     if not is_own and dataset.fingerprint == trained.facts.get("data_fingerprint"):
         # The very images and labels of the run, whatever the options are called: they are divided as for the run.
         where = {name: getattr(options, name) for name in ("root", "csv", "allow_outside_root", "pseudonymize")}
-        is_own, dataset = (
-            True,
-            _load(trained, dataclasses.replace(trained.config.data, **where), cache_dir, is_own=True),
-        )
+        is_own = True
+        dataset = _load(trained, dataclasses.replace(trained.config.data, **where), cache_dir, is_own=True)
     split = split or ("val" if is_own else "all")
     if not is_own and split != "all":
         raise DataError(

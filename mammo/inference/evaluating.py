@@ -13,7 +13,6 @@ from mammo.errors import ConfigError, RunDirectoryError
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
-from mammo.evaluation.predictions import read_predictions
 from mammo.files import file_sha256, safe_name, this_command
 from mammo.hardware import Hardware
 from mammo.inference.datasets import NOT_KNOWN
@@ -113,15 +112,8 @@ def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) 
 
 def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
     """The largest difference of a probability from what the run itself has written; None where it has not."""
-    member = ensemble.members[0]
-    run_folder = member.run_folder
-    if len(ensemble.members) > 1 or run_folder is None or not member.is_best or not _chose_them(shown):
-        return None
-    try:
-        written = read_predictions(run_folder / "val_predictions.csv")
-    except (OSError, ValueError):
-        return None
-    if written.table["image_id"].tolist() != shown.predictions.table["image_id"].tolist():
+    written = validation_predictions(ensemble) if len(ensemble.members) == 1 and _chose_them(shown) else None
+    if written is None or written.table["image_id"].tolist() != shown.predictions.table["image_id"].tolist():
         return None
     return float(np.abs(written.probabilities - shown.predictions.probabilities).max())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.data.attributes import attributes_of
+from mammo.data.dataset import Dataset
 from mammo.errors import DataError
 from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions, read_predictions
 from mammo.inference.datasets import ShownImages, load_shown
@@ -71,27 +72,51 @@ def _most(counts: Sequence[int | None]) -> int | None:
 
 def validation_predictions(ensemble: Ensemble) -> PredictionTable | None:
     """What the runs have written of their validation sets, averaged; None where one has written nothing."""
-    parts = []
-    for member in ensemble.members:
-        if member.run_folder is None or not member.is_best:
-            return None
-        try:
-            parts.append(read_predictions(member.run_folder / "val_predictions.csv"))
-        except (OSError, ValueError):
-            return None
-    is_same_task = all(part.class_names == ensemble.class_names for part in parts)
-    return _averaged(parts, ensemble) if is_same_task else None
+    parts = [_stored(member) for member in ensemble.members]
+    known = [part for part in parts if part is not None]
+    return _averaged(known, ensemble) if len(known) == len(parts) else None
+
+
+def stored_for(trained: Trained, shown: ShownImages) -> PredictionTable | None:
+    """What the run of a network has written of just these images; None where they are others, or it has not."""
+    if not shown.is_own or shown.split != "val":
+        return None
+    stored = _stored(trained)
+    image_ids = shown.dataset.described(shown.rows)["image_id"].tolist()
+    return stored if stored is not None and stored.table["image_id"].tolist() == image_ids else None
+
+
+def _stored(trained: Trained) -> PredictionTable | None:
+    """`val_predictions.csv` of the run of a network of the best epoch, None where there is none."""
+    if trained.run_folder is None or not trained.is_best:
+        return None
+    try:
+        stored = read_predictions(trained.run_folder / "val_predictions.csv")
+    except (OSError, ValueError):
+        return None
+    return stored if stored.class_names == trained.class_names else None
+
+
+def predictions_for(
+    trained: Trained, dataset: Dataset, rows: np.ndarray, label: str, known: pd.DataFrame | None = None
+) -> PredictionTable:
+    """What a network says of some rows of a dataset, in their order.
+
+    `label` is for the progress bar; `known` are further columns for the rows.
+    """
+    described = dataset.described(rows)
+    targets = described.pop("label").tolist()
+    if known is not None:
+        described[known.columns.tolist()] = known.to_numpy()
+    predictions = predict_images(trained, dataset.part(rows), label)
+    return make_predictions(described, targets, predictions.probabilities, trained.class_names)
 
 
 def _of_member(member: Trained, shown: ShownImages) -> PredictionTable:
-    """The predictions of one network, before its temperature."""
-    table, rows = shown.dataset.table, shown.rows
-    described = shown.dataset.described(rows)
-    targets = described.pop("label").tolist()
-    known = attributes_of(table.iloc[rows], member.hardware.threads, counting)
-    described[list(ATTRIBUTES)] = known.to_numpy()
-    predictions = predict_images(member, shown.dataset.part(rows), f"Predicting {shown.split}")
-    return make_predictions(described, targets, predictions.probabilities, member.class_names)
+    """The predictions of one network, before its temperature, with what is known of the images."""
+    dataset, rows = shown.dataset, shown.rows
+    known = attributes_of(dataset.table.iloc[rows], member.hardware.threads, counting)
+    return predictions_for(member, dataset, rows, f"Predicting {shown.split}", known)
 
 
 def _averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> PredictionTable:

@@ -16,13 +16,11 @@ import numpy as np
 from mammo.data.decode import shown_code
 from mammo.data.dicom import Header
 from mammo.data.formats.rows import id_of, is_image_name, list_files, shown_view
-from mammo.data.images import open_image
+from mammo.data.images import ALL_KINDS, open_image
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import read_content
 from mammo.errors import BadFile, DataError, nearest
 
-# Kinds of image that training refuses unless told otherwise; `force=true` takes them all.
-ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
 # Of CID 4014 in DICOM PS3.16: what ViewPosition of a mammogram starts with. Chests have AP, PA, LL, RL, ...
 MAMMOGRAPHIC_VIEWS = {"CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN"}
 # What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.

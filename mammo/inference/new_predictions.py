@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,8 +26,6 @@ from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import Trained, resolved_hardware
-
-log = logging.getLogger(__name__)
 
 REASONS_SHOWN = 5
 # Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mammo.checkpoint import load_checkpoint
 from mammo.config import Config, check, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
-from mammo.engine import Predictions, Prepare, predict
+from mammo.engine import Predictions, predict
 from mammo.errors import ConfigError, RunDirectoryError
 from mammo.exporting.portable import SUFFIX, read_portable
+from mammo.features import through
 from mammo.files import safe_name
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.interruption import stop_if_asked
@@ -30,8 +30,6 @@ from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
 from mammo.progress import track
 
-# On a GPU batches are read ahead by threads; on a CPU they would only take time from the network.
-CUDA_LOADER_THREADS = 2
 CHANNELS = 3
 
 
@@ -73,16 +71,6 @@ class Trained:
         """Side of the square that the network sees."""
         return self.settings.size_px
 
-    def through_trunk(self) -> Prepare:
-        """From a batch to the output of the frozen trunk in fp32, computed as when the run validated."""
-        trunk = FrozenTrunk(self.network, torch.float32, self.config.data.batch_size)
-
-        def prepare(batch: Any) -> tuple[Tensor, Tensor]:
-            images, targets = self.preparation(batch)
-            return trunk(images), targets
-
-        return prepare
-
 
 def load_trained(path: Path, hardware: Hardware) -> Trained:
     """The network of a checkpoint; raises RunDirectoryError for what is none of this version of the project.
@@ -106,7 +94,7 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
         ) from error
     mean, std = _normalisation(path, content["preprocessing"])
     run_folder = path.parent.parent if (path.parent.parent / "summary.json").is_file() else None
-    return Trained(
+    trained = Trained(
         name=path.stem if run_folder is None else run_folder.name,
         checkpoint=path,
         run_folder=run_folder,
@@ -120,6 +108,7 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
         hardware=hardware,
         facts={key: value for key, value in content.items() if not key.endswith("_state_dict") and key != "rng"},
     )
+    return trained if trained.is_best else dataclasses.replace(trained, name=f"{trained.name}-{path.stem}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -176,10 +165,31 @@ def predict_images(
     label: str | None = None,
     *,
     keep_features: bool = False,
-    after_batch: Callable[[], None] = stop_if_asked,
 ) -> Predictions:
     """What a network says of some images, in their order, in fp32; `label` is for a progress bar (None: none)."""
-    num_threads = CUDA_LOADER_THREADS if trained.hardware.device.type == "cuda" else 0
-    batches = EvaluationBatches(images, trained.config.data.batch_size, num_threads)
+    return predict_with(
+        trained.network,
+        trained.preparation,
+        images,
+        trained.config.data.batch_size,
+        trained.hardware,
+        label,
+        keep_features=keep_features,
+    )
+
+
+def predict_with(
+    network: Network,
+    preparation: Preparation,
+    images: LabelledImages,
+    batch_size: int,
+    hardware: Hardware,
+    label: str | None,
+    *,
+    keep_features: bool = False,
+) -> Predictions:
+    """What a network on its device says of some images, in fp32, computed as a run computes its validation."""
+    batches = EvaluationBatches(images, batch_size, hardware.loader_threads)
     shown = batches if label is None else track(batches, label, len(batches))
-    return predict(trained.network, shown, trained.through_trunk(), after_batch, keep_features=keep_features)
+    prepare = through(preparation, FrozenTrunk(network, torch.float32, batch_size))
+    return predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,6 @@ from mammo.evaluation.predictions import make_predictions
 from mammo.figures import plot_confusion_matrix, plot_history
 from mammo.metrics import Metrics
 from mammo.runs.directory import CALIBRATION_FILE, RunDirectory
-
-log = logging.getLogger(__name__)
 
 
 def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:

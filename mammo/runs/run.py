@@ -44,8 +44,6 @@ from mammo.tracker import OpenTracker, numbers_of
 
 log = logging.getLogger(__name__)
 
-# On a GPU batches are read ahead by threads; on a CPU they would only take time from the network.
-CUDA_LOADER_THREADS = 2
 # Figures take half a second: with these pauses less than a hundredth of the time of a run.
 SECONDS_BETWEEN_FIGURES = 60.0
 NON_FINITE_REMEDIES = "what can help: a lower optimizer.lr; train.amp=off; train.clip_norm above 0"
@@ -69,8 +67,7 @@ class Run:
         self.tracker: OpenTracker | None = None
         self.started = time.perf_counter()
         data, loop, split = config.data, config.train, dataset.split
-        threads = CUDA_LOADER_THREADS if hardware.device.type == "cuda" else 0
-        loader_threads = threads if data.num_workers is None else data.num_workers
+        loader_threads = hardware.loader_threads if data.num_workers is None else data.num_workers
         self.train_batches = TrainingBatches(
             dataset.part(split.train),
             config.sampler,
