@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +31,7 @@ from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
 from mammo.plain_text import terminal_text
+from mammo.renamed import current_override
 from mammo.schema import key_tree
 from mammo.tracebacks import error_text, traceback_text
 from mammo.trees import flatten
@@ -154,6 +155,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
         if flag.startswith("--") and flag not in HYDRA_FLAGS:
             print(f"error: {_unknown_flag(flag, command)}", file=sys.stderr)
             sys.exit(USER_ERROR_STATUS)
+    sys.argv[1:] = under_current_names(sys.argv[1:])
     for flag in {"-m", "--multirun"} & set(sys.argv[1:]):
         # Hydra takes it before or after all overrides, not between them.
         sys.argv = [argument for argument in sys.argv if argument != flag] + ["--multirun"]
@@ -170,6 +172,15 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
+
+
+def under_current_names(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which options go by their present names, with a hint for each that has another one."""
+    current = [current_override(argument) for argument in arguments]
+    for old, new in dict.fromkeys(zip(arguments, current, strict=True)):
+        if old != new:
+            print(f"note: {old.partition('=')[0]} is now called {new.partition('=')[0]}", file=sys.stderr)
+    return current
 
 
 def _unknown_flag(flag: str, command: Command) -> str:

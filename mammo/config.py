@@ -23,6 +23,7 @@ from mammo.files import safe_name
 from mammo.models import strategy
 from mammo.models.options import ModelOptions
 from mammo.options import choice, option, section
+from mammo.renamed import with_current_keys, with_original_keys
 from mammo.schema import Problem, build, to_tree
 from mammo.selection import MONITORS
 from mammo.sweeps.options import SearchOptions, SweepOptions
@@ -111,15 +112,26 @@ def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) ->
     return with_presets(build_checked(Config, tree, impossible_combinations, where))
 
 
+def check_stored(tree: Any) -> Config:
+    """The configuration that this version or an earlier one has written into a run directory or a checkpoint.
+
+    Raises ConfigError as `check` does.
+    """
+    current = with_current_keys(tree) if isinstance(tree, Mapping) else {}
+    return with_presets(build_checked(Config, current, impossible_combinations, None, is_stored=True))
+
+
 def build_checked(
     options_class: type[T],
     tree: Mapping[str, Any],
     rules: Callable[[T], list[Problem]],
     where: Callable[[str], str] | None,
+    *,
+    is_stored: bool = False,
 ) -> T:
-    """The options of a composed tree; raises ConfigError with every problem, see `check`."""
+    """The options of a composed tree, or of a stored one; raises ConfigError with every problem, see `check`."""
     problems: list[Problem] = []
-    options = build(options_class, tree, problems)
+    options = build(options_class, tree, problems, is_stored=is_stored)
     if not problems:
         problems = rules(options)
     if problems:
@@ -182,9 +194,17 @@ def identity_tree(config: Config) -> dict[str, Any]:
     return to_tree(config, only_run_id=True)
 
 
+def original_identity_tree(config: Config) -> dict[str, Any]:
+    """`identity_tree` as the first release would have had it: what is hashed does not change when options come.
+
+    Options go by their first names, and those that came later are left out where they change nothing.
+    """
+    return with_original_keys(to_tree(config, only_run_id=True, as_before=True))
+
+
 def run_id(config: Config) -> str:
-    """First 8 hex digits of the SHA-256 of `identity_tree` as canonical JSON."""
-    canonical = json.dumps(identity_tree(config), sort_keys=True, separators=(",", ":"))
+    """First 8 hex digits of the SHA-256 of `original_identity_tree` as canonical JSON."""
+    canonical = json.dumps(original_identity_tree(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 

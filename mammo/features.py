@@ -147,7 +147,7 @@ class Source:
             "pixels": dict(pixels),
             "mean": list(self.preparation.mean),
             "std": list(self.preparation.std),
-            "augment": None if policy is None else dataclasses.asdict(policy) | {"num_views": None},
+            "augment": None if policy is None else dataclasses.asdict(policy) | {"num_variants": None},
             "preparation_version": PREPARATION_VERSION,
         }
         return FeatureBank(folder, identity, trunk.example(int(pixels["size_px"])))
@@ -191,13 +191,13 @@ class _Drawn:
 
     def __init__(self, batches: TrainingBatches, epochs: range) -> None:
         # Without augmentation all views are the same.
-        self._num_views = 1 if batches.augment.changes_nothing else batches.num_views or 1
+        self._num_variants = 1 if batches.augment.changes_nothing else batches.num_variants or 1
         self._codes = np.unique(np.concatenate([self._code(*batches.drawn(epoch)) for epoch in epochs]))
-        positions, views = np.divmod(self._codes, self._num_views)
+        positions, views = np.divmod(self._codes, self._num_variants)
         self.inputs = _TrunkInputs(batches.data, positions, batches.changes_of(positions, views))
 
     def _code(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return positions * self._num_views + views % self._num_views
+        return positions * self._num_variants + views % self._num_variants
 
     def places(self, positions: np.ndarray, views: np.ndarray) -> np.ndarray:
         """Where the views of some images are in `inputs`."""

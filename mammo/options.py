@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T", bound=type)
 
 _REGISTRY: dict[str, dict[str, type]] = {}
+# Of an option that the first release had.
+_ALWAYS_THERE = object()
 
 
 def option(
@@ -26,11 +28,16 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     in_run_id: bool = True,
+    since_default: Any = _ALWAYS_THERE,
 ) -> Any:
     """A dataclass field with a documented range.
 
     `in_run_id=False` marks what cannot change a result (device, threads, paths): it is left out of
     the run id. Bounds apply to numbers and to each number of a list.
+
+    An option that comes later than the first release gives the value with which everything is as it was before
+    the option as `since_default`: configurations that were stored without it have that value, and with it the
+    option is not in the run id, so that finished runs stay finished.
     """
     metadata = {
         "doc": doc,
@@ -40,6 +47,8 @@ def option(
         "below": below,
         "in_run_id": in_run_id,
     }
+    if since_default is not _ALWAYS_THERE:
+        metadata["since_default"] = since_default
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -50,9 +59,15 @@ def section(options_class: type, *, in_run_id: bool = True) -> Any:
     return dataclasses.field(default_factory=options_class, metadata={"in_run_id": in_run_id})
 
 
-def choice(group: str, *, in_run_id: bool = True) -> Any:
-    """A dataclass field that holds the options of one registered choice of a group."""
-    return dataclasses.field(metadata={"group": group, "in_run_id": in_run_id})
+def choice(group: str, *, in_run_id: bool = True, since_default: str | None = None) -> Any:
+    """A dataclass field that holds the options of one registered choice of a group.
+
+    A group that comes later names as `since_default` the choice with which everything is as before, see `option`.
+    """
+    metadata: dict[str, Any] = {"group": group, "in_run_id": in_run_id}
+    if since_default is not None:
+        metadata["since_default"] = since_default
+    return dataclasses.field(metadata=metadata)
 
 
 def register(group: str, name: str) -> Callable[[T], T]:

@@ -6,6 +6,7 @@ nested dataclasses, and a choice among the registered dataclasses of a group.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import sys
@@ -42,16 +43,25 @@ def types_of(options_class: type) -> dict[str, Any]:
     return typing.get_type_hints(options_class)
 
 
-def build(options_class: type[T], tree: Any, problems: list[Problem]) -> T:
+def build(options_class: type[T], tree: Any, problems: list[Problem], *, is_stored: bool = False) -> T:
     """An instance of a dataclass from a mapping; mistakes are appended to `problems`.
 
     Keys that are absent take their defaults, and so do values that are wrong (the caller stops when
-    there are problems).
+    there are problems). Of a tree that an earlier version may have stored (`is_stored`), options that are absent
+    have the value with which everything was as it was then.
     """
-    return _build(options_class, tree, "", problems, list(flatten(key_tree(options_class))))
+    return _build(options_class, tree, "", problems, _Reading(list(flatten(key_tree(options_class))), is_stored))
 
 
-def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem], keys: list[str]) -> T:
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """All keys that there are, for messages, and whether the tree was stored."""
+
+    keys: list[str]
+    is_stored: bool
+
+
+def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem], reading: _Reading) -> T:
     if tree is None:
         tree = {}
     if not isinstance(tree, Mapping):
@@ -63,29 +73,34 @@ def _build(options_class: type[T], tree: Any, path: str, problems: list[Problem]
     for key in tree:
         if key not in fields and not (key == "name" and hasattr(options_class, "name")):
             full = _join(path, key)
-            problems.append(Problem(full, "there is no such key", nearest_key(full, fields, keys)))
+            problems.append(Problem(full, "there is no such key", nearest_key(full, fields, reading.keys)))
     values: dict[str, Any] = {}
     for name, field in fields.items():
         key, annotation = _join(path, name), types_of(options_class)[name]  # type: ignore[arg-type]
         if "group" in field.metadata:
-            values[name] = _choose(field.metadata["group"], tree.get(name), key, problems, keys)
+            chosen = tree.get(name)
+            if name not in tree and reading.is_stored and "since_default" in field.metadata:
+                chosen = {"name": field.metadata["since_default"]}
+            values[name] = _choose(field.metadata["group"], chosen, key, problems, reading)
         elif dataclasses.is_dataclass(annotation):
-            values[name] = _build(annotation, tree.get(name), key, problems, keys)  # type: ignore[arg-type]
+            values[name] = _build(annotation, tree.get(name), key, problems, reading)  # type: ignore[arg-type]
         elif name in tree:
             try:
                 values[name] = _checked(tree[name], annotation, field.metadata)
             except _WrongValue as wrong:
                 problems.append(Problem(key, f"found {_shown(tree[name])}", f"expected {wrong.expected}"))
+        elif reading.is_stored and "since_default" in field.metadata:
+            values[name] = copy.copy(field.metadata["since_default"])
     return options_class(**values)
 
 
-def _choose(group: str, tree: Any, path: str, problems: list[Problem], keys: list[str]) -> Any:
+def _choose(group: str, tree: Any, path: str, problems: list[Problem], reading: _Reading) -> Any:
     choices = registered(group)
     name = tree.get("name") if isinstance(tree, Mapping) else None
     if not isinstance(name, str) or name not in choices:
         problems.append(Problem(f"{path}.name", f"found {name!r}", nearest(str(name), choices)))
         return None
-    return _build(choices[name], tree, path, problems, keys)
+    return _build(choices[name], tree, path, problems, reading)
 
 
 def _join(path: str, key: object) -> str:
@@ -199,8 +214,12 @@ def key_tree(options_class: type) -> dict[str, Any]:
     return tree
 
 
-def to_tree(options: Any, *, only_run_id: bool = False) -> dict[str, Any]:
-    """The plain values of a dataclass of options; `only_run_id` leaves out what cannot change a result."""
+def to_tree(options: Any, *, only_run_id: bool = False, as_before: bool = False) -> dict[str, Any]:
+    """The plain values of a dataclass of options; `only_run_id` leaves out what cannot change a result.
+
+    `as_before` leaves out options that came later and have the value with which everything is as it was before them,
+    and sections and choices of which nothing else is left.
+    """
     tree: dict[str, Any] = {}
     if hasattr(options, "name") and "name" not in {f.name for f in dataclasses.fields(options)}:
         tree["name"] = options.name
@@ -209,5 +228,14 @@ def to_tree(options: Any, *, only_run_id: bool = False) -> dict[str, Any]:
             continue
         value = getattr(options, field.name)
         is_nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
-        tree[field.name] = to_tree(value, only_run_id=only_run_id) if is_nested else value
+        plain = to_tree(value, only_run_id=only_run_id, as_before=as_before) if is_nested else value
+        if not (as_before and _is_as_before(plain, field.metadata, is_nested)):
+            tree[field.name] = plain
     return tree
+
+
+def _is_as_before(plain: Any, metadata: Mapping[str, Any], is_nested: bool) -> bool:
+    """Whether a value is that with which everything is as it was before its option, section or choice."""
+    if "since_default" not in metadata:
+        return is_nested and plain == {}
+    return plain == ({"name": metadata["since_default"]} if is_nested else metadata["since_default"])

@@ -18,7 +18,7 @@ import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from mammo.compose import CONFIG_FOLDER, checked_config, end_with, prepare_hydra
+from mammo.compose import CONFIG_FOLDER, checked_config, end_with, prepare_hydra, under_current_names
 from mammo.config_files import check_config_files
 from mammo.errors import ConfigError, nearest
 from mammo.help import WIDTH, command_lines, option_lines
@@ -82,7 +82,7 @@ def parse(tool: Tool, words: Sequence[str]) -> CommandLine:
     tree: dict[str, Any] = {}
     data, wrong = [], []
     types = types_of(tool.options)
-    for word in words:
+    for word in under_current_names(words):
         key, equals, text = word.partition("=")
         if "run" in types and (not equals or key not in types) and Path(word).exists():
             key, equals, text = "run", "=", word

@@ -48,7 +48,7 @@ def test_the_defaults_are_the_decided_ones():
     assert (config.sampler.name, config.loss.class_weights, config.model.dropout) == ("weighted", "auto", 0.2)
     augment = config.augment
     assert (augment.flip_probability, augment.rotation_degrees, augment.contrast_fraction) == (0.5, 5, 0.1)
-    assert (augment.seed, augment.num_views, config.data.split_seed) == (0, 8, 42)
+    assert (augment.seed, augment.num_variants, config.data.split_seed) == (0, 8, 42)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_cannot_change_a_result_is_not_in_the_run_id(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=43", "train.epochs=21", "data.split_seed=1", "data.limit=20", "augment.num_views=4", "augment=none",
+    ["seed=43", "train.epochs=21", "data.split_seed=1", "data.limit=20", "augment.num_variants=4", "augment=none",
      "optimizer.lr=2e-4", "strategy.blocks=2", "loss.label_smoothing=0.1", "train.amp=off", "model=resnet50",
      "data.phantom.seed=1", "scheduler=step", "sampler.alpha=0.5", "train.monitor=kappa"],
 )  # fmt: skip

@@ -38,11 +38,18 @@ def labelled(count: int, first: int = 0) -> LabelledImages:
 
 
 def make_source(
-    strategy=None, dtype=torch.float32, sampler=None, augment=AUGMENT, num_views=3, seed=42, mean=0.5, max_batches=None
+    strategy=None,
+    dtype=torch.float32,
+    sampler=None,
+    augment=AUGMENT,
+    num_variants=3,
+    seed=42,
+    mean=0.5,
+    max_batches=None,
 ) -> Source:
     options = ModelOptions(family="efficientnet_lite0", name="efficientnet_lite0")
     network = build_model(options, strategy or FrozenLastBlock(), 3, 64, seed=0).network
-    train = TrainingBatches(labelled(11), sampler or Weighted(), augment, num_views, 4, seed, 0, max_batches)
+    train = TrainingBatches(labelled(11), sampler or Weighted(), augment, num_variants, 4, seed, 0, max_batches)
     validation = EvaluationBatches(labelled(5, first=11), 4, 0)
     trunk, exact = FrozenTrunk(network, dtype, 4), FrozenTrunk(network, torch.float32, 4)
     return Source(train, validation, Preparation((mean,) * 3, (0.25,) * 3, torch.device("cpu")), trunk, exact)
@@ -65,7 +72,7 @@ def num_features(folder) -> int:
         {"strategy": HeadOnly(), "dtype": torch.bfloat16},
         {"sampler": Uniform()},
         {"augment": AugmentOptions()},
-        {"num_views": 1},
+        {"num_variants": 1},
         {"max_batches": 2},
     ],
     ids=str,
@@ -115,7 +122,7 @@ def test_runs_share_what_they_have_in_common(tmp_path):
         ({"strategy": HeadOnly()}, 2),
         ({"dtype": torch.bfloat16}, 1),
         ({"augment": AugmentOptions(rotation_degrees=3.0)}, 1),
-        ({"num_views": 5}, 0),
+        ({"num_variants": 5}, 0),
     ],
     ids=str,
 )

@@ -10,8 +10,8 @@ import torch
 from mammo.checkpoint import load_checkpoint, verify
 from mammo.checks.report import Finding, note, ok, problem, some
 from mammo.checks.run_files import BEST, LAST, RunFiles
-from mammo.config import Config, identity_tree
-from mammo.errors import RunDirectoryError
+from mammo.config import Config, check_stored, identity_tree
+from mammo.errors import ConfigError, RunDirectoryError
 from mammo.models.weights import is_file
 from mammo.trees import flatten
 
@@ -70,7 +70,10 @@ def _foreign(run: RunFiles, config: Config | None, content: Mapping[str, Any]) -
     if run.metrics is not None and content["class_names"] != run.metrics["class_names"]:
         wrong.append(f"its classes are {', '.join(content['class_names'])}")
     if config is not None:
-        stored, own = flatten(content["config"]), flatten(identity_tree(config))
+        try:
+            stored, own = flatten(identity_tree(check_stored(content["config"]))), flatten(identity_tree(config))
+        except ConfigError as error:
+            return [*wrong, f"its config does not fit this version of mammo: {error.found.splitlines()[0]}"]
         # Of a file with weights a checkpoint holds the name alone.
         if is_file(config.model.weights):
             own.pop("model.weights")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mammo.checks.report import Finding, note, ok, problem, some
 from mammo.checks.run_files import RunFiles
-from mammo.config import Config, check, run_id
+from mammo.config import Config, check_stored, run_id
 from mammo.errors import ConfigError
 from mammo.runs.provenance import git_state
 from mammo.trees import flatten
@@ -19,7 +19,7 @@ def checked_config(run: RunFiles) -> Config | ConfigError | None:
     if run.config is None:
         return None
     try:
-        return check(run.config)
+        return check_stored(run.config)
     except ConfigError as error:
         return error
 

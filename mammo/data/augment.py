@@ -1,7 +1,7 @@
 """Augmentation as a pure function of (seed, image id, view): what to do is drawn here, without torch.
 
 `mammo.data.batches` applies it to a batch on the device. An image drawn for the n-th time in epoch e
-gets view (e + n) mod num_views when the trunk is frozen, so that its outputs can be kept, and view
+gets view (e + n) mod num_variants when the trunk is frozen, so that its outputs can be kept, and view
 (e, n), always a new one, otherwise.
 """
 
@@ -27,7 +27,7 @@ class AugmentOptions:
     seed: int = option(
         0, "seed of the augmentation; ${seed} lets it follow the training seed", at_least=0, at_most=2**31 - 1
     )
-    num_views: int = option(8, "views an image has when the trunk is frozen", at_least=1, at_most=1000)
+    num_variants: int = option(8, "variants an image has when the trunk is frozen", at_least=1, at_most=1000)
     flip_probability: float = option(0.0, "probability of a left-right flip", at_least=0, at_most=1)
     rotation_degrees: float = option(0.0, "rotation up to this many degrees", at_least=0, at_most=180)
     zoom_fraction: float = option(0.0, "zoom in or out by up to this fraction", at_least=0, below=1)
@@ -50,14 +50,14 @@ class AugmentOptions:
         )
 
 
-def view_of(epoch: int, times_drawn_before: np.ndarray, num_views: int | None) -> np.ndarray:
+def view_of(epoch: int, times_drawn_before: np.ndarray, num_variants: int | None) -> np.ndarray:
     """The number of the view for images drawn for the n-th time in an epoch (n from 0) -> int64 [N].
 
-    With `num_views` (frozen trunk): (epoch + n) mod num_views. Without: a number that is unique to
+    With `num_variants` (frozen trunk): (epoch + n) mod num_variants. Without: a number that is unique to
     (epoch, n).
     """
-    if num_views is not None:
-        return (epoch + times_drawn_before) % num_views
+    if num_variants is not None:
+        return (epoch + times_drawn_before) % num_variants
     return (np.int64(epoch) << 32) + times_drawn_before
 
 

@@ -97,17 +97,17 @@ class TrainingBatches:
         data: LabelledImages,
         sampler: Sampler,
         augment: AugmentOptions,
-        num_views: int | None,
+        num_variants: int | None,
         batch_size: int,
         seed: int,
         num_workers: int,
         max_batches: int | None = None,
     ) -> None:
         self.data, self.sampler, self.augment = data, sampler, augment
-        self.num_views, self.seed, self.num_workers = num_views, seed, num_workers
+        self.num_variants, self.seed, self.num_workers = num_variants, seed, num_workers
         self.plan = plan_batches(len(data), batch_size, max_batches)
         # The changes of the views of a frozen trunk come again and again; others never do.
-        num_kept = 0 if num_views is None or augment.changes_nothing else num_views
+        num_kept = 0 if num_variants is None or augment.changes_nothing else num_variants
         self._drawn_changes = np.full((len(data), num_kept, len(VIEW_COLUMNS)), np.nan, dtype=np.float32)
 
     @property
@@ -118,7 +118,7 @@ class TrainingBatches:
     def drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions and views (`view_of`) of the images of epoch `epoch` (0-based), in their order."""
         order = self.sampler.order(self.data.targets, self.seed, epoch)
-        views = view_of(epoch, times_drawn_before(order), self.num_views)
+        views = view_of(epoch, times_drawn_before(order), self.num_variants)
         num_shown = sum(self.sizes)
         return order[:num_shown], views[:num_shown]
 
@@ -129,7 +129,7 @@ class TrainingBatches:
         return np.stack([self._changes(int(i), int(view)) for i, view in zip(positions, views, strict=True)])
 
     def _changes(self, position: int, view: int) -> np.ndarray:
-        if self.num_views is None:
+        if self.num_variants is None:
             return draw_view(self.augment, self.data.image_ids[position], view)
         kept = self._drawn_changes[position, view]
         if np.isnan(kept[0]):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mammo.checkpoint import load_checkpoint
-from mammo.config import Config, check, image_size_px
+from mammo.config import Config, check_stored, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, predict
@@ -144,7 +144,7 @@ def _normalisation(path: Path, preprocessing: Any) -> tuple[tuple[float, ...], t
 
 def _config_of(path: Path, tree: Any) -> Config:
     try:
-        return check(tree if isinstance(tree, dict) else {})
+        return check_stored(tree)
     except ConfigError as error:
         raise RunDirectoryError(
             f"the configuration in {path.name} is not one of this version: {str(error).splitlines()[0]}",

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mammo.errors import RunDirectoryError, UserError
+from mammo.config import Config, check_stored, identity_tree
+from mammo.errors import ConfigError, RunDirectoryError, UserError
 from mammo.files import csv_text, one_owner, read_json, write_bytes, write_json, write_text
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
@@ -29,11 +30,22 @@ OWN_FILES = (
     "quarantine.csv", "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
 )  # fmt: skip
 ERROR_FILE = "error.json"
+_ANOTHER_FOLDER = "choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself"
 CALIBRATION_FILE = "metrics/calibration.json"
 LOCK_FILE = ".lock"
 # What other commands make from a run (or a sweep) and put into its folder.
 LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
 OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard", *LATER_FOLDERS)
+
+
+class _Nothing:
+    """In place of the value of an option that a configuration does not have."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_NOTHING = _Nothing()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +65,10 @@ class RunDirectory:
         self.best_checkpoint = path / "checkpoints" / "best_model.pth"
         self.last_checkpoint = path / "checkpoints" / "last_model.pth"
 
-    def check_identity(self, identity: Mapping[str, Any]) -> None:
+    def check_identity(self, config: Config) -> None:
         """Refuse a folder that holds a run of another configuration, or results without one.
 
-        `identity` is the flat configuration of what can change a result. Raises RunDirectoryError
-        with the keys that differ.
+        Raises RunDirectoryError with the keys that differ.
         """
         if not (self.path / "config.yaml").exists():
             foreign = [name for name in (*OWN_FILES, *OWN_FOLDERS) if (self.path / name).exists()]
@@ -68,24 +79,30 @@ class RunDirectory:
                     "choose another folder with run.name=NAME or hydra.run.dir=DIR",
                 )
             return
-        stored = self._stored_config()
-        differing = [key for key, value in identity.items() if stored.get(key) != value]
+        stored, own = flatten(identity_tree(self._stored_config())), flatten(identity_tree(config))
+        differing = [key for key in {**own, **stored} if stored.get(key, _NOTHING) != own.get(key, _NOTHING)]
         if differing:
-            lines = [f"    {key}: {stored.get(key)!r} there, {identity[key]!r} here" for key in differing[:12]]
+            lines = [
+                f"    {key}: {stored.get(key, _NOTHING)!r} there, {own.get(key, _NOTHING)!r} here"
+                for key in differing[:12]
+            ]
             raise RunDirectoryError(
-                f"{self.path} holds a run of another configuration:\n" + "\n".join(lines),
-                to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
+                f"{self.path} holds a run of another configuration:\n" + "\n".join(lines), to_do=_ANOTHER_FOLDER
             )
 
-    def _stored_config(self) -> dict[str, Any]:
+    def _stored_config(self) -> Config:
         try:
-            tree = read_yaml(self.path / "config.yaml")
+            return check_stored(read_yaml(self.path / "config.yaml"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise RunDirectoryError(
                 f"config.yaml in {self.path} cannot be read ({type(error).__name__}): which run was it?",
-                to_do="choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself",
+                to_do=_ANOTHER_FOLDER,
             ) from error
-        return flatten(tree) if isinstance(tree, dict) else {}
+        except ConfigError as error:
+            raise RunDirectoryError(
+                f"config.yaml in {self.path} is not one of this version: {error.found.splitlines()[0]}",
+                to_do=f"use the version that made it (summary.json has the commit), or {_ANOTHER_FOLDER}",
+            ) from error
 
     def claim(self, config: Mapping[str, Any], hydra_files: HydraFiles) -> None:
         """Make the folder that of this run: the configuration comes first, so that it is known whose it is.

@@ -72,7 +72,7 @@ class Run:
             dataset.part(split.train),
             config.sampler,
             config.augment,
-            config.augment.num_views if config.strategy.has_frozen_trunk else None,
+            config.augment.num_variants if config.strategy.has_frozen_trunk else None,
             data.batch_size,
             config.seed,
             loader_threads,

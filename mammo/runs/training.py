@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mammo.config import Config, config_tree, identity_tree, image_size_px
+from mammo.config import Config, config_tree, image_size_px
 from mammo.config_view import print_config
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
 from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
@@ -26,7 +26,6 @@ from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.results import write_data_files
 from mammo.runs.run import Run
 from mammo.runs.summary import first_summary
-from mammo.trees import flatten
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def run_training(
     reset_warnings()
     directory = RunDirectory(Path(folder))
     try:
-        directory.check_identity(flatten(identity_tree(config)))
+        directory.check_identity(config)
         if not is_one_of_several:
             print_config(config_tree(config), console)
         config.tracker.require()

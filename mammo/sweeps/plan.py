@@ -22,6 +22,7 @@ from mammo.compose import checked_config
 from mammo.config import Config, config_tree, identity_tree, run_name
 from mammo.errors import ConfigError
 from mammo.files import safe_name
+from mammo.renamed import current_override, original_key, original_override
 from mammo.trees import flatten
 
 ALL_FOLDS = "all"
@@ -107,7 +108,8 @@ def combinations(arguments: Arguments) -> list[tuple[str, ...]]:
 
 
 def make_job(compose: Callable[[list[str]], DictConfig], fixed: Sequence[Override], swept: Sequence[str]) -> Job:
-    """A job, composed and checked; raises ConfigError."""
+    """A job, composed and checked; raises ConfigError. What is swept may go by names of an earlier version."""
+    swept = [current_override(override) for override in swept]
     overrides = (*(str(override.input_line) for override in fixed), *swept)
     config = checked_config(compose(list(overrides)))
     return Job(run_name(config), tuple(swept), overrides, config)
@@ -147,11 +149,16 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
     keys = [key.split(".")[-1] for key in arguments.keys]
     varied = what or "-".join(keys[:MAX_KEYS_IN_NAME] + (["more"] if len(keys) > MAX_KEYS_IN_NAME else []))
     of_a_result = list(flatten(identity_tree(config)))
-    fixed = sorted(str(override.input_line) for override in arguments.fixed if _changes_a_result(override, of_a_result))
+    fixed = sorted(_original_line(o) for o in arguments.fixed if _changes_a_result(o, of_a_result))
     # In a search the ranges belong to the study, in a grid the values are those that were wanted so far.
-    varied_parts = [str(o.input_line) for o in arguments.varied] if what else sorted(arguments.keys)
+    varied_parts = [_original_line(o) for o in arguments.varied] if what else sorted(map(original_key, arguments.keys))
     digest = hashlib.sha256("\n".join([*fixed, "varied:", *varied_parts]).encode()).hexdigest()[:8]
     return safe_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
+
+
+def _original_line(override: Override) -> str:
+    """An override as it was typed, under the first name of its option: a rename gives no sweep another folder."""
+    return original_override(str(override.input_line))
 
 
 def _changes_a_result(override: Override, keys: Sequence[str]) -> bool:

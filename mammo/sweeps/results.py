@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
-from mammo.config import check, identity_tree
+from mammo.config import check_stored, identity_tree
 from mammo.errors import ConfigError
 from mammo.files import read_json
+from mammo.renamed import current_key, current_override
 from mammo.runs.directory import LATER_FOLDERS
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
@@ -87,7 +88,7 @@ class RunResult:
     @property
     def typed(self) -> dict[str, str]:
         """Key to value of its overrides."""
-        pairs = (override.lstrip("+~").partition("=") for override in self.overrides)
+        pairs = (current_override(override).lstrip("+~").partition("=") for override in self.overrides)
         return {key: value for key, _, value in pairs}
 
 
@@ -279,7 +280,7 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
 def _read_identity(folder: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
         tree = read_yaml(folder / "config.yaml")
-        return flatten(identity_tree(check(_mapping(tree))))
+        return flatten(identity_tree(check_stored(tree)))
     except FileNotFoundError:
         problems.append(f"{folder.name}/config.yaml is missing: it is not known which configuration this is")
     except (OSError, ValueError, yaml.YAMLError):
@@ -315,7 +316,7 @@ def _trials(search: Mapping[str, Any] | None) -> Iterator[Trial]:
             failed, runs = entry.get("failed"), entry.get("runs") or ()
             yield Trial(
                 number=number,
-                params=_mapping(entry.get("params")),
+                params={current_key(key): value for key, value in _mapping(entry.get("params")).items()},
                 value=number_or_none(entry.get("value")),
                 failed=None if failed is None else str(failed),
                 runs=tuple(map(str, runs)),
@@ -331,7 +332,7 @@ def _published(entries: Any, problems: list[str]) -> list[Published]:
         if not where or not known or len(known) < len(metrics):
             problems.append(f"{PLAN_FILE} has published values that are not understood")
         if where and known:
-            found.append(Published(where, known))
+            found.append(Published({current_key(key): value for key, value in where.items()}, known))
     return found
 
 

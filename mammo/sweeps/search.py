@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from mammo.config import Config, config_tree
 from mammo.errors import ConfigError, UserError
 from mammo.files import without_credentials
+from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
 from mammo.selection import Criterion, worst_objective
 from mammo.sweeps.best import write_findings
@@ -57,7 +58,8 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     base = make_job(session.compose, parsed.fixed, ()).config
     parsed = _without_foreign_ranges(session, parsed, base, optional)
     _require_sensible(parsed, base, sampler)
-    space = {key_of(o): create_optuna_distribution_from_override(o) for o in parsed.varied}
+    # A study goes by the first names of options, so that a rename interrupts no search.
+    space = {original_key(key_of(o)): create_optuna_distribution_from_override(o) for o in parsed.varied}
     _require_possible(session, parsed, space)
     storage = session.option("hpo.storage")
     criterion = Criterion(base.train.monitor)

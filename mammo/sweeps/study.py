@@ -11,9 +11,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from mammo.config import Config, identity_tree
+from mammo.config import Config, original_identity_tree
 from mammo.errors import ConfigError
 from mammo.files import without_credentials
+from mammo.renamed import original_key
 from mammo.selection import Criterion
 from mammo.trees import flatten
 
@@ -74,12 +75,12 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def _setup_of(space: Mapping[str, BaseDistribution], base: Config) -> str:
     """A hash of everything but the parameters that decides what a trial is worth."""
-    groups = {key for key in space if "." not in key}
+    ranges = {original_key(key): repr(distribution) for key, distribution in space.items()}
+    groups = {key for key in ranges if "." not in key}
     fixed = {
         key: value
-        for key, value in flatten(identity_tree(base)).items()
-        if key not in space and key.split(".")[0] not in groups
+        for key, value in flatten(original_identity_tree(base)).items()
+        if key not in ranges and key.split(".")[0] not in groups
     }
-    ranges = {name: repr(distribution) for name, distribution in space.items()}
     content = [fixed, ranges, base.hpo.folds, base.hpo.seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -40,8 +40,8 @@ def test_no_batch_of_one_image(images, batch, sizes):
     assert [i for part in plan for i in range(part.start, part.stop)] == list(range(images))
 
 
-def training(num_workers: int, num_views: int | None = 4, seed: int = 42) -> TrainingBatches:
-    return TrainingBatches(labelled(), Weighted(), STANDARD, num_views, 4, seed, num_workers)
+def training(num_workers: int, num_variants: int | None = 4, seed: int = 42) -> TrainingBatches:
+    return TrainingBatches(labelled(), Weighted(), STANDARD, num_variants, 4, seed, num_workers)
 
 
 def test_batches_do_not_depend_on_the_workers():

@@ -27,6 +27,7 @@ from mammo.runs.directory import RunDirectory
 from mammo.sweeps.results import read_sweep
 from mammo.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
+from tests.test_config import composed
 
 
 class Payload:
@@ -117,7 +118,7 @@ def test_a_configuration_of_a_run_is_plain_data(kind, tmp_path, marker):
     with pytest.raises((ValueError, yaml.YAMLError)):
         read_yaml(run / "config.yaml")
     with pytest.raises(RunDirectoryError):
-        RunDirectory(run).check_identity({"seed": 1})
+        RunDirectory(run).check_identity(composed())
     assert any("cannot be read" in problem for problem in read_sweep(run.parent).problems)
 
 

@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from mammo.config import config_tree
 from mammo.errors import RunDirectoryError
 from mammo.runs.directory import HydraFiles, RunDirectory
+from tests.test_config import composed
 
 HYDRA = HydraFiles("a: 1\n", "hydra: {}\n", ["a=1"])
 
@@ -33,19 +35,27 @@ def test_a_cell_cannot_start_a_formula(directory, cell):
 
 
 def test_identity(directory):
-    directory.check_identity({"seed": 1, "data.name": "x"})
-    directory.claim({"seed": 1, "data": {"name": "x", "root": "/here"}, "device": "cpu"}, HYDRA)
-    directory.check_identity({"seed": 1, "data.name": "x"})
+    directory.check_identity(composed("seed=1"))
+    directory.claim(config_tree(composed("seed=1", "device=cpu", "data.root=here")), HYDRA)
+    directory.check_identity(composed("seed=1", "data.root=there"))
     with pytest.raises(RunDirectoryError, match="seed: 1 there, 2 here"):
-        directory.check_identity({"seed": 2, "data.name": "x"})
-    with pytest.raises(RunDirectoryError, match=r"data\.kind: None there, 'mass' here"):
-        directory.check_identity({"seed": 1, "data.kind": "mass"})
+        directory.check_identity(composed("seed=2"))
+    with pytest.raises(RunDirectoryError, match=r"optimizer\.momentum: nothing there, 0\.9 here"):
+        directory.check_identity(composed("seed=1", "optimizer=sgd"))
+
+
+def test_a_configuration_of_another_version(directory):
+    tree = config_tree(composed())
+    tree["train"]["of_tomorrow"] = 1
+    directory.write_yaml("config.yaml", tree)
+    with pytest.raises(RunDirectoryError, match=r"not one of this version: train\.of_tomorrow"):
+        directory.check_identity(composed())
 
 
 def test_results_without_a_configuration_are_not_touched(directory):
     directory.write_json("summary.json", {})
     with pytest.raises(RunDirectoryError, match=r"summary\.json but no config\.yaml"):
-        directory.check_identity({"seed": 1})
+        directory.check_identity(composed())
 
 
 def test_changed_data(directory):
