@@ -10,9 +10,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b"
 
 # What commands a terminal, or is not seen and changes what is: controls (but tabs and line breaks), soft hyphens,
 # zero width, marks of direction, annotations.
-_UNSEEN = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-)
+_UNSEEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 _IS_UNSEEN = re.compile(f"[{_UNSEEN}]")
 _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
 _BACKSLASH = re.compile(rf"\\\\|{_ESCAPED.pattern}")

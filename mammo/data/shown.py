@@ -13,24 +13,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-_COLUMN_WORDS = frozenset(
+_OF_COLUMNS = (
     "path image images file files filename filepath folder label labels density class classification classificacao "
     "category patient patients id ids patientid subject client exam exams study series accession accessionnumber "
     "laterality side breast view viewposition position projection split subset fold manufacturer vendor age "
-    "pathology tissue birads finding".split()
+    "pathology tissue birads finding"
 )
-_OTHER_WORDS = frozenset(
-    # of files and columns
+_OF_FILES = (
     "number training train val valid validation test testing csv tsv txt table tables metadata meta annotation "
     "annotations dataset data mammo mammogram mammograms mammography inbreast rads bi dicom dcm png jpg other info "
-    "features level case description set mass calc left right cc mlo ml findings classes of with without "
-    # of classes
+    "features level case description set mass calc left right cc mlo ml findings classes of with without"
+)
+_OF_CLASSES = (
     "benign malignant cancer normal abnormal fatty fat glandular fibroglandular scattered heterogeneous "
     "heterogeneously homogeneously dense extremely extreme entirely almost predominantly nonfatty nondense mostly "
     "areas callback recall positive negative yes no true false mild moderate minimal severe low medium high lesion "
     "calcification calcifications asymmetry distortion architectural healthy suspicious incomplete probably highly "
-    "suggestive unknown none screening diagnostic type grade".split()
+    "suggestive unknown none screening diagnostic type grade"
 )
+_COLUMN_WORDS = frozenset(_OF_COLUMNS.split())
+_WORDS = _COLUMN_WORDS.union(_OF_FILES.split(), _OF_CLASSES.split())
 # A-D, AB, 4, B3, IV: too short to name a person.
 _CODE = re.compile(r"[a-z]|[a-e]?\d|AB|CD|I{1,3}|IV|VI?", re.ASCII | re.IGNORECASE)
 _LONGEST = 64
@@ -42,13 +44,13 @@ _LIKE = 0.8  # of difflib: one letter too many or too few
 def is_known(text: str) -> bool:
     """Whether a text has nothing but words of the vocabulary, and at most one short code (`birads 4`)."""
     words = _words_of(text)
-    others = [word for word in words if word not in _COLUMN_WORDS | _OTHER_WORDS]
+    others = [word for word in words if word not in _WORDS]
     return bool(words) and len(text) <= _LONGEST and len(others) <= 1 and all(map(_CODE.fullmatch, others))
 
 
 def has_known_word(text: str) -> bool:
     """Whether one of the words of a text belongs to the vocabulary."""
-    return any(word in _COLUMN_WORDS | _OTHER_WORDS for word in _words_of(text))
+    return any(word in _WORDS for word in _words_of(text))
 
 
 def _words_of(text: str) -> list[str]:

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
 from mammo.data.label_sets import require_classes
+from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
 from mammo.data.manifest import LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
 from mammo.errors import BadFile, DataError
@@ -126,9 +126,7 @@ def id_of(file: Path, root: Path) -> str:
 def contents_of(folder: Path) -> str:
     """What is in a folder, in words: names in an archive may be those of patients."""
     entries = list(folder.iterdir())
-    kinds = Counter(
-        "folders" if entry.is_dir() else f"{_suffix_of(entry)} files" for entry in entries
-    )
+    kinds = Counter("folders" if entry.is_dir() else f"{_suffix_of(entry)} files" for entry in entries)
     return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(6)) or "nothing"
 
 

@@ -52,7 +52,8 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     """A label table as strings; the index holds row numbers as a spreadsheet shows them (header = 1).
 
     The delimiter is the one that splits the header into the most columns. Blank rows are dropped, blanks around
-    cells too. `name` is what messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no row, a column name repeats, or a row is longer than the header.
+    cells too. `name` is what messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no
+    row, a column name repeats, or a row is longer than the header.
     """
     text = read_text(path)
     first_line = next((line for line in text.splitlines() if line.strip()), "")
@@ -83,7 +84,10 @@ def _refuse_repeated(header: Sequence[str], name: str) -> None:
         places.setdefault(cell, []).append(number)
     repeated = {cell: numbers for cell, numbers in places.items() if len(numbers) > 1}
     if repeated:
-        listed = [f"{cell if is_known(cell) else shape_of(cell)} ({' and '.join(map(str, numbers))})" for cell, numbers in repeated.items()]
+        listed = [
+            f"{cell if is_known(cell) else shape_of(cell)} ({' and '.join(map(str, numbers))})"
+            for cell, numbers in repeated.items()
+        ]
         raise DataError(
             f"{name} has several columns named {some(listed)}",
             "a header line with a name of its own for each column",
