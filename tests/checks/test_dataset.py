@@ -152,7 +152,7 @@ def test_a_vendor_cannot_write_to_the_terminal(archive, session_cache):
     change_header(archive / "000000" / "LCC.dcm", Manufacturer="\x1b]0;title\x07")
     lines = "\n".join(text_lines(look(archive, session_cache)))
     assert "\x1b" not in lines
-    assert "?]0;title?" in lines
+    assert "title" not in lines  # the vendor is one of a list
 
 
 def leaks(root: Path, cache: Path, spoil: Callable) -> list[Finding]:
