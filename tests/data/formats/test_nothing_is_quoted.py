@@ -80,7 +80,9 @@ def damaged_folders(root, name, rng):
     """Folders that are named after women, with label files whose lines name them."""
     for _ in range(rng.randint(1, 5)):
         folder = root / rng.choice(NAMES)
-        image = write_png(folder / f"{rng.choice(NAMES)}.png" if name != "patches" else root / f"{rng.choice(NAMES)}.png")
+        image = write_png(
+            folder / f"{rng.choice(NAMES)}.png" if name != "patches" else root / f"{rng.choice(NAMES)}.png"
+        )
         lines = [image.stem, rng.choice(("0", "3", "A", *NAMES)), rng.choice(NAMES), rng.choice(("1", *NAMES))]
         if rng.random() < 0.8:
             place = image.parent if rng.random() < 0.8 else root
@@ -141,7 +143,7 @@ def test_no_message_names_a_person(name, seed, tmp_path, options_of):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ({name: 1 for name in NAMES}, "form of a name, a date or a number"),
+        (dict.fromkeys(NAMES, 1), "form of a name, a date or a number"),
         ({"Vandersloot": 4, "Obrecht": 4}, "at most 12 images"),
         ({"Tirila Brandvoldsen": 40, "Pim Obrecht": 40}, "several words"),
         ({f"Woman{'abcdefghijklmn'[i]}": 20 for i in range(12)}, "12 of them are no usual words"),
