@@ -253,8 +253,10 @@ def test_the_search_for_leaks_reads_what_is_drawn_in_a_pdf(tmp_path):
     assert leaks(tmp_path, ["Quesadilla", "Ximenia"]) != []
 
 
-SWEPT = ("-m", "seed=1,2", "data=table", "data.image_size=64", "train.epochs=1", "train.threads=1", "model.weights=none",
-         "model=efficientnet_lite0", "cache_dir=cache", "data.root=data")  # fmt: skip
+SWEPT = (
+    "-m", "seed=1,2", "data=table", "data.image_size=64", "train.epochs=1", "train.threads=1", "model.weights=none",
+    "model=efficientnet_lite0", "cache_dir=cache", "data.root=data",
+)  # fmt: skip
 LABELS = ["image,density,patient_id", *(f"Quesadilla_{i}.png,Ximenia 19570314,HOSPX7391-{i}" for i in range(8))]
 # The lines of the label table, and options: each ends the runs of a sweep with a message.
 WRONG_TABLES = {
@@ -298,13 +300,10 @@ def test_mistakes_at_the_terminal_name_nobody(archive, tmp_path):
     typed = str(nearly).encode()
     commands = [
         ("mammo.predict", run, f"input={nearly}"), ("mammo.predict", f"run={nearly}", f"input={archive}"),
-        ("mammo.evaluate", f"run={nearly}"), ("mammo.explain", f"run={nearly}"), ("mammo.embed", f"run={nearly}"),
-        ("mammo.export", f"run={nearly}", "format=onnx"), ("mammo.report", str(nearly)), ("mammo.doctor", str(nearly)),
-        ("mammo.embed", run, f"output={nearly.parent}"), ("mammo.prepare", "data=archive", f"data.root={nearly}"),
-        ("mammo.train", "data=archive", f"data.root={nearly}"),
-        ("mammo.evaluate", run, "data=folders", f"data.root={archive}", "data.group_by=image"),
+        ("mammo.report", str(nearly)), ("mammo.embed", run, f"output={nearly.parent}"),
+        ("mammo.evaluate", run, "data=folders", f"data.root={archive}", "data.group_by=image", "cache_dir=cache"),
         ("mammo.doctor", "--json", "data=archive", f"data.root={archive}", "data.max_bad_fraction=0.5",
-         "data.views=null", "cache_dir=cache"),
+         "data.views=null", "data.image_size=64", "cache_dir=cache"),
     ]  # fmt: skip
     for program, *words in commands:
         done = start(tmp_path, *words, program=program)

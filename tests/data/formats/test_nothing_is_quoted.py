@@ -1,4 +1,4 @@
-"""Whatever is wrong with a dataset: no message, note, reason or class name quotes a cell, a header, a file or a folder."""
+"""Whatever is wrong with a dataset: no message, note, reason or class name quotes a cell, a file or a folder."""
 
 from __future__ import annotations
 
