@@ -211,6 +211,8 @@ def _readable(error: BaseException, command: Command) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
+        if isinstance(cause, RuntimeError) and "home directory" in str(cause):  # of Path.expanduser
+            return "a path begins with ~, and there is no such home: HOME is not set, or there is no such user"
         if isinstance(cause, yaml.YAMLError):
             return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
     if isinstance(error, MissingConfigException):

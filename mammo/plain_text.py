@@ -8,25 +8,57 @@ from typing import Any
 # What spreadsheets take for a formula, also in full-width form; and the apostrophe that guards cells.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
+# What commands a terminal, or is not seen and changes what is: controls (but tabs and line breaks), soft hyphens,
+# zero width, marks of direction, annotations.
+_UNSEEN = r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_IS_UNSEEN = re.compile(f"[{_UNSEEN}]")
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4}))")
+_BACKSLASH = re.compile(rf"\\\\|{_ESCAPED.pattern}")
+
 
 def cell_text(cell: Any) -> Any:
-    """A cell of a CSV file: text that a spreadsheet would take for a formula has an apostrophe before it.
+    r"""A cell of a CSV file: no formula for a spreadsheet, no command for a terminal, nothing that is not seen.
 
-    A carriage return becomes a blank: the csv module leaves it bare, and readers take it for the end of a row.
+    Text that a spreadsheet would take for a formula has an apostrophe before it; what is not seen is written as
+    `\x1b` or `\u202e`, and in such a cell a backslash is doubled. A carriage return becomes a blank: the csv module
+    leaves it bare, and readers take it for the end of a row.
     """
     if not isinstance(cell, str):
         return cell
-    return ("'" if cell.startswith(_FORMULA_STARTS) else "") + cell.replace("\r", " ")
+    text = cell.replace("\r", " ")
+    if _IS_UNSEEN.search(text) or _is_escaped(text):
+        text = _IS_UNSEEN.sub(_escape, text.replace("\\", r"\\"))
+    return ("'" if cell.startswith(_FORMULA_STARTS) else "") + text
 
 
 def text_of_cell(cell: str) -> str:
     """What `cell_text` has made a cell of."""
-    return cell.removeprefix("'")
+    text = cell.removeprefix("'")
+    return _BACKSLASH.sub(_unescape, text) if _is_escaped(text) else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def _unescape(found: re.Match[str]) -> str:
+    code = found[1] or found[2]
+    return chr(int(code, 16)) if code else "\\"
+
+
+def _is_escaped(text: str) -> bool:
+    r"""Whether a cell has the escape of something that is not seen, and no backslash that belongs to no escape.
+
+    Cells of earlier versions have none, whatever their backslashes; who writes `\x1b` in letters gets it back.
+    """
+    has_escape = any(_IS_UNSEEN.match(_unescape(found)) for found in _ESCAPED.finditer(text))
+    return has_escape and "\\" not in _BACKSLASH.sub("", text)
 
 
 def terminal_text(text: str) -> str:
     """Text without characters that command a terminal, such as colours and titles; lines and tabs stay."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "?", text)
+    return re.sub(rf"[{_UNSEEN}\ud800-\udfff]", "?", text)
 
 
 _MARKDOWN = re.compile(

@@ -19,6 +19,7 @@ from mammo.errors import SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
+from mammo.sweeps.nearby import results_in
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
 
 MULTIRUN = Path("multirun")
@@ -64,10 +65,8 @@ def _require_results(folder: Path) -> None:
     """Raises SweepFolderError for a folder that is neither a sweep nor a run."""
     if not folder.is_dir():
         around = folder.parent if folder.parent.is_dir() else MULTIRUN
-        near = [str(path) for path in around.glob("*") if path.is_dir() and not path.name.startswith(".")]
-        raise SweepFolderError(
-            f"{folder}: there is no such folder", "the folder of a run or of a sweep", nearest(str(folder), near)
-        )
+        near = nearest(str(folder), results_in(around))
+        raise SweepFolderError(f"{folder}: there is no such folder", "the folder of a run or of a sweep", near)
     if is_run_folder(folder) or is_sweep_folder(folder):
         return
     sweeps = sorted(str(path) for path in folder.iterdir() if path.is_dir() and is_sweep_folder(path))

@@ -10,9 +10,14 @@ from pathlib import Path
 from mammo.errors import DamagedFile, TrainingError, UserError
 
 _PROJECT = Path(__file__).resolve().parents[1]
-# Code that handles names, ids, headers and tables. What arises in it, or in what it calls, may quote them; the
-# engine, the networks and the figures know none.
-_KNOWS_PATIENTS = ("mammo/data/", "mammo/runs/results.py", "pandas/", "pydicom/", "PIL/")
+# Code that is handed numbers and options alone. What arises elsewhere, or in what is called from there, may quote
+# names, ids, headers and tables.
+_KNOWS_NO_PATIENTS = (
+    "mammo/engine.py", "mammo/models/", "mammo/losses.py", "mammo/optimizers.py", "mammo/schedulers.py",
+    "mammo/features.py", "mammo/hardware.py", "mammo/checkpoint.py", "mammo/torch_files.py", "mammo/figures.py",
+    "mammo/metrics.py", "mammo/intervals.py", "mammo/selection.py", "mammo/tracker.py",
+)  # fmt: skip
+_KNOWS_TABLES = ("mammo/data/", "pandas/", "pydicom/", "PIL/")
 _ABSOLUTE_PATH = re.compile(r"""(?P<quote>['"])/.*?(?P=quote)|(?<![\w.:/])/[^\s'",;:)]+""")
 
 
@@ -22,8 +27,10 @@ def error_text(error: BaseException) -> str:
         return str(error)  # written by us for this purpose
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__  # not the name of the file
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames or any(_short(frame.filename).startswith(_KNOWS_PATIENTS) for frame in frames):
+    files = [_short(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [file for file in files if file.startswith("mammo/")]
+    knows_none = bool(files) and (not own or own[-1].startswith(_KNOWS_NO_PATIENTS))
+    if not knows_none or any(file.startswith(_KNOWS_TABLES) for file in files):
         return "its text is left out, as it may quote patient data"
     return _ABSOLUTE_PATH.sub("<path>", str(error))
 

@@ -12,6 +12,7 @@ import pytest
 
 from mammo.data.formats import read_manifest
 from mammo.data.options import DataOptions
+from mammo.data.pseudonyms import write_lookup
 from mammo.errors import DataError
 from mammo.figures import confusion_matrix_figure
 from mammo.files import read_csv
@@ -33,6 +34,27 @@ def test_cells_start_no_formula_and_come_back_as_they_were(tmp_path):
     with (tmp_path / "table.csv").open(newline="") as stream:
         for cell in (cell for line in csv.reader(stream) for cell in line):
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\n", "\uff1d"))
+
+
+UNSEEN = [
+    "\x1b[31mred\x1b]0;title\x07", "A\u202egnp.exe", "zero\u200bwidth\ufeff", "\x9b31m", "=\x00", "a\\b\u2066",
+    r"in letters: \x1b", r"\\server\x1b", r"C:\x12\new", "\x7f\x85\u061c\xad",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", UNSEEN)
+def test_what_is_not_seen_is_escaped_in_tables_and_comes_back(text, tmp_path):
+    RunDirectory(tmp_path).write_csv("table.csv", ["column"], [[text]])
+    written = (tmp_path / "table.csv").read_text()
+    assert all(letter.isprintable() or letter == "\n" for letter in written)
+    assert read_csv(tmp_path / "table.csv") == (["column"], [[text]])
+    write_lookup(tmp_path / "lookup.csv", lambda _: "pseudonym", [text])
+    assert "\x1b" not in (tmp_path / "lookup.csv").read_text()
+
+
+@pytest.mark.parametrize("text", [r"C:\data\x.png", r"\\server\share", r"a\udcff.png", "a\\", r"\n\x41"])
+def test_backslashes_of_earlier_tables_stay(text):
+    assert text_of_cell(text) == cell_text(text) == text
 
 
 @pytest.mark.parametrize("text", HOSTILE)

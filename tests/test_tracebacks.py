@@ -9,9 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
+from mammo.data.attributes import attributes_of
 from mammo.data.labels import limit_patients
 from mammo.errors import DataError
-from mammo.tracebacks import error_text, traceback_text
+from mammo.evaluation.exams import exam_predictions
+from mammo.files import read_csv
+from mammo.progress import counting
+from mammo.tracebacks import _KNOWS_NO_PATIENTS, error_text, traceback_text
+from tests.conftest import REPOSITORY
 
 NAME = "Quesada^Ximena"
 
@@ -31,6 +36,18 @@ def test_what_arises_among_the_data_is_not_quoted():
     ):
         assert NAME not in error_text(error) + traceback_text(error)
         assert type(error).__name__ in traceback_text(error)
+
+
+def test_only_code_that_knows_no_patients_is_quoted():
+    for file in _KNOWS_NO_PATIENTS:
+        assert (REPOSITORY / file).exists()
+    errors = (
+        caught(lambda: exam_predictions(NAME)),
+        caught(lambda: read_csv(NAME)),
+        caught(lambda: attributes_of({NAME: 1}, 1, counting)),
+    )
+    for error in errors:
+        assert NAME not in error_text(error)
 
 
 def test_what_a_network_says_is_told():

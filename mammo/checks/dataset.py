@@ -9,8 +9,10 @@ from pathlib import Path
 from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Section, Table, counted, note, ok, problem
 from mammo.cores import usable_cores
+from mammo.data.attributes import vendor_of
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.dicom import Header, looks_like_dicom, read_header
+from mammo.data.formats.rows import shown_view
 from mammo.data.image_list import Counting
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
@@ -20,7 +22,6 @@ from mammo.errors import BadFile, DataError
 HEADER_THREADS = 8
 # With fewer validation images of a class, each of them moves its recall by more than a tenth.
 FEW_IMAGES = 10
-VENDOR_LENGTH = 24
 UNKNOWN = "not known"
 
 
@@ -83,7 +84,7 @@ def _use_findings(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _image_tables(dataset: Dataset, headers: Sequence[Header | None]) -> list[Table]:
-    sides, views = dataset.table["laterality"], dataset.table["view"]
+    sides, views = dataset.table["laterality"], dataset.table["view"].map(shown_view)
     number_of = Counter(zip(views, sides, strict=True))
     by_view: list[list[str | int]] = [
         [view or UNKNOWN, number_of[view, "L"], number_of[view, "R"], number_of[view, ""]]
@@ -101,8 +102,8 @@ def _image_tables(dataset: Dataset, headers: Sequence[Header | None]) -> list[Ta
 
 
 def _vendor(header: Header | None) -> str:
-    """The manufacturer, cut short: it is free text."""
-    return (header.manufacturer.strip()[:VENDOR_LENGTH] if header is not None else "") or UNKNOWN
+    """The vendor that the manufacturer's name means: the name itself is free text."""
+    return (vendor_of(header.manufacturer) if header is not None else "") or UNKNOWN
 
 
 def _image_findings(dataset: Dataset, headers: Sequence[Header | None]) -> Iterator[Finding]:

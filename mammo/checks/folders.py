@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammo.cache import user_cache_folder
+from mammo.cache import cache_folder_and_its_name
 from mammo.checks.report import Finding, counted, note, ok, problem
+from mammo.errors import UserError
 
 GIGABYTE = 10**9
 LOW_DISK_BYTES = 10 * GIGABYTE
@@ -34,11 +35,20 @@ sys.exit(3)
 
 def check_folders() -> list[Finding]:
     """Findings about the user's cache folder and the current folder."""
-    cache = user_cache_folder(None)
-    findings = [*_folder_findings("cache folder", cache, "choose another one with cache_dir=DIR")]
-    if cache.is_dir():
-        findings += [_content_finding(cache), *_key_findings(cache)]
-    return [*findings, *_folder_findings("current folder", Path.cwd(), "start runs where you may write")]
+    return [*_cache_findings(), *_folder_findings("current folder", Path.cwd(), "start runs where you may write")]
+
+
+def _cache_findings() -> list[Finding]:
+    try:
+        cache, _ = cache_folder_and_its_name(None)
+        findings = [*_folder_findings("cache folder", cache, "choose another one with cache_dir=DIR")]
+        if cache.is_dir():
+            findings += [_content_finding(cache), *_key_findings(cache)]
+    except UserError as error:
+        return [problem("cache folder", error.found, error.to_do)]
+    except OSError as error:  # a folder that cannot even be looked into
+        return [problem("cache folder", f"cannot be used ({error.strerror})", "choose another one with cache_dir=DIR")]
+    return findings
 
 
 def _folder_findings(subject: str, folder: Path, elsewhere: str) -> Iterator[Finding]:

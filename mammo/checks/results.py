@@ -10,6 +10,7 @@ from mammo.checks.sweep import check_sweep
 from mammo.errors import UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.directory import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS
+from mammo.sweeps.nearby import results_in
 from mammo.sweeps.results import PLAN_FILE, is_sweep_folder
 
 
@@ -18,8 +19,7 @@ def holds_results(folder: Path) -> bool:
     if not folder.is_dir():
         if folder.exists():
             raise UserError(f"{folder} is a file", "the folder of a run, of a sweep or of a dataset")
-        around = folder.parent.iterdir() if folder.parent.is_dir() else []
-        near = nearest(str(folder), [str(path) for path in around if path.is_dir() and not path.name.startswith(".")])
+        near = nearest(str(folder), results_in(folder.parent))
         raise UserError(f"{folder}: there is no such folder", to_do=near)
     return _is_run(folder) or is_sweep_folder(folder) or bool(_sweeps_in(folder))
 

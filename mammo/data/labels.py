@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mammo.data.manifest import LeftOut, Manifest
+from mammo.data.shown import is_known, shown_names
 from mammo.errors import DataError
 
 DENSITY = ("A", "B", "C", "D")
 DENSITY_PAIRS = ("AB", "CD")
 NO_LABEL = "no label"
 
-_LONGEST_SHOWN_CHARACTERS = 3  # a longer value may be anything, a patient's name in a shifted row included
+_LONGEST_SHOWN_CHARACTERS = 3
 _MOST_ROWS_SHOWN = 8
 
 
@@ -87,8 +88,8 @@ def _vocabulary(
 
 
 def _out_of_range(text: str, expected: str) -> str:
-    shown = f"label {text!r}" if len(text) <= _LONGEST_SHOWN_CHARACTERS else "the label"
-    return f"{shown} is none of {expected}"
+    is_shown = len(text) <= _LONGEST_SHOWN_CHARACTERS and is_known(text)
+    return f"{f'label {text!r}' if is_shown else 'the label'} is none of {expected}"
 
 
 def _refuse_counting_from_zero(texts: Sequence[str], rows: Sequence[str]) -> None:
@@ -132,7 +133,7 @@ def apply_task(manifest: Manifest, task: str) -> Manifest:
         raise DataError(f"data.task={task} is no task", expected="density4, density2 or labels")
     if task != "labels" and not set(manifest.class_names) <= set(DENSITY):
         raise DataError(
-            f"wrong task: the labels of {manifest.name} are {', '.join(manifest.class_names)}",
+            f"wrong task: the labels of {manifest.name} are {shown_names(manifest.class_names, 'label')}",
             expected=f"labels within A, B, C, D for data.task={task}",
             to_do="set data.task=labels to learn the dataset's own label set, or map it with data.table.label_map",
         )

@@ -73,5 +73,5 @@ def make_table(rows: Iterable[dict[str, str]]) -> pd.DataFrame:
         raise DataError("some images have no patient id", to_do="set data.group_by=exam or data.group_by=image")
     strange = sorted(set(table["split"]) - set(SPLITS))
     if strange:
-        raise DataError(f"unknown split names {strange}", expected="train, val, test or empty")
+        raise DataError(f"{len(strange)} unknown split names", expected="train, val, test or empty")
     return table

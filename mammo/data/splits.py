@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from mammo.data.shown import shown
 from mammo.errors import DataError
 
 Rows = NDArray[np.intp]
@@ -125,7 +126,7 @@ def _set_aside_test(
     labels = table["label"].to_numpy()
     strange = sorted(set(labels) - {"", *class_names})
     if strange:
-        raise DataError(f"labels {strange} are not in the label set", expected=", ".join(class_names))
+        raise DataError(f"labels {', '.join(map(shown, strange))} are not in the label set", ", ".join(class_names))
     rows = by_image[labels[by_image] != ""]
     prescribed = table["split"].to_numpy()[rows]
     notes = []

@@ -10,6 +10,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from mammo.data.formats.rows import contents_of
 from mammo.embedding.clusters import Clustering, cluster, clustering_facts
 from mammo.embedding.features import Embedded
 from mammo.embedding.figures import NAMES, clusters_figure, scatter_figure
@@ -115,7 +116,7 @@ def require_free(folder: Path, embedded: Embedded | None = None) -> None:
         raise DataError(f"{folder} is a file", "a folder for the results", "output=DIR")
     if strange:
         raise DataError(
-            f"{folder} holds other things: {', '.join(strange[:5])}",
+            f"{folder} holds other things: {contents_of(folder)}",
             "a new or empty folder",
             "choose another: output=DIR",
         )

@@ -12,6 +12,7 @@ import yaml
 from mammo.cache import user_cache_folder
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.options import DataOptions
+from mammo.data.shown import shown_names
 from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.files import read_csv
 from mammo.inference.options import DataChoice
@@ -103,7 +104,7 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
         )
     if dataset.manifest.class_names != trained.class_names:
         raise DataError(
-            f"{options.name} has the classes {', '.join(dataset.manifest.class_names)}",
+            f"{options.name} has the classes {_shown_classes(dataset, options, trained)}",
             f"those of {trained.name}: {', '.join(trained.class_names)}",
             "map them: data.table.label_map={spelling: class}",
         )
@@ -117,6 +118,12 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
         )
     num_trained_on = _num_trained_on(trained, dataset, rows, is_own=is_own)
     return ShownImages(dataset, rows, split, is_own, num_trained_on, _num_of_other_views(trained, dataset, rows))
+
+
+def _shown_classes(dataset: Dataset, options: DataOptions, trained: Trained) -> str:
+    """The label set of a dataset; what nobody has stated may be a wrong column."""
+    stated = [*(options.classes or []), *options.table.label_map.values(), *trained.class_names]
+    return shown_names(dataset.manifest.class_names, "label", stated)
 
 
 def _load(trained: Trained, options: DataOptions, cache_dir: str | None, *, is_own: bool) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mammo.errors import RunDirectoryError, nearest
 from mammo.runs.directory import RunDirectory
+from mammo.sweeps.nearby import results_in
 from mammo.sweeps.results import is_run_folder, is_sweep_folder
 
 SUFFIXES = (".pth", ".safetensors")
@@ -73,10 +74,10 @@ def _best_of(run_folder: Path) -> Path:
 
 def _not_found(path: Path) -> RunDirectoryError:
     if path.is_dir():
-        near = [str(folder) for folder in path.iterdir() if folder.is_dir() and is_run_folder(folder)]
-        return RunDirectoryError(f"{path} is no run directory, and no run is in it", to_do=nearest(str(path), near))
+        found = f"{path} is no run directory, and no run is in it"
+        return RunDirectoryError(found, to_do=nearest(str(path), results_in(path)))
     around = path.parent if path.parent.is_dir() else Path("outputs")
-    near = [str(found) for found in around.glob("*") if found.is_dir() or found.suffix in SUFFIXES]
+    near = results_in(around) + [str(found) for found in around.glob("*") if found.suffix in SUFFIXES]
     return RunDirectoryError(
         f"{path}: there is no such run or checkpoint", "a run directory, a sweep or a checkpoint",
         nearest(str(path), near),

@@ -15,9 +15,10 @@ import numpy as np
 
 from mammo.data.decode import shown_code
 from mammo.data.dicom import Header
-from mammo.data.formats.rows import id_of, is_image_name, list_files, shown_view
+from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files, shown_view
 from mammo.data.images import ALL_KINDS, open_image
 from mammo.data.pixels import PixelSettings, pixels_of
+from mammo.data.shown import is_known
 from mammo.data.store import read_content
 from mammo.errors import BadFile, DataError, nearest
 
@@ -77,25 +78,39 @@ class Demands:
             raise BadFile("a breast implant: the network has seen none")
 
 
-def find_files(named: Path) -> tuple[list[NewFile], int]:
+def find_files(named: Path, *, may_name_others: bool = False) -> tuple[list[NewFile], int]:
     """The files that may be images below a folder (or the one file), and how many others are beside them.
 
-    Raises DataError when there is nothing.
+    Raises DataError when there is nothing; only with `may_name_others` it names what is there instead, as folders of
+    images are named after patients.
     """
     if named.is_file():
         return [NewFile(named, named.name)], 0
     if not named.is_dir():
-        around = named.parent if named.parent.is_dir() else Path()
         raise DataError(
             f"input={named}: there is no such file or folder",
             "a DICOM, PNG or JPEG file, or a folder of them",
-            nearest(named.name, (path.name for path in around.iterdir())),
+            _what_is_there(named, may_name=may_name_others),
         )
     files = list_files(named)
     chosen = [NewFile(file, id_of(file, named)) for file in files if _may_be_image(file)]
     if not chosen:
         raise DataError(f"no image is below input={named}", "DICOM, PNG or JPEG files", "name another folder")
     return chosen, len(files) - len(chosen)
+
+
+def _what_is_there(missing: Path, *, may_name: bool) -> str:
+    """What the nearest folder above a path holds: names like it, or how many there are of each kind."""
+    around = next(folder for folder in missing.absolute().parents if folder.is_dir())
+    try:
+        names = [path.name for path in around.iterdir()]
+        near = nearest(missing.name, [name for name in names if may_name or is_known(name)])
+        if near.startswith("did you mean"):
+            return near
+        where = "its folder" if around == missing.absolute().parent else "the nearest folder above it"
+        return f"correct it; in {where}: {contents_of(around)}"
+    except OSError:
+        return "correct it"
 
 
 def _may_be_image(file: Path) -> bool:

@@ -45,7 +45,7 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
 
     Raises UserError for what cannot be read or written at all; files that cannot be used are listed instead.
     """
-    files, num_others = find_files(request.images)
+    files, num_others = find_files(request.images, may_name_others=not options.pseudonymize)
     hardware = resolved_hardware(options.device, options.threads)
     ensemble = load_ensemble(request.checkpoints, hardware, options.weights, calibrated=options.calibrated)
     counting = _with_weight(ensemble)

@@ -27,6 +27,7 @@ from mammo.interruption import stop_if_asked
 from mammo.progress import overall, start_logging
 from mammo.runs.directory import RunDirectory
 from mammo.sweeps.plan import Job
+from mammo.tracebacks import error_text
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -143,7 +144,7 @@ class Jobs:
     def _outcome(self, job: Job, job_return: JobReturn, is_new: bool) -> Outcome:
         if job_return.status == JobStatus.FAILED:
             # It was not the job's to write into the folder, so the reason is nowhere else.
-            outcome = Outcome("failed", None, str(job_return._return_value), is_outage=True)
+            outcome = Outcome("failed", None, error_text(job_return._return_value), is_outage=True)
         else:
             outcome = outcome_on_disk(self.folder / job.name, is_new)
         was_shown = self.at_once == 1 and job_return.status != JobStatus.FAILED

@@ -42,7 +42,7 @@ def healthy_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for side in "LR":
             for view in ("CC", "MLO"):
                 tags = {"PatientID": f"SECRET{number}", "ImageLaterality": side, "ViewPosition": view}
-                maker = "Maker A" if number % 2 else "Maker B"
+                maker = "HOLOGIC, Inc." if number % 2 else "Quesadilla^Ximenia"
                 file = root / f"{number:06d}" / f"{side}{view}.dcm"
                 write_dicom(file, breast(random, number % 4), Manufacturer=maker, **tags)
     write_labels(root, rows)
@@ -101,7 +101,7 @@ def test_a_healthy_dataset_passes_with_its_counts(archive, session_cache):
     assert [row[:3] for row in classes.rows[:-1]] == [[name, 24, 6] for name in "ABCD"]
     views, vendors = sections[1].tables
     assert views.rows == [["CC", 24, 24, 0], ["MLO", 24, 24, 0]]
-    assert vendors.rows == [["Maker A", 48], ["Maker B", 48]]
+    assert vendors.rows == [["Hologic", 48], ["other", 48]]
     lines = text_lines(sections)
     assert max(map(len, lines)) <= 80
     assert "SECRET" not in "\n".join(lines)
@@ -152,7 +152,7 @@ def test_a_vendor_cannot_write_to_the_terminal(archive, session_cache):
     change_header(archive / "000000" / "LCC.dcm", Manufacturer="\x1b]0;title\x07")
     lines = "\n".join(text_lines(look(archive, session_cache)))
     assert "\x1b" not in lines
-    assert "?]0;title?" in lines
+    assert "title" not in lines  # the vendor is one of a list
 
 
 def leaks(root: Path, cache: Path, spoil: Callable) -> list[Finding]:

@@ -178,7 +178,7 @@ def test_random_weights_are_said(class_folders, session_cache, tmp_path, monkeyp
             "image_size=64, but .* only 224 px",
         ),
         (("model=timm", "data=phantom"), "names no network"),
-        (("model=resnet50", "data=phantom", "output=."), "holds other things: notes.txt"),
+        (("model=resnet50", "data=phantom", "output=."), "holds other things: 1 .txt files"),
         (("runn=x",), "runn"),
     ],
 )

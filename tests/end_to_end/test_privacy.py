@@ -251,3 +251,66 @@ def test_the_search_for_leaks_reads_what_is_drawn_in_a_pdf(tmp_path):
     figure.text(0, 0, "Quesadilla")
     figure.savefig(tmp_path / "figure.pdf")
     assert leaks(tmp_path, ["Quesadilla", "Ximenia"]) != []
+
+
+SWEPT = (
+    "-m", "seed=1,2", "data=table", "data.image_size=64", "train.epochs=1", "train.threads=1", "model.weights=none",
+    "model=efficientnet_lite0", "cache_dir=cache", "data.root=data",
+)  # fmt: skip
+LABELS = ["image,density,patient_id", *(f"Quesadilla_{i}.png,Ximenia 19570314,HOSPX7391-{i}" for i in range(8))]
+# The lines of the label table, and options: each ends the runs of a sweep with a message.
+WRONG_TABLES = {
+    "no header line": (LABELS[1:], ()),
+    "wrong label column": (LABELS, ()),
+    "labels of people": (LABELS, ("data.task=labels",)),
+    "two equal header cells": (["image,Ximenia 19570314,Ximenia 19570314", *LABELS[1:]], ()),
+    "missing table": (LABELS, ("data.table.files=[lables.csv]",)),
+}
+
+
+@pytest.mark.slow
+def test_a_sweep_over_a_wrong_table_names_nobody(tmp_path):
+    for number, (lines, options) in enumerate(WRONG_TABLES.values()):
+        folder = tmp_path / str(number)
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "Quesadilla_Ximenia.csv").write_text("\n".join(lines))
+        for i in range(8):
+            Image.new("L", (4, 4)).save(folder / "data" / f"Quesadilla_{i}.png")
+        done = start(folder, *SWEPT, *options)
+        assert done.returncode != 0
+        errors = [json.loads(error.read_text()) for error in folder.glob("multirun/*/*/error.json")]
+        assert [error["type"] for error in errors] == ["DataError", "DataError"], done.stderr.decode()
+        assert all("Traceback" not in (error["traceback"] or "") for error in errors)
+        found = [leak for leak in leaks(folder, SECRETS) if " in data/" not in leak and "name of data/" not in leak]
+        assert found == []
+
+
+@pytest.mark.slow
+def test_mistakes_at_the_terminal_name_nobody(archive, tmp_path):
+    """A path that is nearly that of a patient's folder, and the findings of the doctor for scripts."""
+    trained = start(tmp_path, *QUICK, f"data.root={archive}", "data.max_bad_fraction=0.3", "run.name=run")
+    assert trained.returncode == 0, trained.stderr.decode()
+    (run,) = (str(path.relative_to(tmp_path)) for path in (tmp_path / "outputs").iterdir())
+    for file in archive.rglob("*.dcm"):
+        with contextlib.suppress(Exception):  # some are broken on purpose
+            dataset = pydicom.dcmread(file)
+            dataset.Manufacturer = "Marchetto Luigia"
+            dataset.save_as(file)
+    nearly = archive / f"{TAGS['AccessionNumber']}-3" / "Quesadila"
+    typed = str(nearly).encode()
+    commands = [
+        ("mammo.predict", run, f"input={nearly}"), ("mammo.predict", f"run={nearly}", f"input={archive}"),
+        ("mammo.report", str(nearly)), ("mammo.embed", run, f"output={nearly.parent}"),
+        ("mammo.evaluate", run, "data=folders", f"data.root={archive}", "data.group_by=image", "cache_dir=cache"),
+        ("mammo.doctor", "--json", "data=archive", f"data.root={archive}", "data.max_bad_fraction=0.5",
+         "data.views=null", "data.image_size=64", "cache_dir=cache"),
+    ]  # fmt: skip
+    for program, *words in commands:
+        done = start(tmp_path, *words, program=program)
+        said = (done.stdout + done.stderr).replace(typed, b"<typed>").replace(str(nearly.parent).encode(), b"<typed>")
+        assert done.returncode in (0, 1, 2), program
+        assert b"Traceback" not in said, said.decode()
+        lower = said.lower()
+        assert [secret for secret in SECRETS if secret.lower().encode() in lower] == [], (program, words, said.decode())
+    assert b"vendor in the DICOM header" in done.stdout
+    assert b"other" in done.stdout

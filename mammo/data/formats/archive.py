@@ -21,6 +21,7 @@ from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
+from mammo.data.shown import shown_file
 from mammo.errors import BadFile, DataError
 
 CSV_NAME = "classificacao.csv"
@@ -98,10 +99,11 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
     An exam that is listed twice counts once when the labels agree, else it is left out. Raises `DataError`
     for a missing column or labels of mixed conventions.
     """
-    table = read_table(csv)
-    accessions = table[require_column(table, [ACCESSION], csv.name)].tolist()
-    texts = table[require_column(table, [CLASSIFICATION], csv.name)].tolist()
-    where = [f"{csv.name} row {number}" for number in table.index]
+    name = shown_file(csv)
+    table = read_table(csv, name)
+    accessions = table[require_column(table, [ACCESSION], name)].tolist()
+    texts = table[require_column(table, [CLASSIFICATION], name)].tolist()
+    where = [f"{name} row {number}" for number in table.index]
     label_map = options.table.label_map
     is_skip = [text == SKIP and SKIP not in label_map for text in texts]
     classes = options.classes or (None if label_map else list(DENSITY))
@@ -205,7 +207,7 @@ def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
 
 def _row(exam: Exam, file: Path, header: Header) -> Row:
     return Row(
-        where=file.name,
+        where="a DICOM file",
         label=exam.label,
         file=file,
         patient_id=header.patient_id,

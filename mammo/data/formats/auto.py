@@ -14,6 +14,7 @@ from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import TABLE_SUFFIXES, find_column, map_columns, read_table
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions, TableOptions
+from mammo.data.shown import shown_file
 from mammo.errors import DataError
 
 
@@ -64,9 +65,10 @@ def look(root: Path, options: DataOptions) -> list[Finding]:
 def _look_at_tables(name: str, tables: list[Path], root: Path, options: DataOptions) -> list[Finding]:
     """A finding for each table that fits a format; else one that says what each table lacks."""
     findings = []
-    for table in tables:
+    for number, table in enumerate(tables, start=1):
         try:
-            finding = (_archive_table if name == "archive" else _image_table)(table, root, options)
+            shown = shown_file(table, number, len(tables))
+            finding = (_archive_table if name == "archive" else _image_table)(table, shown, root, options)
         except DataError as error:
             finding = Finding(name, False, error.found, options)
         findings.append(finding)
@@ -75,22 +77,22 @@ def _look_at_tables(name: str, tables: list[Path], root: Path, options: DataOpti
     return fitting or [Finding(name, False, lacking, options)]
 
 
-def _archive_table(path: Path, root: Path, options: DataOptions) -> Finding:
-    table = read_table(path)
+def _archive_table(path: Path, shown: str, root: Path, options: DataOptions) -> Finding:
+    table = read_table(path, shown)
     accession, label = find_column(table, [ACCESSION]), find_column(table, [CLASSIFICATION])
     if accession is None or label is None:
-        return Finding("archive", False, f"{path.name} has no columns {ACCESSION} and {CLASSIFICATION}", options)
+        return Finding("archive", False, f"{shown} has no columns {ACCESSION} and {CLASSIFICATION}", options)
     names = [name for name in table[accession] if name and "/" not in name and name not in (".", "..")]
     num_folders = sum(exam_folder(exam_root(root), name) is not None for name in names)
-    why = f"{path.name} has {ACCESSION} and {CLASSIFICATION}, and {num_folders} of {len(names)} exam folders exist"
+    why = f"{shown} has {ACCESSION} and {CLASSIFICATION}, and {num_folders} of {len(names)} exam folders exist"
     return Finding("archive", num_folders > 0, why, dataclasses.replace(options, format="archive", csv=str(path)))
 
 
-def _image_table(path: Path, root: Path, options: DataOptions) -> Finding:
-    table = map_columns(read_table(path), options.table.columns, path.name)
+def _image_table(path: Path, shown: str, root: Path, options: DataOptions) -> Finding:
+    table = map_columns(read_table(path, shown), options.table.columns, shown)
     folder = path.parent if path.is_relative_to(root) else root
     num_files = sum(os.path.isfile(folder / name.replace("\\", "/")) for name in table["path"] if name)
-    why = f"{path.name} has columns for image and label, and {num_files} of {len(table)} files exist"
+    why = f"{shown} has columns for image and label, and {num_files} of {len(table)} files exist"
     table_options = dataclasses.replace(options.table, files=[path.name]) if not options.csv else options.table
     chosen: TableOptions = table_options
     return Finding("table", num_files > 0, why, dataclasses.replace(options, format="table", table=chosen))

@@ -15,6 +15,7 @@ from mammo.data.formats.rows import Row, build_manifest
 from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
+from mammo.data.shown import shown_file
 from mammo.errors import DataError
 
 KINDS = ("mass", "calc")
@@ -45,7 +46,7 @@ def case_rows(root: Path, options: DataOptions) -> tuple[list[Row], list[str]]:
             )
         splits = {table: "test" if "_test" in table.name.lower() else "train" for table in tables}
         if set(splits.values()) != {"train", "test"}:
-            notes.append(f"CBIS-DDSM {kind}: only the {tables[0].name} is there")
+            notes.append(f"CBIS-DDSM {kind}: only the {shown_file(tables[0])} is there")
         for table, split in splits.items():
             rows += [dataclasses.replace(row, split=split) for row in table_rows(root, options, [table])]
     return _overlap_to_test(rows, notes)

@@ -93,7 +93,9 @@ def parse_features(text: str) -> list[tuple[int, str, str]]:
 def _feature_rows(root: Path, sources: list[Path]) -> tuple[list[Row], list[LeftOut], list[str]]:
     """Rows of all images that the label files name, with their files; ambiguous names; remarks."""
     rows, left_out = [], []
-    for source in sources:
+    for place, source in enumerate(sources, start=1):
+        # Folders of exams are named by who knows what: the first with a label file is folder 1.
+        listed_in = FEATURE_FILE if source.parent == root else f"{FEATURE_FILE} of folder {place}"
         files = [file for file in list_files(source.parent) if is_image_name(file.name)]
         by_name: dict[str, list[Path]] = {}
         for file in files:
@@ -102,7 +104,7 @@ def _feature_rows(root: Path, sources: list[Path]) -> tuple[list[Row], list[Left
                 by_name.setdefault(name, []).append(file)
         for number, name, label in parse_features(read_text(source)):
             named = (name if is_image_name(name) else f"{name}.png").replace("\\", "/")
-            where = f"{source.relative_to(root).as_posix()} line {number}"
+            where = f"{listed_in} line {number}"
             found = by_name.get(_loose(named), [])
             if os.path.isfile(source.parent / named) or not found:  # also where the name is too long for a file
                 rows.append(Row(where, label, named=named, folder=source.parent))

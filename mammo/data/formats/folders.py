@@ -28,7 +28,11 @@ def read_folders(root: Path, options: DataOptions, progress: Progress | None = N
             expected="<class>/<image>, for example A/first.png",
             to_do="correct data.root or data.format",
         )
-    rows = [Row(where=f"folder {name}", label=name, file=file) for name in names for file in files[name]]
+    rows = [
+        Row(where=f"class folder {number}", label=name, file=file)
+        for number, name in enumerate(names, start=1)
+        for file in files[name]
+    ]
     classes = options.classes
     if classes is None and not options.table.label_map and any(parse_labels(names, names).problems):
         classes = names

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from mammo.data.label_sets import require_classes
 from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
 from mammo.data.manifest import LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
@@ -77,6 +78,7 @@ def build_manifest(
         label_map or options.table.label_map,
     )
     _require_printable(labels.class_names)
+    require_classes(labels, [row.patient_id or row.exam_id for row in rows], options, label_map)
     splits = _splits(rows, options.table.split_map)
     images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
     kept, unusable = _one_entry_each(images)
@@ -124,9 +126,7 @@ def id_of(file: Path, root: Path) -> str:
 def contents_of(folder: Path) -> str:
     """What is in a folder, in words: names in an archive may be those of patients."""
     entries = list(folder.iterdir())
-    kinds = Counter(
-        "folders" if entry.is_dir() else f"{entry.suffix[:8].lower() or 'other'} files" for entry in entries
-    )
+    kinds = Counter("folders" if entry.is_dir() else f"{_suffix_of(entry)} files" for entry in entries)
     return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(6)) or "nothing"
 
 

@@ -11,6 +11,7 @@ from mammo.data.formats.rows import Row, build_manifest
 from mammo.data.formats.tabular import find_tables, map_columns, read_table
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
+from mammo.data.shown import shown_file
 from mammo.errors import DataError
 
 
@@ -31,11 +32,12 @@ def table_rows(root: Path, options: DataOptions, files: list[Path] | None = None
     if files is None:
         files = [find_csv(root, options.csv)] if options.csv else find_tables(root, options.table.files)
     rows = []
-    for file in files:
+    for number, file in enumerate(files, start=1):
         folder = file.parent if file.is_relative_to(root) else root
-        table = map_columns(read_table(file), options.table.columns, file.name)
+        name = shown_file(file, number, len(files))
+        table = map_columns(read_table(file, name), options.table.columns, name)
         rows += [
-            _row(file, folder, int(n), cells) for n, cells in zip(table.index, table.to_dict("records"), strict=True)
+            _row(name, folder, int(n), cells) for n, cells in zip(table.index, table.to_dict("records"), strict=True)
         ]
     return rows
 
@@ -48,9 +50,9 @@ def find_csv(root: Path, csv: str) -> Path:
     raise DataError(f"data.csv={csv} is no file", expected="a label table", to_do="give its path, or data.csv=null")
 
 
-def _row(file: Path, folder: Path, number: int, cells: Mapping[Hashable, Any]) -> Row:
+def _row(table: str, folder: Path, number: int, cells: Mapping[Hashable, Any]) -> Row:
     return Row(
-        where=f"{file.name} row {number}",
+        where=f"{table} row {number}",
         label=cells["label"],
         named=cells["path"],
         folder=folder,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import difflib
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mammo.data.shown import is_header, is_known, shape_of, shown_columns, shown_names, some
 from mammo.errors import DataError, nearest
 
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -46,11 +48,12 @@ def read_text(path: Path) -> str:
     return content.decode("latin-1").replace("\0", "")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, name: str) -> pd.DataFrame:
     """A label table as strings; the index holds row numbers as a spreadsheet shows them (header = 1).
 
     The delimiter is the one that splits the header into the most columns. Blank rows are dropped, blanks around
-    cells too. Raises `DataError` when there is no row, a column name repeats, or a row is longer than the header.
+    cells too. `name` is what messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no
+    row, a column name repeats, or a row is longer than the header.
     """
     text = read_text(path)
     first_line = next((line for line in text.splitlines() if line.strip()), "")
@@ -58,23 +61,38 @@ def read_table(path: Path) -> pd.DataFrame:
         delimiter = max(DELIMITERS, key=lambda character: len(next(csv.reader([first_line], delimiter=character), [])))
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
-        raise DataError(f"{path.name} cannot be read as a table: {error}") from error
+        raise DataError(f"{name} cannot be read as a table: {error}") from error
     numbered = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=1) if any(row)]
     if len(numbered) < 2:
-        raise DataError(f"{path.name} is empty: it has no row below the header", to_do="check data.root and the file")
-    header = [name or f"column {index}" for index, name in enumerate(numbered[0][1], start=1)]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise DataError(f"{path.name} has several columns named {', '.join(repeated)}", to_do="rename them")
+        raise DataError(f"{name} is empty: it has no row below the header", to_do="check data.root and the file")
+    header = [cell or f"column {index}" for index, cell in enumerate(numbered[0][1], start=1)]
+    _refuse_repeated(header, name)
     long = [str(number) for number, row in numbered[1:] if any(row[len(header) :])]
     if long:
         raise DataError(
-            f"{path.name}: {len(long)} rows have more cells than the header, the first at row {', '.join(long[:5])}",
+            f"{name}: {len(long)} rows have more cells than the header, the first at row {', '.join(long[:5])}",
             expected=f"{len(header)} cells separated by {delimiter!r}",
             to_do="put cells that hold the delimiter in quotes",
         )
     cells = [(row + [""] * len(header))[: len(header)] for _, row in numbered[1:]]
     return pd.DataFrame(cells, columns=header, index=[number for number, _ in numbered[1:]], dtype=str)
+
+
+def _refuse_repeated(header: Sequence[str], name: str) -> None:
+    places: dict[str, list[int]] = {}
+    for number, cell in enumerate(header, start=1):
+        places.setdefault(cell, []).append(number)
+    repeated = {cell: numbers for cell, numbers in places.items() if len(numbers) > 1}
+    if repeated:
+        listed = [
+            f"{cell if is_known(cell) else shape_of(cell)} ({' and '.join(map(str, numbers))})"
+            for cell, numbers in repeated.items()
+        ]
+        raise DataError(
+            f"{name} has several columns named {some(listed)}",
+            "a header line with a name of its own for each column",
+            "rename them, or add the header line if there is none",
+        )
 
 
 def find_tables(root: Path, patterns: Iterable[str]) -> list[Path]:
@@ -84,7 +102,7 @@ def find_tables(root: Path, patterns: Iterable[str]) -> list[Path]:
     """
     patterns = list(patterns)
     here = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
-    names = ", ".join(path.name for path in here) or "no table"
+    names = shown_names([path.name for path in here], "table") or "no table"
     if not patterns:
         if len(here) == 1:
             return here
@@ -114,16 +132,30 @@ def find_column(table: pd.DataFrame, spellings: Iterable[str]) -> str | None:
 
 
 def require_column(table: pd.DataFrame, spellings: Iterable[str], source: str) -> str:
-    """Like `find_column`, but a missing column is a `DataError` that lists what the table has."""
+    """Like `find_column`, but a missing column is a `DataError` that says what the table has.
+
+    `source` names the table in it, as it may be written.
+    """
     spellings = list(spellings)
     column = find_column(table, spellings)
     if column is None:
         columns = [str(name) for name in table.columns]
         raise DataError(
-            f"{source} has no column {' or '.join(spellings)}; it has {', '.join(columns)}",
-            to_do=f"{nearest(spellings[0], columns)} (data.table.columns maps names)",
+            f"{source} has no column {' or '.join(spellings)}; it has {some(shown_columns(columns))}",
+            to_do=_what_to_do(spellings, columns),
         )
     return column
+
+
+def _what_to_do(spellings: Sequence[str], columns: Sequence[str]) -> str:
+    """The column that was meant, by its number where its name may be somebody's; or a header line."""
+    close = difflib.get_close_matches(spellings[0].casefold(), [name.casefold() for name in columns], n=1, cutoff=0.5)
+    if close:
+        meant = shown_columns(columns)[[name.casefold() for name in columns].index(close[0])]
+        return f"did you mean {meant}? (data.table.columns maps names)"
+    if not is_header(columns):
+        return "is there a header line? It comes first and names the columns"
+    return "say in data.table.columns which column is which"
 
 
 def map_columns(table: pd.DataFrame, columns: Mapping[str, Any], source: str) -> pd.DataFrame:

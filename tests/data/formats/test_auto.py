@@ -80,10 +80,10 @@ def test_none_fits(tmp_path, options_of):
     with pytest.raises(DataError) as caught:
         read_manifest(options_of("auto"), tmp_path)
     for text in (
-        "prices.csv has no columns AccessionNumber and Classification",
+        "label table 2 of 2 has no columns AccessionNumber and Classification",
         "0 of 1 exam folders exist",
         "no folder holds featureS.txt",
-        "prices.csv has no column path",
+        "label table 2 of 2 has no column path",
         "found there: 2 .csv files, 1 folders",
     ):
         assert text in str(caught.value)
