@@ -26,11 +26,14 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     in_run_id: bool = True,
+    guarded: bool = False,
 ) -> Any:
     """A dataclass field with a documented range.
 
     `in_run_id=False` marks what cannot change a result (device, threads, paths): it is left out of
-    the run id. Bounds apply to numbers and to each number of a list.
+    the run id. Bounds apply to numbers and to each number of a list. `guarded=True` marks what weakens a
+    protection, destroys something or sends data elsewhere when it differs from the default: a configuration
+    from elsewhere cannot set it, see `mammo.foreign_config`.
     """
     metadata = {
         "doc": doc,
@@ -39,6 +42,7 @@ def option(
         "at_most": at_most,
         "below": below,
         "in_run_id": in_run_id,
+        "guarded": guarded,
     }
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
