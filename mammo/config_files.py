@@ -8,7 +8,6 @@ decides is where a file really lies, links resolved, and not the folder in which
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
@@ -107,8 +106,18 @@ def check_config_files(words: Sequence[str]) -> None:
     """
     pairs = [word.partition("=") for word in words if not word.startswith(("-", "~"))]
     typed = frozenset(key.lstrip("+") for key, equals, _ in pairs if equals)
-    source = functools.partial(FileConfigSource, typed=typed)
-    # Hydra compares names where it finds the plugins again, in the processes of a launcher.
-    functools.update_wrapper(source, FileConfigSource, updated=())
     types: dict[str, Any] = SourcesRegistry.instance().types
-    types |= {"file": source, "pkg": ImportlibResourcesConfigSource}
+    types |= {"file": _Files(typed), "pkg": ImportlibResourcesConfigSource}
+
+
+class _Files:
+    """Makes the readers of files for Hydra, also in the processes of a launcher, which do not know the command line."""
+
+    # Hydra compares names where it finds its plugins again.
+    __name__ = FileConfigSource.__name__
+
+    def __init__(self, typed: Collection[str]) -> None:
+        self.typed = typed
+
+    def __call__(self, provider: str, path: str) -> FileConfigSource:
+        return FileConfigSource(provider, path, self.typed)

@@ -44,10 +44,10 @@ def more_than_data(tree: Any, config_path: str, package: str | None, typed: Cont
     known: Any = _options()
     for part in section:
         known = known.get(part) if isinstance(known, Mapping) else None
+    if tree is None:
+        return
     if not isinstance(known, Mapping):
         yield f"it sets {'.'.join(section)}, which is no section of options; is '# @package {WHOLE}' its first line?"
-    elif tree is None:
-        return
     elif not isinstance(tree, Mapping):
         yield f"it holds a {type(tree).__name__} and no options"
     else:
