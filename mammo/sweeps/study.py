@@ -89,9 +89,13 @@ def require_own_results(trials: list[FrozenTrial], space: Mapping[str, BaseDistr
     """Raises ConfigError when the next proposals would be drawn from results that this search cannot have."""
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
-            parameters_of(trial, space)
+            lacking = sorted(set(space) - set(parameters_of(trial, space)))
             if len(trial.values or []) != 1 or not math.isfinite(trial.values[0]):
-                raise ConfigError(f"trial {trial.number} of the study is finished without a value", to_do=OTHER_NAME)
+                lacking.append("value")
+            if lacking:
+                raise ConfigError(
+                    f"trial {trial.number} of the study is finished, and has no {', '.join(lacking)}", to_do=OTHER_NAME
+                )
 
 
 def parameters_of(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

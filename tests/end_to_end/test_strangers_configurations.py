@@ -136,7 +136,8 @@ PLACES = {
         "hydra/config.yaml: it is meant for Hydra",
     ),
     "in place of all options": (
-        {"friend/experiment/x.yaml": GLOBAL, "friend/options.yaml": "data: {name: x}"}, "takes the place of the defaults",
+        {"friend/experiment/x.yaml": GLOBAL, "friend/options.yaml": "data: {name: x}"},
+        "takes the place of the defaults",
     ),
     "one includes another": (
         {"friend/experiment/x.yaml": GLOBAL + "defaults: [y]", "friend/experiment/y.yaml": GLOBAL + CALLBACK},
@@ -171,7 +172,8 @@ COMMANDS = {
     "package": (NOTES, ["--config-path", "pkg://friend", "--config-name", "notes"], "pkg://friend"),
     "package on the searchpath": (NOTES, ["hydra.searchpath=[pkg://friend]"], "pkg://friend"),
     "another key on the command line": (
-        {"friend/experiment/x.yaml": GLOBAL + "data: {pseudonymize: false}"}, [*X, "cache_dir=c", "data.name=x"], GUARDED,
+        {"friend/experiment/x.yaml": GLOBAL + "data: {pseudonymize: false}"},
+        [*X, "cache_dir=c", "data.name=x"], GUARDED,
     ),
     "taken back on the command line": (
         {"friend/experiment/x.yaml": GLOBAL + "data: {pseudonymize: false}"}, [*X, "~data.pseudonymize"], GUARDED,
@@ -198,7 +200,8 @@ ALLOWED = {
     ),
     "nothing": ({"friend/experiment/x.yaml": "# nothing\n" + GLOBAL}, X, ["name: phantom"]),
     "what protects": (
-        {"friend/experiment/x.yaml": GLOBAL + "data: {pseudonymize: true, allow_outside_root: false}\nhpo: {storage: null}"},
+        {"friend/experiment/x.yaml": GLOBAL + "data: {pseudonymize: true, allow_outside_root: false}\n"
+         "hpo: {storage: null}"},
         X, ["pseudonymize: true"],
     ),
     "what the command says too": (
@@ -224,7 +227,8 @@ ALLOWED = {
         ["experiment=x", "data=archive"], ["pseudonymize: false"],
     ),
     "settings of Hydra on the command line": (
-        {"friend/experiment/x.yaml": GLOBAL}, [*X, "hydra.job.chdir=false", "+hydra.job.env_set.A=b"], ["name: phantom"],
+        {"friend/experiment/x.yaml": GLOBAL},
+        [*X, "hydra.job.chdir=false", "+hydra.job.env_set.A=b"], ["name: phantom"],
     ),
 }  # fmt: skip
 
@@ -267,7 +271,7 @@ def answers(tmp_path_factory) -> dict[str, tuple[str, str]]:
     """What each command says on stdout and stderr; the commands run one after another in one process."""
     top = tmp_path_factory.mktemp("strangers")
     marker = top / "PAYLOAD-RAN"
-    cases = {name: ({"friend/experiment/x.yaml": GLOBAL + content, **{k: v for k, v in NOTES.items() if "notes" in k}}, X)
+    cases = {name: ({**NOTES, "friend/experiment/x.yaml": GLOBAL + content}, X)
              for name, (content, _) in EXPERIMENTS.items()}  # fmt: skip
     cases |= {name: (files, ("experiment=x",) if any(f == "conf/experiment/x.yaml" for f in files) else X)
               for name, (files, _) in PLACES.items()}  # fmt: skip
