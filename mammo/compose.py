@@ -26,7 +26,9 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.mammo_sweeper import MammoSweeper
 from mammo.config import Config, check, run_name
 from mammo.config_files import check_config_files
+from mammo.data.options import DataOptions
 from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
+from mammo.foreign_config import stated_in_conf
 from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
@@ -106,7 +108,41 @@ def checked_config(tree: DictConfig, command: Command = TRAIN) -> Any:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_first_lines(str(error))) from error
-    return command.check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
+    config = command.check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
+    _require_public_ids(tree, config.data)
+    return config
+
+
+def _require_public_ids(tree: DictConfig, data: DataOptions) -> None:
+    """Raises ConfigError when ids would be written because conf/ says so of a dataset that is read in another way.
+
+    A file from elsewhere cannot say `data.pseudonymize=false`, but it could choose public data in words and have
+    other data read.
+    """
+    hydra = OmegaConf.select(tree, "hydra")
+    if data.pseudonymize or hydra is None:
+        return
+    typed = [_key_of(line) for line in hydra.overrides.task]
+    sources = [Path(source.path).resolve() for source in hydra.runtime.config_sources if source.schema == "file"]
+    if "data.pseudonymize" in typed or all(folder == Path(CONFIG_FOLDER).resolve() for folder in sources):
+        return
+    dataset = str(hydra.runtime.choices.get("data"))
+    stated = stated_in_conf(dataset)
+    own = [key for key in typed if "." in key]
+    read_as = flatten({"data": {"format": data.format, "table": dataclasses.asdict(data.table)}})
+    usual = flatten({"data": {"format": DataOptions.format, "table": dataclasses.asdict(DataOptions().table)}})
+    changed = [
+        key
+        for key, value in read_as.items()
+        if value != stated.get(key, usual.get(key)) and not any(f"{key}.".startswith(f"{other}.") for other in own)
+    ]
+    if changed or stated.get("data.pseudonymize") is not False:
+        raise ConfigError(
+            f"data.pseudonymize=false, but not for data={dataset} as conf/ has it"
+            + (f": {', '.join(changed)} differ" if changed else ""),
+            "a configuration from elsewhere does not decide whether ids of patients are written",
+            "data.pseudonymize=true or data.pseudonymize=false on the command line",
+        )
 
 
 def _where(tree: DictConfig, key: str) -> str:
@@ -114,7 +150,7 @@ def _where(tree: DictConfig, key: str) -> str:
     hydra = OmegaConf.select(tree, "hydra")
     if hydra is None:
         return ""
-    named = {str(override).lstrip("+~").split("=")[0].split("@")[0]: str(override) for override in hydra.overrides.task}
+    named = {_key_of(override): str(override) for override in hydra.overrides.task}
     # The override of the key itself, then of what is below it (a section as a whole is found wrong), then of
     # what is above it; a choice of a group (data=mias) is looked up in its file.
     below = [name for name in named if name.startswith(f"{key}.")]
@@ -131,6 +167,10 @@ def _where(tree: DictConfig, key: str) -> str:
             if (group in choices or not group) and _states(folder / file, within):
                 return f"{folder.name}/{file}"
     return ""
+
+
+def _key_of(override: object) -> str:
+    return str(override).lstrip("+~").split("=")[0].split("@")[0]
 
 
 def _states(file: Path, key: str) -> bool:
@@ -163,7 +203,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     prepare_hydra(command)
     # Hydra finds plugins in folders on the path; an editable installation has none for it.
     Plugins.instance().register(MammoSweeper)
-    check_config_files()
+    check_config_files(sys.argv[1:])
     listen()
     try:
         entry()
@@ -213,6 +253,8 @@ def _readable(error: BaseException, command: Command) -> str | None:
             return str(cause)
         if isinstance(cause, RuntimeError) and "home directory" in str(cause):  # of Path.expanduser
             return "a path begins with ~, and there is no such home: HOME is not set, or there is no such user"
+        if isinstance(cause, RecursionError) and "_create_defaults_tree_impl" in traceback_text(cause):
+            return "configurations choose each other in a circle; leave one of their defaults out"
         if isinstance(cause, yaml.YAMLError):
             return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
     if isinstance(error, MissingConfigException):

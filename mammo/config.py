@@ -71,7 +71,7 @@ class RunOptions:
     """Where the results go."""
 
     name: str | None = option(None, "instead of <model>-<strategy>-<data>-s<seed>; the run id is appended")
-    restart: bool = option(False, "start over in a run directory that exists")
+    restart: bool = option(False, "start over in a run directory that exists", guarded=True)
     log_level: Literal["debug", "info", "warning"] = option("info", "what the log shows")
 
 
@@ -87,7 +87,9 @@ class Config:
     tracker: tracker.Tracker = choice("tracker", in_run_id=False)
     seed: int = option(42, "seed of new weights, order of images and dropout", at_least=0, at_most=2**31 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute", in_run_id=False)
-    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder", in_run_id=False)
+    cache_dir: str | None = option(
+        None, "stores and generated data; null: the user's cache folder", in_run_id=False, guarded=True
+    )
     data: DataOptions = section(DataOptions)
     model: ModelOptions = section(ModelOptions)
     augment: AugmentOptions = section(AugmentOptions)

@@ -1,80 +1,123 @@
 """Configuration files from elsewhere are data: they choose options, and name nothing that is called.
 
 Hydra makes objects of what a configuration names: callbacks, launchers, samplers, the handlers of logs. The files
-of conf/ belong to the code and may use that. A file of another folder (`--config-dir`, the `best_config.yaml` of
-somebody else's search) may set the options of the project and nothing else, and is refused before Hydra acts on it.
+of conf/ belong to the code and may use that. Every other file (`--config-dir`, the `best_config.yaml` of somebody
+else's search, what a link in conf/ leads to) is checked before Hydra acts on it, see `mammo.foreign_config`. What
+decides is where a file really lies, links resolved, and not the folder in which it was looked up.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins import file_config_source
+from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from mammo.errors import ConfigError
-from mammo.yaml_files import read_yaml
+from mammo.foreign_config import CONFIG_FOLDER, is_plain_path, more_than_data
+from mammo.yaml_files import bounded_text
 
-CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "conf"
-# `${train.epochs}` refers to another option; everything else between braces calls a function (`${oc.env:NAME}`).
-_REFERENCE = re.compile(r"\$\{[\w.]+\}")
+# Packages whose configurations are code that has been installed.
+HYDRA_PACKAGES = ("hydra", "hydra_plugins")
+SHOWN_PROBLEMS = 10
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
-    """Hydra's reader of configuration files; those outside of conf/ are checked first.
+    """Hydra's reader of configuration files; those that do not lie in conf/ are checked first.
 
-    It has the name of Hydra's own: processes of a launcher get it with the state of Hydra, which then goes by names.
+    `typed` are the keys of the command line. The class has the name of Hydra's own: processes of a launcher get it
+    with the state of Hydra, which then goes by names.
     """
+
+    def __init__(self, provider: str, path: str, typed: Collection[str] = ()) -> None:
+        super().__init__(provider, path)
+        self.typed = typed
+
+    def is_config(self, config_path: str) -> bool:
+        """See ConfigSource; raises ConfigError for a name that leads out of the folder."""
+        return _plain(config_path) and super().is_config(config_path)
 
     def load_config(self, config_path: str) -> ConfigResult:
         """See ConfigSource; raises ConfigError for a file that is more than data."""
-        file = Path(self.path, self._normalize_file_name(config_path))
-        if not file.exists() or Path(self.path).resolve() == CONFIG_FOLDER:
+        file = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        is_of_hydra = config_path.split("/")[0] in ("hydra", "options")
+        is_looked_up_in_conf = Path(self.path).resolve() == CONFIG_FOLDER
+        is_ours = file.is_relative_to(CONFIG_FOLDER) and (is_looked_up_in_conf or not is_of_hydra)
+        if is_ours or not file.exists():
             return super().load_config(config_path)
         name = f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml"
-        try:
-            tree = read_yaml(file)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
-        except ValueError as error:
-            raise ConfigError(f"{name} cannot be read: {error}") from error
-        result = super().load_config(config_path)
-        package = str((result.header or {}).get("package") or "")
-        places = [*config_path.removesuffix(".yaml").split("/"), *package.split(".")]
-        found = "it is meant for Hydra" if "hydra" in places else next(_more_than_data(tree), None)
-        if found is not None:
+        tree, header = _read(file, name)
+        found = list(islice(more_than_data(tree, config_path, header["package"], self.typed), SHOWN_PROBLEMS))
+        if found:
             raise ConfigError(
-                f"{name}: {found}",
+                "\n".join(f"{name}: {problem}" for problem in found),
                 "a file outside of conf/ sets options of the project: it is data, whoever wrote it",
                 "if you wrote it and trust it: put it into conf/, or give these settings on the command line",
             )
-        return result
+        # What has been checked, and not what the file holds by now.
+        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", OmegaConf.create(tree or {}), header)
 
 
-def check_config_files() -> None:
-    """Let Hydra read files through this `FileConfigSource`; its plugins must have been found already."""
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+class ImportlibResourcesConfigSource(importlib_resources_config_source.ImportlibResourcesConfigSource):
+    """Hydra's reader of configurations in packages; only its own packages are read."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        if self.path.split(".")[0] not in HYDRA_PACKAGES:
+            raise ConfigError(f"pkg://{self.path}: configurations are read from folders", to_do="--config-dir FOLDER")
+
+    def is_config(self, config_path: str) -> bool:
+        """See ConfigSource; raises ConfigError for a name that leads out of the package."""
+        return _plain(config_path) and super().is_config(config_path)
 
 
-def _more_than_data(tree: Any, where: str = "") -> Iterator[str]:
-    """What of a file would be called, or would change Hydra, in words."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            name = f"{where}{key}"
-            if key == "_target_":
-                yield f"{name} names code to call"
-            if not where and re.match(r"hydra\b", str(key)):
-                yield f"{name} is a setting of Hydra, which can start programs"
-            if name == "defaults" and "hydra" in str(value):
-                yield "its defaults choose settings of Hydra, which can start programs"
-            yield from _more_than_data(value, f"{name}.")
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _more_than_data(value, where or "list.")
-    elif isinstance(tree, str) and "${" in _REFERENCE.sub("", tree):
-        yield f"{where.rstrip('.')} calls a resolver ({tree[:40]})"
+def _plain(config_path: str) -> bool:
+    if not is_plain_path(config_path):
+        raise ConfigError(
+            f"{config_path}: the name of a configuration leads out of the folders of configurations",
+            "a name below conf/ or below --config-dir, without '..'",
+            "--config-dir FOLDER reads the configurations of a folder as data",
+        )
+    return True
+
+
+def _read(file: Path, name: str) -> tuple[Any, dict[str, str | None]]:
+    """Values and header of a file, as Hydra would read them; raises ConfigError for what cannot be read."""
+    try:
+        text = bounded_text(file)
+        return yaml.load(text, Loader=get_yaml_loader()), ConfigSource._get_header_dict(text[:512])  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{name} cannot be read: {error}") from error
+
+
+def check_config_files(words: Sequence[str]) -> None:
+    """Let Hydra read files through these sources; its plugins must have been found already.
+
+    `words` is the command line, whose user may set what a file may not.
+    """
+    pairs = [word.partition("=") for word in words if not word.startswith(("-", "~"))]
+    typed = frozenset(key.lstrip("+") for key, equals, _ in pairs if equals)
+    types: dict[str, Any] = SourcesRegistry.instance().types
+    types |= {"file": _Files(typed), "pkg": ImportlibResourcesConfigSource}
+
+
+class _Files:
+    """Makes the readers of files for Hydra, also in the processes of a launcher, which do not know the command line."""
+
+    # Hydra compares names where it finds its plugins again.
+    __name__ = FileConfigSource.__name__
+
+    def __init__(self, typed: Collection[str]) -> None:
+        self.typed = typed
+
+    def __call__(self, provider: str, path: str) -> FileConfigSource:
+        return FileConfigSource(provider, path, self.typed)

@@ -29,11 +29,14 @@ def option(
     below: float | None = None,
     in_run_id: bool = True,
     since_default: Any = _ALWAYS_THERE,
+    guarded: bool = False,
 ) -> Any:
     """A dataclass field with a documented range.
 
     `in_run_id=False` marks what cannot change a result (device, threads, paths): it is left out of
-    the run id. Bounds apply to numbers and to each number of a list.
+    the run id. Bounds apply to numbers and to each number of a list. `guarded=True` marks what weakens a
+    protection, destroys something or sends data elsewhere when it differs from the default: a configuration
+    from elsewhere cannot set it, see `mammo.foreign_config`.
 
     An option that comes later than the first release gives the value with which everything is as it was before
     the option as `since_default`: configurations that were stored without it have that value, and with it the
@@ -46,6 +49,7 @@ def option(
         "at_most": at_most,
         "below": below,
         "in_run_id": in_run_id,
+        "guarded": guarded,
     }
     if since_default is not _ALWAYS_THERE:
         metadata["since_default"] = since_default

@@ -39,7 +39,7 @@ log = logging.getLogger("mammo.prepare")
 class PrepareConfig:
     """One call of the command, completely described."""
 
-    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder")
+    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder", guarded=True)
     data: DataOptions = section(DataOptions)
     model: ModelOptions = section(ModelOptions)
     prepare: PrepareOptions = section(PrepareOptions)

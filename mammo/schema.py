@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from mammo.errors import nearest, nearest_key
-from mammo.options import registered
+from mammo.options import defaults_of, registered
 from mammo.trees import flatten
 
 T = TypeVar("T")
@@ -212,6 +212,21 @@ def key_tree(options_class: type) -> dict[str, Any]:
         else:
             tree[field.name] = key_tree(annotation) if dataclasses.is_dataclass(annotation) else None  # type: ignore[arg-type]
     return tree
+
+
+def guarded_keys(options_class: type, path: str = "") -> dict[str, Any]:
+    """Dotted key and default of the options that are declared with `guarded=True`."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options_class):
+        key, annotation = _join(path, field.name), types_of(options_class)[field.name]
+        if "group" in field.metadata:
+            for choice in registered(field.metadata["group"]).values():
+                found |= guarded_keys(choice, key)
+        elif dataclasses.is_dataclass(annotation):
+            found |= guarded_keys(annotation, key)  # type: ignore[arg-type]
+        elif field.metadata.get("guarded"):
+            found[key] = defaults_of(options_class)[field.name]
+    return found
 
 
 def to_tree(options: Any, *, only_run_id: bool = False, as_before: bool = False) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _data_choice(words: Sequence[str]) -> DataChoice:
         )
     if any(word.startswith("data=") for word in words):
         prepare_hydra(PREPARE)
-        check_config_files()
+        check_config_files(words)
         with hydra.initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
             tree = hydra.compose("prepare", overrides=list(words))
         return DataChoice(checked_config(tree, PREPARE).data)

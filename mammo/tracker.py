@@ -97,7 +97,7 @@ class MLflow:
     """An MLflow experiment in a local database: `mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db`."""
 
     name = "mlflow"
-    folder: str = option("mlruns", "folder of the local store")
+    folder: str = option("mlruns", "folder of the local store", guarded=True)
     experiment: str = option("mammo", "name of the MLflow experiment")
 
     def require(self) -> None:

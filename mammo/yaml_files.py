@@ -18,8 +18,16 @@ MAX_DEPTH = 100
 def read_yaml(path: Path) -> Any:
     """The plain values of a YAML file: mappings, lists, text, numbers.
 
-    Raises OSError; yaml.YAMLError for what is no YAML or names a Python object; ValueError for what is no text,
-    too large or too deeply nested, or repeats itself by references (`*name`) beyond that.
+    Raises what `bounded_text` does, and yaml.YAMLError for what names a Python object.
+    """
+    return yaml.load(bounded_text(path), Loader=_LOADER)  # noqa: S506  (a safe loader)
+
+
+def bounded_text(path: Path) -> str:
+    """The text of a YAML file that is safe to parse.
+
+    Raises OSError; yaml.YAMLError for what is no YAML; ValueError for what is no text, too large or too deeply nested,
+    or repeats itself by references (`*name`) beyond that.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES // 2**20} MB are no configuration")
@@ -28,7 +36,7 @@ def read_yaml(path: Path) -> Any:
     # Ten lines with references can stand for 10**10 values: they are counted before anybody copies them.
     if _num_values(yaml.compose(text, Loader=_LOADER), {}, 0) > MAX_VALUES:
         raise ValueError(f"its references (*name) stand for more than {MAX_VALUES} values")
-    return yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe loader)
+    return text
 
 
 def _require_shallow(text: str) -> None:

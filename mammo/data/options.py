@@ -39,7 +39,7 @@ class DataOptions:
     root: str | None = option(None, "folder of the dataset", in_run_id=False)
     csv: str | None = option(None, "label table of an archive, when it is not below data.root", in_run_id=False)
     allow_outside_root: bool = option(
-        False, "use images that a table or a link names outside of data.root", in_run_id=False
+        False, "use images that a table or a link names outside of data.root", in_run_id=False, guarded=True
     )
     kind: Literal["mass", "calc", "both"] | None = option(None, "CBIS-DDSM only: which of the two studies")
     classes: list[str] | None = option(None, "label set in order; null: A, B, C, D or what the labels hold")
@@ -65,12 +65,17 @@ class DataOptions:
         in_run_id=False,
     )
     allow_duplicates: bool = option(
-        False, "go on when different patients of train and val (or test) have the same picture", in_run_id=False
+        False,
+        "go on when different patients of train and val (or test) have the same picture",
+        in_run_id=False,
+        guarded=True,
     )
     limit: int | None = option(
         None, "use only N patients (a quick look), in sorted order round-robin by class", at_least=2
     )
-    pseudonymize: bool = option(True, "write keyed hashes instead of patient, exam and image ids", in_run_id=False)
+    pseudonymize: bool = option(
+        True, "write keyed hashes instead of patient, exam and image ids", in_run_id=False, guarded=True
+    )
 
     image_size: int | None = option(
         None,

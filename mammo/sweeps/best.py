@@ -9,8 +9,9 @@ from pathlib import Path
 import optuna
 import yaml
 
-from mammo.config import config_tree
+from mammo.config import Config, config_tree
 from mammo.files import write_text
+from mammo.schema import guarded_keys
 from mammo.sweeps.plan import Job
 from mammo.sweeps.results import BEST_FOLDER
 from mammo.sweeps.search_figures import plot_search
@@ -33,9 +34,12 @@ def write_findings(
 
 
 def best_config(best: Job, choices: Mapping[str, str], title: str) -> str:
-    """An experiment file that composes to the configuration of a job."""
+    """An experiment file that composes to the configuration of a job, but for what only a command line may say."""
     config = dataclasses.replace(best.config, data=dataclasses.replace(best.config.data, num_folds=None, fold=None))
     values = {key: value for key, value in config_tree(config).items() if key not in _NOT_FOUND}
+    for key in guarded_keys(Config):
+        section, _, name = key.partition(".")
+        values.get(section, {}).pop(name, None)
     overrides = [{f"override /{group}": choice} for group, choice in choices.items() if group in values]
     head = f"# @package _global_\n# {title}\n# python -m mammo.train --config-dir FOLDER experiment=best_config\n"
     return head + yaml.safe_dump({"defaults": [*overrides, "_self_"], **values}, sort_keys=False, allow_unicode=True)

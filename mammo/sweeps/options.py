@@ -29,4 +29,6 @@ class SearchOptions:
     trials_at_once: int | None = option(
         None, "trials that are proposed together; null: as many as the launcher runs on this machine", at_least=1
     )
-    storage: str | None = option(None, "Optuna storage URL; null: study.db (SQLite) in the folder of the sweep")
+    storage: str | None = option(
+        None, "Optuna storage URL; null: study.db (SQLite) in the folder of the sweep", guarded=True
+    )

@@ -159,7 +159,7 @@ def read_sweep(folder: Path) -> SweepResults:
     """Everything that is known of a sweep."""
     problems: list[str] = []
     plan = _read_plan(folder, problems)
-    jobs = _jobs(plan, problems)
+    jobs = planned_jobs(plan, problems)
     on_disk = {path.name: path for path in _subfolders(folder)}
     names = [*jobs, *(name for name in on_disk if name not in jobs)]
     runs = []
@@ -213,10 +213,10 @@ def _read_plan(folder: Path, problems: list[str]) -> dict[str, Any]:
     return plan
 
 
-def _jobs(plan: Mapping[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
+def planned_jobs(plan: Mapping[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
     """Name of the run directory of each job, and its overrides."""
-    jobs = {}
-    for job in plan.get("jobs", []):
+    jobs, stated = {}, plan.get("jobs")
+    for job in stated if isinstance(stated, list) else []:
         if isinstance(job, dict) and isinstance(job.get("run"), str) and job["run"]:
             jobs[job["run"]] = _texts(job.get("overrides"))
         else:

@@ -25,13 +25,21 @@ from mammo.errors import ConfigError, UserError
 from mammo.files import without_credentials
 from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
+from mammo.schema import guarded_keys
 from mammo.selection import Criterion, worst_objective
 from mammo.sweeps.best import write_findings
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
 from mammo.sweeps.results import without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
-from mammo.sweeps.study import STUDY_FILE, finished_trials, open_study, study_file_url
+from mammo.sweeps.study import (
+    STUDY_FILE,
+    finished_trials,
+    open_study,
+    parameters_of,
+    require_own_results,
+    study_file_url,
+)
 from mammo.trees import flatten
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
@@ -43,6 +51,8 @@ DATA = "data_fingerprint"
 # Samplers whose state in a study is plain numbers. CmaEsSampler keeps a pickle there, which would run whatever the
 # writer of somebody else's study put into it.
 SAMPLERS = tuple(f"optuna.samplers.{name}" for name in ("TPESampler", "RandomSampler", "NSGAIISampler"))
+# What samplers raise when a study holds other things than they have put there.
+UNUSABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 # What makes runs vary without making them better.
 NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
 
@@ -87,6 +97,8 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
                 write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
     if best is not None:
         words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
+        # What a file may not say, the command did.
+        words += [str(o.input_line) for o in parsed.fixed if key_of(o) in guarded_keys(Config)]
         say(f"Train the best: {shlex.join(words)}")
     failed = [trial for trial in finished_trials(study) if FAILED in trial.user_attrs]
     if failed:
@@ -177,18 +189,26 @@ class Search:
         self.at_once = base.hpo.trials_at_once or session.jobs_at_once or 1
 
     def run(self) -> None:
-        """Run trials until there are as many as wanted; those that an earlier start left come first."""
+        """Run trials until there are as many as wanted; those that an earlier start left come first.
+
+        Raises ConfigError for results in the study that are not of this search.
+        """
         while not self.sweep.jobs.is_stopped:
             trials = self.study.get_trials(deepcopy=False)
+            require_own_results(trials, self.space)
             over = [trial for trial in trials if trial.state.is_finished()]
             self._require_success(over)
             wanted = min(self.base.hpo.trials - len(over), self.at_once)
             if wanted <= 0:
                 return
             begun = [trial._trial_id for trial in trials if not trial.state.is_finished()][:wanted]
-            batch = [self._proposed(trial_id) for trial_id in begun]
-            while len(batch) < wanted:
-                batch.append(self._proposed(self.study.ask()._trial_id))
+            batch = []
+            for i in range(wanted):
+                trial_id = begun[i] if i < len(begun) else self.study.ask()._trial_id
+                try:
+                    batch.append(self._proposed(trial_id))
+                except ConfigError as error:
+                    self._refuse(trial_id, error.found)
             self._run_together(batch)
 
     def _require_success(self, over: Sequence[FrozenTrial]) -> None:
@@ -197,14 +217,33 @@ class Search:
             raise SweepError(f"all of {len(over)} trials have failed: {over[-1].user_attrs[FAILED]}")
 
     def _proposed(self, trial_id: int) -> Trial:
-        """A trial with all of its parameters: those that are stored, and those that were still to be drawn."""
-        number = self.study._storage.get_trial(trial_id).number
-        self.study.sampler = self._sampler(number)
-        trial = Trial(self.study, trial_id)
-        for name, distribution in self.space.items():
-            self.study.sampler = self._sampler(number, name)
-            trial._suggest(name, distribution)
+        """A trial with all of its parameters: those that are stored, and those that were still to be drawn.
+
+        Raises ConfigError when this search cannot have begun the trial, or nothing can be drawn for it.
+        """
+        stored = self.study._storage.get_trial(trial_id)
+        parameters_of(stored, self.space)
+        try:
+            self.study.sampler = self._sampler(stored.number)
+            trial = Trial(self.study, trial_id)
+            for name, distribution in self.space.items():
+                self.study.sampler = self._sampler(stored.number, name)
+                trial._suggest(name, distribution)
+        except UNUSABLE as error:
+            reason = f"trial {stored.number} of the study has attributes that no sampler leaves"
+            raise ConfigError(f"{reason} ({type(error).__name__})") from error
         return trial
+
+    def _refuse(self, trial_id: int, reason: str) -> None:
+        """End a trial as failed that is not run, and that no sampler learns from."""
+        say(f"{reason}: it is not run, and counts as failed")
+        self.study._storage.set_trial_user_attr(trial_id, FAILED, reason)
+        self.study._storage.set_trial_state(trial_id, TrialState.FAIL)
+        self.failed_here += 1
+        self.note_trials()
+
+    def _stored(self, trial: Trial) -> dict[str, Any]:
+        return parameters_of(self.study._storage.get_trial(trial._trial_id), self.space)
 
     def _sampler(self, number: int, name: str = "") -> optuna.samplers.BaseSampler:
         digest = hashlib.sha256(f"{self.base.hpo.seed}/{number}/{name}".encode()).digest()
@@ -215,7 +254,7 @@ class Search:
         impossible: dict[int, str] = {}
         for trial in trials:
             try:
-                jobs_of[trial.number] = self._jobs(trial.params)
+                jobs_of[trial.number] = self._jobs(self._stored(trial))
             except UserError as error:
                 impossible[trial.number] = str(error)
         # Two trials may propose the same run.
@@ -250,6 +289,7 @@ class Search:
             self.study.set_user_attr(DATA, outcome.data_fingerprint)
 
     def _jobs(self, parameters: Mapping[str, Any]) -> list[Job]:
+        # Keys are those of the command, and so are choices, as it has written and quoted them; the rest are numbers.
         proposed = [f"{name}={value}" for name, value in parameters.items()]
         folds = self.base.hpo.folds
         parts = [[]] if folds is None else [[f"data.num_folds={folds}", f"data.fold={i}"] for i in range(folds)]
@@ -289,10 +329,11 @@ class Search:
             [
                 {
                     "number": trial.number,
-                    "params": trial.params,
+                    # Those of a trial that was refused are not of this search.
+                    "params": trial.params if trial.state == TrialState.COMPLETE else {},
                     "value": trial.value,
-                    "failed": trial.user_attrs.get(FAILED),
-                    "runs": trial.user_attrs.get(RUNS, []),
+                    "failed": str(trial.user_attrs[FAILED]) if FAILED in trial.user_attrs else None,
+                    "runs": [str(name) for name in _list(trial.user_attrs.get(RUNS))],
                 }
                 for trial in finished_trials(self.study)
             ]
@@ -305,5 +346,10 @@ class Search:
         ]
         if not worked:
             return None
-        proposed = [f"{name}={value}" for name, value in self.study.best_trial.params.items()]
+        best = parameters_of(self.study.best_trial, self.space)
+        proposed = [f"{name}={value}" for name, value in best.items()]
         return make_job(self.session.compose, self.fixed, proposed)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

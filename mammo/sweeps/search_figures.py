@@ -50,6 +50,11 @@ class _Trials:
     is_maximized: bool
 
     @property
+    def failed_runs(self) -> list[FrozenTrial]:
+        """The failed ones that were run: what was refused may have any parameters."""
+        return [trial for trial in self.failed if trial.state == TrialState.COMPLETE]
+
+    @property
     def worst_to_best(self) -> list[FrozenTrial]:
         """The finished ones; of equal trials the first counts as the best."""
         sign = 1.0 if self.is_maximized else -1.0
@@ -201,7 +206,7 @@ def parallel_coordinates_figure(study: Study, objective_name: str = "objective")
     Lines are coloured by objective, darker for better; the best is thick and on top, failed ones are dashed.
     """
     trials = _trials(study)
-    parameters = parameter_axes(trials.finished + trials.failed)
+    parameters = parameter_axes(trials.finished + trials.failed_runs)
     spread_inches = max(DOUBLE_COLUMN_INCHES - 1.4, AXIS_INCHES * (len(parameters) - 1))
     with _figure(spread_inches + 1.4, 3.4) as figure:
         axes = figure.subplots()
@@ -228,7 +233,7 @@ def _draw_trials(axes: Axes, trials: _Trials, parameters: Sequence[ParameterAxis
     """Failed trials below, the others from the worst to the best, and what the lines mean."""
     places = range(len(parameters))
     notes = []
-    for trial in trials.failed:
+    for trial in trials.failed_runs:
         heights = [parameter.height(trial) for parameter in parameters]
         axes.plot(places, heights, color="#999999", linewidth=0.7, linestyle=(0, (3, 2)), marker="x", markersize=3)
     if trials.finished:
@@ -240,7 +245,7 @@ def _draw_trials(axes: Axes, trials: _Trials, parameters: Sequence[ParameterAxis
             (line,) = axes.plot(places, heights, color=colours.to_rgba(_value(trial)), label=f"trial {trial.number}")  # type: ignore[arg-type]
             line.set(linewidth=width, alpha=alpha, marker="o", markersize=size)
         notes.append(f"thick: the best, trial {best.number} with {_value(best):.3f}")
-    if trials.failed:
+    if trials.failed_runs:
         notes.append("dashed: failed")
     axes.set_xlabel("; ".join(notes), color=GREY, fontsize=7.5)
 

@@ -21,7 +21,7 @@ from mammo.runs.directory import LOCK_FILE
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
-from mammo.sweeps.results import PLAN_FILE
+from mammo.sweeps.results import PLAN_FILE, planned_jobs
 from mammo.sweeps.summary import close_sweep
 
 
@@ -140,6 +140,7 @@ def _in_use(folder: Path, holder: str) -> RunDirectoryError:
 def _earlier_jobs(folder: Path) -> list[dict[str, Any]]:
     """The jobs of earlier starts, which stay part of the sweep."""
     try:
-        return list(read_json(folder / PLAN_FILE)["jobs"])
-    except (OSError, ValueError, KeyError, TypeError):
+        jobs = planned_jobs(read_json(folder / PLAN_FILE), [])
+    except (OSError, ValueError):
         return []
+    return [{"run": name, "overrides": list(overrides)} for name, overrides in jobs.items()]

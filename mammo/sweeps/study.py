@@ -1,15 +1,21 @@
-"""The study of a search: where it is kept, and that it goes on under the configuration that it was begun with."""
+"""The study of a search: where it is kept, and that it goes on under the configuration that it was begun with.
+
+Whoever can write a study wrote what is in it. It is data: parameters become options of a run, so they are taken by
+the names and from the ranges of the search that asks, and what it cannot have proposed is refused.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from mammo.config import Config, original_identity_tree
 from mammo.errors import ConfigError
@@ -20,6 +26,9 @@ from mammo.trees import flatten
 
 STUDY_FILE = "study.db"
 _SETUP = "setup"
+OTHER_NAME = "give this search a name of its own: sweep.name=NAME"
+# Names of parameters that somebody else has made up are quoted no longer than this.
+_QUOTED_CHARACTERS = 60
 
 
 def study_file_url(folder: Path) -> str:
@@ -33,7 +42,8 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
     """The study with this name, a new one where there is none.
 
     `base` is the configuration that the parameters of `space` are put into. Raises ConfigError when the storage
-    cannot be opened, or when the study was begun with another base, other ranges, folds or monitor.
+    cannot be opened, when the study was begun with another base, other ranges, folds or monitor, and for results in
+    it that this search cannot have.
     """
     direction = Criterion(base.train.monitor).direction
     if storage.startswith("redis"):
@@ -48,6 +58,9 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
             if name in known
             else optuna.create_study(study_name=name, storage=storage, direction=direction)
         )
+        directions = [found.name.lower() for found in study.directions]
+        begun_with = study.user_attrs.get(_SETUP)
+        study.get_trials(deepcopy=False)
     except Exception as error:  # whatever the driver of a database raises
         raise ConfigError(
             f"hpo.storage={without_credentials(storage)}: the study cannot be opened: "
@@ -56,21 +69,64 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
             "is the server running, and its driver installed? For PostgreSQL: pip install -e '.[postgresql]'",
         ) from error
     setup = _setup_of(space, base)
-    begun_with = study.user_attrs.get(_SETUP)
     if begun_with is None:
         study.set_user_attr(_SETUP, setup)
-    elif begun_with != setup:
+    if begun_with not in (None, setup) or directions != [direction]:
         raise ConfigError(
             f"the search {name} was begun with another configuration, other ranges, other folds or another monitor",
             "the options that it was begun with; only hpo.trials and what cannot change a result may differ",
-            "give this search a name of its own: sweep.name=NAME",
+            OTHER_NAME,
         )
+    require_own_results(finished_trials(study), space)
     return study
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that have been told, by number."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def require_own_results(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> None:
+    """Raises ConfigError when the next proposals would be drawn from results that this search cannot have."""
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            lacking = sorted(set(space) - set(parameters_of(trial, space)))
+            if len(trial.values or []) != 1 or not math.isfinite(trial.values[0]):
+                lacking.append("value")
+            if lacking:
+                raise ConfigError(
+                    f"trial {trial.number} of the study is finished, and has no {', '.join(lacking)}", to_do=OTHER_NAME
+                )
+
+
+def parameters_of(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters of a stored trial, as `space` names and describes them.
+
+    Raises ConfigError for one that a search of this space cannot have proposed.
+    """
+    parameters = {}
+    for name, value in trial.params.items():
+        if name not in space:
+            raise ConfigError(
+                f"trial {trial.number} of the study has {name[:_QUOTED_CHARACTERS]!r}, which is not searched",
+                ", ".join(space),
+                OTHER_NAME,
+            )
+        own = space[name]
+        try:
+            stored = own.to_internal_repr(value)
+            is_own = trial.distributions[name] == own and own._contains(stored)
+        except (TypeError, ValueError):
+            is_own = False
+        if not is_own:
+            raise ConfigError(
+                f"trial {trial.number} of the study has a {name} that this search cannot have proposed",
+                repr(own),
+                OTHER_NAME,
+            )
+        # A choice is that of the command, which only compares equal to the stored one.
+        parameters[name] = own.to_external_repr(stored)
+    return parameters
 
 
 def _setup_of(space: Mapping[str, BaseDistribution], base: Config) -> str:

@@ -6,8 +6,6 @@ import collections
 import json
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -127,62 +125,6 @@ def test_deep_json_is_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match="too deeply nested"):
         read_json(tmp_path / "summary.json")
     assert RunDirectory(tmp_path).summary() is None
-
-
-# An experiment that somebody sends: what is in it, and what the refusal says.
-EXPERIMENTS = {
-    "callback": ("hydra: {callbacks: {x: {_target_: os.mkdir, path: MARKER}}}", "a setting of Hydra"),
-    "log file": (
-        "hydra: {hydra_logging: {version: 1, handlers: {f: {class: logging.FileHandler, filename: MARKER}}, "
-        "root: {handlers: [f]}}}", "a setting of Hydra",
-    ),
-    "environment": ("hydra: {job: {env_set: {GIT_EXTERNAL_DIFF: mkdir MARKER}}}", "a setting of Hydra"),
-    "launcher": ("defaults: [{override /hydra/launcher: submitit_slurm}]", "defaults choose settings of Hydra"),
-    "package": ("defaults: [{model@hydra.callbacks.x: resnet50}]", "defaults choose settings of Hydra"),
-    "target": ("model: {_target_: os.mkdir, path: MARKER}", "model._target_ names code"),
-    "target in a list": ("data: {views: [{_target_: os.mkdir}]}", "names code to call"),
-    "secret": ("run: {name: '${oc.env:A_PASSWORD}'}", "run.name calls a resolver"),
-    "hidden secret": ("run: {name: '${${x}:A_PASSWORD}'}", "run.name calls a resolver"),
-    "object": ("a: !!python/object/apply:os.mkdir [MARKER]", "is not valid YAML"),
-    "references": (HOSTILE_YAML["references"], "stand for more than"),
-    "deep": ("a: " + "[" * 30_000 + "]" * 30_000, "nested deeper"),
-}  # fmt: skip
-RUN = """
-import sys
-from mammo.compose import TRAIN, run_command
-from mammo.train import job
-for name in {names!r}:
-    sys.argv = ["mammo.train", "--config-dir", "conf", f"experiment={{name}}", "--cfg", "job", "--resolve"]
-    print(f"=== {{name}}", file=sys.stderr, flush=True)
-    try:
-        run_command(job, TRAIN)
-    except SystemExit as end:
-        print(f"status {{end.code}}", file=sys.stderr, flush=True)
-"""
-
-
-def test_an_experiment_of_a_stranger_names_no_code(tmp_path, marker):
-    folder = tmp_path / "conf" / "experiment"
-    folder.mkdir(parents=True)
-    names = [kind.replace(" ", "_") for kind in EXPERIMENTS] + ["honest"]
-    for name, (content, _) in zip(names, EXPERIMENTS.values(), strict=False):
-        (folder / f"{name}.yaml").write_text(f"# @package _global_\n{content}\n".replace("MARKER", str(marker)))
-    (folder / "honest.yaml").write_text(
-        "# @package _global_\ndefaults: [{override /model: resnet50}]\ntrain: {epochs: 3}\naugment: {seed: '${seed}'}\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "A_PASSWORD": "hunter2"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN.format(names=names)], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        timeout=120, check=True,
-    )  # fmt: skip
-    answers = dict(part.split("\n", 1) for part in done.stderr.split("=== ")[1:])
-    for name, (_, expected) in zip(names, EXPERIMENTS.values(), strict=False):
-        assert f"conf/experiment/{name}.yaml" in answers[name]
-        assert expected in answers[name]
-        assert "status 2" in answers[name]
-    assert answers["honest"] == ""
-    assert "epochs: 3" in done.stdout
-    assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_pickles_of_hydra_and_optuna_are_not_read(train, tmp_path, marker):
