@@ -24,7 +24,6 @@ from mammo.models.weights import read_state_dict
 from mammo.runs.directory import RunDirectory
 from mammo.sweeps.results import read_sweep
 from mammo.yaml_files import read_yaml
-from tests.conftest import REPOSITORY
 from tests.test_config import composed
 
 
