@@ -26,6 +26,7 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     in_run_id: bool = True,
+    **since: Any,
 ) -> Any:
     """A dataclass field with a documented range.
 
@@ -39,6 +40,7 @@ def option(
         "at_most": at_most,
         "below": below,
         "in_run_id": in_run_id,
+        **since,
     }
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)

@@ -208,6 +208,8 @@ def to_tree(options: Any, *, only_run_id: bool = False) -> dict[str, Any]:
         if only_run_id and not field.metadata.get("in_run_id", True):
             continue
         value = getattr(options, field.name)
+        if only_run_id and "since_default" in field.metadata and value == field.metadata["since_default"]:
+            continue
         is_nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
         tree[field.name] = to_tree(value, only_run_id=only_run_id) if is_nested else value
     return tree

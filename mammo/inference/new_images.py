@@ -15,6 +15,7 @@ import numpy as np
 from mammo.data.batches import LabelledImages
 from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.pseudonyms import Rename
+from mammo.data.spelling import tidy
 from mammo.data.store import StoredImages
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
@@ -96,7 +97,7 @@ def _predicted(
         result: dict[str, Any] = {"image_id": rename(file.name)}
         if isinstance(content, NewImage):
             exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
-            result |= {"patient_id": rename(content.patient_id), "exam_id": rename(exam_id)}
+            result |= {"patient_id": rename(tidy(content.patient_id)), "exam_id": rename(exam_id)}
             result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
             result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
         else:
