@@ -156,7 +156,7 @@ def _by_exam(
         groups = Groups()
         uncertain = _uncertain(entry["exam_id"] for entry in entries)
         if options.same_patient is None:
-            _require_answer(uncertain, "exam", {link.exam: link.where for link in reversed(links)})
+            _require_answer(uncertain, "exam", _first_places((link.exam, link.where) for link in links))
         for exams in uncertain if options.same_patient == "merge" else []:
             groups.join(exams)
         keys = [groups.of(entry["exam_id"]) for entry in entries]
@@ -183,8 +183,8 @@ def _by_patient(
         number = sum(map(len, apart))
         notes.append(f"data.same_patient=distinct: {number} ids that may be {len(apart)} are taken for different ones")
     if options.same_patient is None:
-        _require_answer(patients, "patient", {link.patient: link.where for link in reversed(links)})
-        _require_answer(exams, "exam", {link.exam: link.where for link in reversed(links)})
+        _require_answer(patients, "patient", _first_places((link.patient, link.where) for link in links))
+        _require_answer(exams, "exam", _first_places((link.exam, link.where) for link in links))
     for same in exams if options.same_patient == "merge" else []:  # of patients, one spelling is left already
         groups.join(_EXAM + exam for exam in same)
     keys = _keys(entries, groups, rule)
@@ -199,7 +199,7 @@ def _by_patient(
     num_shared = sum(len(patients) > 1 for exam, patients in patients_of.items() if exam)
     num_joined = sum(sum(one.startswith(_PATIENT) for one in group) > 1 for group in groups.several())
     if num_shared:
-        women = "1 patient" if num_joined == 1 else f"{num_joined} patients"
+        women = _counted(num_joined, "patient")
         notes.append(f"{num_shared} exams carry more than one patient id: these ids are taken for {women}")
     kept, lost = _with_keys(entries, keys, rule)
     return Grouped(kept, lost, "patient" if has_patients else "exam", rule, num_joined, notes)
@@ -240,10 +240,10 @@ def _rule_of_exams(links: Sequence[Link], options: DataOptions, exams_are_folder
     if rule == "unclear":
         numbers = Counter(link.exam for link in {link._replace(image="", where="") for link in links} if link.patient)
         shared = {exam for exam, number in numbers.items() if exam and number > 1}
-        rows = {(link.exam, link.patient): link.where for link in reversed(links) if link.exam in shared}
+        rows = _first_places((f"{link.exam} {link.patient}", link.where) for link in links if link.exam in shared)
         raise DataError(
             f"{len(shared)} of {len(numbers)} exam ids have images of several patients, one of {most}: one woman under "
-            f"several ids, or exams that each patient counts for herself? For example {_listed(sorted(rows.values()))}",
+            f"several ids, or exams that each patient counts for herself? For example {_listed(list(rows.values()))}",
             expected="an exam id for each exam, or for each visit of a patient (1, 2, ...)",
             to_do="data.exam_ids=global takes all patients of an exam id for one, data.exam_ids=per_patient keeps them "
             "apart; data.table.columns.exam_id=null does without exams",
@@ -260,23 +260,37 @@ def _uncertain(ids: Iterable[str]) -> list[list[str]]:
     return [[of_key[key] for key in keys] for keys in may_be_same(key for key in of_key if key)]
 
 
-def _require_answer(uncertain: Sequence[Sequence[str]], unit: str, where: Mapping[str, str]) -> None:
+def _first_places(rows: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Where each id stands first, in that order."""
+    places: dict[str, str] = {}
+    for one, where in rows:
+        places.setdefault(one, where)
+    return places
+
+
+def _require_answer(uncertain: Sequence[Sequence[str]], unit: str, places: Mapping[str, str]) -> None:
     """Raises `DataError` that lists where ids stand that may be the same; the ids themselves are in no message."""
     if not uncertain:
         return
+    order = {one: number for number, one in enumerate(places)}
+    uncertain = sorted((sorted(same, key=order.__getitem__) for same in uncertain), key=lambda same: order[same[0]])
     kinds = [difference([compare_key(one) for one in same]) for same in uncertain]
-    pairs = [
-        f"{' = '.join(_place(where[one]) for one in same[:_LISTED])} ({kind})"
+    listed = [
+        f"{' = '.join(_place(places[one]) for one in same[:_LISTED])} ({kind})"
         for same, kind in zip(uncertain, kinds, strict=True)
     ]
     counts = ", ".join(f"{number} by {kind}" for kind, number in Counter(kinds).most_common())
     raise DataError(
-        f"{sum(map(len, uncertain))} {unit} ids may be {len(uncertain)} {unit}s, written in several ways "
-        f"({counts}): {_listed(pairs)}",
+        f"{sum(map(len, uncertain))} {unit} ids may be those of {_counted(len(uncertain), unit)}, written in several "
+        f"ways ({counts}): {_listed(listed)}",
         expected=f"one way of writing for each {unit}, so that no woman is in train and val",
         to_do="correct them, or say what they are: data.same_patient=merge (one and the same) or "
         "data.same_patient=distinct (different)",
     )
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _place(where: str) -> str:

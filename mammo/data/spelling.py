@@ -7,13 +7,13 @@ are one woman in one hospital and two in another. Everything else is different.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from confusable_homoglyphs.confusables import confusables_data
 
@@ -169,32 +169,33 @@ def _pieces(text: str) -> tuple[str, str]:
     return written, joined
 
 
-@dataclasses.dataclass(frozen=True)
-class _Forms:
-    """What an id may stand for: pairs of `_pieces`, and what it is where letters were typed for digits."""
+class _Forms(NamedTuple):
+    """What an id may stand for, each as a pair of `_pieces`.
 
-    own: frozenset[tuple[str, str]]
-    typed: frozenset[str]
+    `typed` is what it is if letters were typed for digits, `bare` a number without the word before it.
+    """
+
+    own: set[tuple[str, str]]
+    typed: set[tuple[str, str]]
+    bare: set[str]
 
 
 @functools.lru_cache(maxsize=1 << 17)
 def _forms(key: str) -> _Forms:
-    key = _latin_digits(key)
-    letters = {_without_marks(key), _without_marks(key.translate(_TWO_LETTERS))}
-    looks = {look(one) for one in letters for look in (str, _looks_as_capitals, _looks_as_small_letters)}
-    typed = {form for one in looks for text in _typed_digits(one) for form in _stands_for(text)}
-    return _Forms(
-        frozenset(form for one in looks for form in _stands_for(one)), frozenset(written for written, _ in typed)
-    )
+    looks = {key}
+    if not key.isascii():
+        key = _latin_digits(key)
+        letters = {_without_marks(key), _without_marks(key.translate(_TWO_LETTERS))}
+        looks = {look(one) for one in letters for look in (str, _looks_as_capitals, _looks_as_small_letters)}
+    own = set(map(_stands_for, looks))
+    typed = {_stands_for(text) for one in looks for text in _typed_digits(one)}
+    bare = {_WORDS_FOR_PATIENT.sub("", written) for written, _ in own} - {written for written, _ in own}
+    return _Forms(own, typed - own, bare)
 
 
-def _stands_for(text: str) -> Iterator[tuple[str, str]]:
+def _stands_for(text: str) -> tuple[str, str]:
     number = _number(text)
-    written, joined = (number, number) if number else _pieces(text)
-    yield written, joined
-    bare = _WORDS_FOR_PATIENT.sub("", written)
-    if bare != written:
-        yield bare, bare
+    return (number, number) if number else _pieces(text)
 
 
 def may_be_same(keys: Iterable[str]) -> list[list[str]]:
@@ -204,20 +205,25 @@ def may_be_same(keys: Iterable[str]) -> list[list[str]]:
     alike, also of other scripts; accents; blanks, dashes and other signs; a word such as `patient` before a number.
     """
     holders: dict[str, list[str]] = defaultdict(list)
+    bare: dict[str, list[str]] = defaultdict(list)
     written_of: dict[str, set[str]] = defaultdict(set)  # by what is left without any sign
     keys = sorted(set(keys))
     for key in keys:
         for written, joined in _forms(key).own:
             holders[written].append(key)
             written_of[joined].add(written)
+        for number in _forms(key).bare:
+            bare[number].append(key)
     together = Groups()
     for same in holders.values():
         together.join(same)
+    for number, same in bare.items():
+        together.join([*same, *holders.get(number, [])])
     for joined, ways in written_of.items():
         if joined in ways:  # somebody left the signs out
             together.join(holders[written][0] for written in ways)
-    for key in keys:
-        together.join([key, *(holders[text][0] for text in _forms(key).typed if text in holders)])
+    for key in keys:  # letters for digits only where another id has the digits
+        together.join([key, *(holders[written][0] for written, _ in _forms(key).typed if written in holders)])
     return together.several()
 
 
