@@ -16,9 +16,9 @@ from mammo.data.options import DataOptions
 from mammo.data.spelling import Groups, compare_key, difference, may_be_same
 from mammo.errors import DataError
 
-# As many numbers of one woman in one exam are no mistake in writing any more.
+# As many numbers of one woman in one exam are no mistakes any more.
 MANY_PATIENTS = 5
-# Old and new number, and a mistake in one: more is rather several women.
+# An old and a new number of one woman: that happens.
 FEW_PATIENTS = 2
 _LISTED = 8
 # Two kinds of ids in one structure of groups.
@@ -191,8 +191,8 @@ def _by_patient(
     has_patients = any(entry["patient_id"] for entry in entries)
     alone = [entry for entry in entries if not entry["patient_id"] and entry["exam_id"] and is_alone(entry["exam_id"])]
     if alone and rule == "global":
-        which = f"{len(alone)} images have" if has_patients else "no image has"
-        notes.append(f"{which} a patient id: the exam stands for the patient")
+        which = f"{len(alone)} images have no" if has_patients else "no image has a"
+        notes.append(f"{which} patient id: the exam stands for the patient")
     patients_of: dict[str, set[str]] = defaultdict(set)
     for link in links if rule == "global" else ():
         patients_of[link.exam] |= {link.patient} - {""}
