@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T", bound=type)
 
 _REGISTRY: dict[str, dict[str, type]] = {}
+# Of an option that the first release had.
+_ALWAYS_THERE = object()
 
 
 def option(
@@ -26,12 +28,16 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     in_run_id: bool = True,
-    **since: Any,
+    since_default: Any = _ALWAYS_THERE,
 ) -> Any:
     """A dataclass field with a documented range.
 
     `in_run_id=False` marks what cannot change a result (device, threads, paths): it is left out of
     the run id. Bounds apply to numbers and to each number of a list.
+
+    An option that comes later than the first release gives the value with which everything is as it was before
+    the option as `since_default`: configurations that were stored without it have that value, and with it the
+    option is not in the run id, so that finished runs stay finished.
     """
     metadata = {
         "doc": doc,
@@ -40,8 +46,9 @@ def option(
         "at_most": at_most,
         "below": below,
         "in_run_id": in_run_id,
-        **since,
     }
+    if since_default is not _ALWAYS_THERE:
+        metadata["since_default"] = since_default
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

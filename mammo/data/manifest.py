@@ -49,7 +49,7 @@ class Grouping:
     patient_spellings: int = 0
     exam_spellings: int = 0
     merged: int = 0
-    joined_by_exam: int = 0
+    by_exam: int = 0
 
 
 @dataclasses.dataclass

@@ -129,7 +129,7 @@ def test_an_exam_that_both_spellings_share_answers_the_question(variant, manifes
     images = [(image, label, patient, f"E{image.split('-')[0]}") for image, label, patient, _ in written_twice(variant)]
     manifest = manifest_of(images)
     assert len(groups(manifest)) == len(WOMEN)
-    assert manifest.grouping.joined_by_exam == len(WOMEN)
+    assert manifest.grouping.by_exam == len(WOMEN)
     assert "24 exams carry more than one patient id: these ids are taken for 24 patients" in manifest.notes
     assert_in_one_part(manifest, lambda image: image.split("-")[0])
 

@@ -104,7 +104,7 @@ def build_manifest(
         table=make_table(grouped.entries),
         class_names=labels.class_names,
         group_by=grouped.group_by,
-        grouping=dataclasses.replace(spelling, exam_ids=grouped.exam_ids, joined_by_exam=grouped.num_joined),
+        grouping=dataclasses.replace(spelling, exam_ids=grouped.exam_ids, by_exam=grouped.num_joined),
         left_out=[*all_left_out, *grouped.left_out],
         notes=[*notes, *spelling_notes, *grouped.notes],
     )
