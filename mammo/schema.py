@@ -242,6 +242,8 @@ def to_tree(options: Any, *, only_run_id: bool = False, as_before: bool = False)
         if only_run_id and not field.metadata.get("in_run_id", True):
             continue
         value = getattr(options, field.name)
+        if only_run_id and "since_default" in field.metadata and value == field.metadata["since_default"]:
+            continue
         is_nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
         plain = to_tree(value, only_run_id=only_run_id, as_before=as_before) if is_nested else value
         if not (as_before and _is_as_before(plain, field.metadata, is_nested)):

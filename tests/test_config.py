@@ -81,7 +81,8 @@ def test_fixed_size_transformers_get_their_size(name, size_px):
 @pytest.mark.parametrize(
     "override",
     ["device=cpu", "train.threads=1", "data.num_workers=3", "data.root=elsewhere", "cache_dir=elsewhere",
-     "tracker=tensorboard", "run.log_level=warning", "run.restart=true", "run.name=mine", "data.pseudonymize=true"],
+     "tracker=tensorboard", "run.log_level=warning", "run.restart=true", "run.name=mine", "data.pseudonymize=true",
+     "data.same_patient=null", "data.exam_ids=null"],
 )  # fmt: skip
 def test_what_cannot_change_a_result_is_not_in_the_run_id(override):
     assert run_id(composed(override)) == run_id(composed())
@@ -91,7 +92,8 @@ def test_what_cannot_change_a_result_is_not_in_the_run_id(override):
     "override",
     ["seed=43", "train.epochs=21", "data.split_seed=1", "data.limit=20", "augment.num_variants=4", "augment=none",
      "optimizer.lr=2e-4", "strategy.blocks=2", "loss.label_smoothing=0.1", "train.amp=off", "model=resnet50",
-     "data.phantom.seed=1", "scheduler=step", "sampler.alpha=0.5", "train.monitor=kappa"],
+     "data.phantom.seed=1", "scheduler=step", "sampler.alpha=0.5", "train.monitor=kappa",
+     "data.same_patient=merge", "data.exam_ids=per_patient"],
 )  # fmt: skip
 def test_what_can_change_a_result_is_in_the_run_id(override):
     assert run_id(composed(override)) != run_id(composed())

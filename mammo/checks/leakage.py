@@ -11,6 +11,8 @@ import numpy as np
 from mammo.checks.report import Finding, counted, note, ok, problem, some
 from mammo.data.dataset import Dataset
 from mammo.data.image_list import Counting
+from mammo.data.manifest import exams_of
+from mammo.data.spelling import compare_key
 
 IMAGES_AT_A_TIME = 64
 SHOWN_IDS = 3
@@ -20,8 +22,9 @@ def check_leakage(dataset: Dataset, counting: Counting) -> Iterator[Finding]:
     """Findings about what must be in one part only; reads the pixels of all images."""
     parts = _part_of_each_row(dataset)
     unit = dataset.manifest.group_by
-    yield _not_shared(unit, dataset.table["patient_id"].tolist(), parts)
-    exams = dataset.table["exam_id"].tolist()
+    patients = dataset.table["patient_id"].tolist()
+    yield _not_shared(unit, patients if unit == "image" else [compare_key(one) for one in patients], parts)
+    exams = [compare_key(exam) for exam in exams_of(dataset.manifest, dataset.table)]
     if unit != "exam" and any(exams):
         shared = _shared(exams, parts)
         if not shared:

@@ -36,12 +36,28 @@ class LeftOut:
         return self.stage != "excluded"
 
 
+@dataclasses.dataclass(frozen=True)
+class Grouping:
+    """How images came to be of one patient.
+
+    `exam_ids` says whether an exam id names one exam (`global`) or one of each patient (`per_patient`). The others
+    count patients (exams in `exam_spellings`) that would have been several: written in several ways that are certainly
+    the same, merged by `data.same_patient`, or under several ids in one exam.
+    """
+
+    exam_ids: str = "global"
+    patient_spellings: int = 0
+    exam_spellings: int = 0
+    merged: int = 0
+    by_exam: int = 0
+
+
 @dataclasses.dataclass
 class Manifest:
     """One row per image with the columns of `COLUMNS` (all strings, empty when unknown).
 
     `class_names` is the label set in order; `group_by` says what `patient_id` holds (`patient`,
-    `exam` or `image`); `notes` are remarks for the log and for `summary.json`.
+    `exam` or `image`), `grouping` how it came about; `notes` are remarks for the log and for `summary.json`.
     """
 
     name: str
@@ -49,12 +65,21 @@ class Manifest:
     table: pd.DataFrame
     class_names: tuple[str, ...]
     group_by: str = "patient"
+    grouping: Grouping = Grouping()
     left_out: list[LeftOut] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def replace(self, **changes: object) -> Manifest:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def exams_of(manifest: Manifest, table: pd.DataFrame) -> list[str]:
+    """The exam of each row of a table of `manifest`, other for each patient; empty where it is not known."""
+    if manifest.grouping.exam_ids != "per_patient":
+        return table["exam_id"].tolist()
+    pairs = zip(table["patient_id"], table["exam_id"], strict=True)
+    return [f"{patient} {exam}" if exam else "" for patient, exam in pairs]
 
 
 def make_table(rows: Iterable[dict[str, str]]) -> pd.DataFrame:

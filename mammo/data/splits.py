@@ -263,7 +263,11 @@ def check_no_overlap(split: Split, table: pd.DataFrame) -> None:
         if both := ids & other_ids:
             shared.append(f"{len(both)} patients are in both {one} and {other}")
     if shared:
-        raise DataError("; ".join(shared), "each patient in one part", "correct the split column of the label table")
+        raise DataError(
+            "; ".join(shared),
+            "each patient in one part, with all images that share a patient or an exam",
+            "correct the split column of the label table",
+        )
 
 
 def split_fingerprint(split: Split, table: pd.DataFrame) -> str:

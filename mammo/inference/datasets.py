@@ -93,7 +93,9 @@ def load_shown(trained: Trained, choice: DataChoice, split: str | None, cache_di
     dataset = _load(trained, options, cache_dir, is_own=is_own)
     if not is_own and dataset.fingerprint == trained.facts.get("data_fingerprint"):
         # The very images and labels of the run, whatever the options are called: they are divided as for the run.
-        where = {name: getattr(options, name) for name in ("root", "csv", "allow_outside_root", "pseudonymize")}
+        # What was asked since then is answered as it is now: the fingerprint says that nothing came of it.
+        kept = ("root", "csv", "allow_outside_root", "pseudonymize", "same_patient", "exam_ids")
+        where = {name: getattr(options, name) for name in kept}
         is_own = True
         dataset = _load(trained, dataclasses.replace(trained.config.data, **where), cache_dir, is_own=True)
     split = split or ("val" if is_own else "all")

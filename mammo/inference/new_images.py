@@ -15,6 +15,7 @@ import numpy as np
 from mammo.data.batches import LabelledImages
 from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.pseudonyms import Rename
+from mammo.data.spelling import compare_key, tidy
 from mammo.data.store import StoredImages
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
@@ -50,9 +51,10 @@ def predict_files(
 ) -> list[dict[str, Any]]:
     """A result for each file, in their order.
 
-    A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `exam_id`,
-    `laterality`, `view`, `p` (probabilities [K]) and `num_networks` (how many these are the mean of: those that accept
-    the image). `demands` are those of the members, in their order. What `partial` holds already is not computed again.
+    A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `patient_key`
+    (equal for all spellings of an id), `exam_id`, `laterality`, `view`, `p` (probabilities [K]) and `num_networks` (how
+    many these are the mean of: those that accept the image). `demands` are those of the members, in their order. What
+    `partial` holds already is not computed again.
     """
     keys = {file: names.key_of(_state(file)) for file in files}
     to_do = [file for file in files if keys[file] not in partial.results]
@@ -96,7 +98,8 @@ def _predicted(
         result: dict[str, Any] = {"image_id": rename(file.name)}
         if isinstance(content, NewImage):
             exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
-            result |= {"patient_id": rename(content.patient_id), "exam_id": rename(exam_id)}
+            result |= {"patient_id": rename(tidy(content.patient_id)), "exam_id": rename(exam_id)}
+            result["patient_key"] = rename(compare_key(content.patient_id))  # however it is written
             result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
             result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
         else:

@@ -14,6 +14,7 @@ from scipy.stats import entropy
 
 from mammo.cache import user_cache_folder
 from mammo.cores import usable_cores
+from mammo.data.patients import Link, patients_of_exams
 from mammo.data.pseudonyms import renamer, unchanged, write_lookup
 from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
@@ -145,7 +146,7 @@ def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensembl
     for beside in (exam_file, bad_file):
         beside.unlink(missing_ok=True)  # of an earlier command
     if (predictions.table[["exam_id", "patient_id"]] != "").any(axis=None):
-        exams = exam_predictions(predictions).predictions
+        exams = exam_predictions(_by_exam(predictions, good)).predictions
         write_text(exam_file, csv_text(*exams.cells()))
         lines.append(f"  {exam_file}: {len(exams)} exams, the mean over their images")
     if bad:
@@ -154,6 +155,18 @@ def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensembl
         )
         lines.append(f"  {bad_file}: {_files(len(bad))} without a prediction, with the reason")
     return lines
+
+
+def _by_exam(predictions: PredictionTable, results: Sequence[Mapping[str, Any]]) -> PredictionTable:
+    """The predictions with one id for each patient, and one patient for each exam: headers spell her differently."""
+    table = predictions.table
+    keys = [str(result.get("patient_key", result["patient_id"])) for result in results]  # older: without
+    shown = dict(sorted(zip(keys, table["patient_id"], strict=True), reverse=True))  # the first in sorted order
+    rows = zip(table["image_id"], keys, table["exam_id"], strict=True)
+    patients = patients_of_exams([Link(image, key, exam, "") for image, key, exam in rows])
+    return PredictionTable(
+        table.assign(patient_id=[shown.get(patient, "") for patient in patients]), predictions.class_names
+    )
 
 
 def _table(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> PredictionTable:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from mammo.data.dataset import Dataset
+from mammo.data.manifest import Grouping
 from mammo.data.options import DataOptions
 from mammo.engine import Predictions
 from mammo.evaluation.calibration import fit_temperature
@@ -36,12 +38,19 @@ def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOpt
             "fold": options.fold,
             "group_by": dataset.manifest.group_by,
             "pseudonymized_ids": dataset.is_pseudonymized,
+            **grouping_summary(dataset.manifest.grouping),
             "notes": list(dataset.split.notes),
             **{name: part_summary(dataset, rows) for name, rows in parts.items()},
         },
     )
     left_out = sorted((dataset.rename(item.image_id), item.stage, item.reason) for item in dataset.manifest.left_out)
     directory.write_csv("quarantine.csv", ("image_id", "stage", "reason"), left_out)
+
+
+def grouping_summary(grouping: Grouping) -> dict[str, Any]:
+    """What an exam id means, and how many patients (exams in `exam_spellings`) were joined by which key."""
+    counts = dataclasses.asdict(grouping)
+    return {"exam_ids": counts.pop("exam_ids"), "joined": counts}
 
 
 def part_summary(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mammo.config import Config, run_id
 from mammo.data.dataset import Dataset
+from mammo.data.manifest import exams_of
 from mammo.files import file_sha256
 from mammo.hardware import Hardware
 from mammo.metrics import Metrics
@@ -85,7 +84,7 @@ def data_summary(config: Config, dataset: Dataset) -> dict[str, Any]:
         "root_basename": Path(config.data.root).name if config.data.root else None,
         "num_images": len(dataset.table),
         "num_patients": int(dataset.table["patient_id"].nunique()),
-        "num_exams": int(dataset.table["exam_id"].replace("", np.nan).nunique()),
+        "num_exams": len(set(exams_of(dataset.manifest, dataset.table)) - {""}),
         "class_counts": counts,
         "num_quarantined": len(dataset.manifest.left_out),
         "fingerprint": dataset.fingerprint,

@@ -60,10 +60,19 @@ def change_config(run: Path, section: str, **values: object) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def move_patient(run: Path) -> None:
+def move_patient(run: Path, spelt: Callable[[str], str] = str) -> None:
     """Let a training patient have an image in the validation set too."""
     leaked = rows_of(run / "splits" / "train.csv")[0] | {"image_id": "leaked"}
+    leaked["patient_id"] = spelt(leaked["patient_id"])
     change_rows(run / "splits" / "val.csv", lambda rows: [leaked, *rows[1:]])
+
+
+def move_exam(run: Path) -> None:
+    """Let an image of a training patient be of an exam in the validation set."""
+    exam = "an exam of two"
+    change(run / "splits" / "manifest.json", group_by="patient")
+    for part in ("train", "val"):
+        change_rows(run / "splits" / f"{part}.csv", first_row_with(exam_id=exam))
 
 
 def truncate(file: Path) -> None:
@@ -142,7 +151,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "epochs in the summary": (lambda run: change(run / "summary.json", epochs_run=2), ["epochs_run is stated as 2"]),
     "best epoch in the history": (
-        lambda run: change_history(run, 1, val_bal_acc_adj=0.99),
+        lambda run: change_history(run, 0, is_best=False),  # the first epoch is the best so far on any machine
         ["best epoch: is_best marks epoch"],
     ),
     "a record of the history": (
@@ -184,6 +193,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "weights that are no numbers": (spoil_weights, ["best_model.pth: weights that are not finite"]),
     "a patient in both parts": (move_patient, ["splits: 1 patient in both train and val"]),
+    "a patient in both parts, spelt differently": (
+        lambda run: move_patient(run, lambda patient: f"\u200b{patient.upper()} "),
+        ["splits: 1 patient in both train and val"],
+    ),
+    "an exam of two patients in both parts": (move_exam, ["1 exam in more than one part, under different patients"]),
     "a lost training image": (
         lambda run: change_rows(run / "splits" / "train.csv", lambda rows: rows[1:]),
         ["counts: manifest.json says 19 images in train, splits/train.csv has 18"],

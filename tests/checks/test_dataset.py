@@ -19,6 +19,7 @@ from mammo.checks.report import Finding, Level, Section, text_lines
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions
 from mammo.progress import counting
+from mammo.runs.results import grouping_summary
 from tests.checks.conftest import status_of
 from tests.data.formats.small_datasets import write_dicom
 
@@ -171,6 +172,37 @@ def test_a_patient_in_two_parts_is_found_whatever_the_split_says(archive, sessio
     assert [finding.text for finding in found] == [
         "1 patient in more than one part of the split", "1 exam in more than one part",
     ]  # fmt: skip
+
+
+def as_table(archive: Path, patient: Callable[[int], str], exam: Callable[[int, str], str]) -> DataOptions:
+    """The images of the archive in a table that says patient and exam of a woman and a view."""
+    files = sorted(archive.glob("*/*.dcm"))
+    lines = ["image,label,patient,exam"] + [
+        f"{file.relative_to(archive)},{int(file.parent.name) % 4 + 1},{patient(int(file.parent.name))},"
+        f"{exam(int(file.parent.name), file.name)}"
+        for file in files
+    ]
+    (archive / "table.csv").write_text("\n".join(lines) + "\n")
+    return options(archive, format="table", csv="table.csv")
+
+
+def test_visits_of_all_women_are_exams_of_each(archive, session_cache):
+    table = as_table(archive, lambda woman: f"W{woman}", lambda woman, view: "1" if view[0] == "L" else "2")
+    dataset = load_dataset(table, session_cache, 0, counting)
+    assert {finding.level for finding in check_leakage(dataset, counting)} == {Level.OK}
+    assert any("an exam is patient and exam" in note for note in dataset.manifest.notes)
+    assert grouping_summary(dataset.manifest.grouping)["exam_ids"] == "per_patient"
+
+
+def test_two_numbers_in_an_exam_are_one_woman_and_counted(archive, session_cache):
+    table = as_table(archive, lambda woman: f"W{woman}", lambda woman, view: f"E{woman - woman % 8 // 7}")
+    dataset = load_dataset(table, session_cache, 0, counting)
+    assert {finding.level for finding in check_leakage(dataset, counting)} == {Level.OK}
+    assert dataset.table["patient_id"].nunique() == 21
+    assert grouping_summary(dataset.manifest.grouping) == {
+        "exam_ids": "global",
+        "joined": {"patient_spellings": 0, "exam_spellings": 0, "merged": 0, "by_exam": 3},
+    }
 
 
 def test_an_image_in_two_parts_or_in_none_is_found(archive, session_cache):

@@ -108,6 +108,25 @@ def test_without_exams_in_the_headers_the_images_of_a_patient_are_one(sweep, com
     assert exams["num_images"].tolist() == [2, 1]
 
 
+def test_one_patient_in_several_spellings_has_one_exam(sweep, command, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    study = {"StudyInstanceUID": "1.2.3"}
+    headers = {
+        "a": {"PatientID": "P1"}, "b": {"PatientID": "p1 "}, "c": {"PatientID": "unknown"},
+        "d": {"PatientID": "Q7"} | study, "e": {"PatientID": "Q-7"} | study, "f": {"PatientID": "nan"} | study,
+    }  # fmt: skip
+    for name, tags in headers.items():
+        save(build(RAMP, **tags), folder / name)
+    command(TOOL, run_of(sweep), f"input={folder}", "output=p.csv", "pseudonymize=false")
+    assert predictions(tmp_path / "p.csv")["patient_id"].fillna("").tolist() == ["P1", "p1", "", "Q7", "Q-7", ""]
+    exams = predictions(tmp_path / "p_exams.csv").fillna("")
+    found = {row.exam_id: (row.patient_id, int(row.num_images)) for row in exams.itertuples()}
+    assert found == {"P1": ("P1", 2), "1.2.3": ("Q-7", 3), "c": ("", 1)}
+    command(TOOL, run_of(sweep), f"input={folder}", "output=hashed.csv")
+    assert sorted(predictions(tmp_path / "hashed_exams.csv")["num_images"]) == [1, 2, 3]
+
+
 def test_forced_it_takes_what_is_an_image_at_all(mixed_folder, sweep, command, tmp_path):
     command(TOOL, run_of(sweep), f"input={mixed_folder}", "output=preds.csv", "pseudonymize=false", "force=true")
     assert {"ct.dcm", "spot.dcm"} <= set(predictions(tmp_path / "preds.csv")["image_id"])

@@ -22,6 +22,7 @@ from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
 from mammo.data.shown import shown_file
+from mammo.data.spelling import compare_key
 from mammo.errors import BadFile, DataError
 
 CSV_NAME = "classificacao.csv"
@@ -53,7 +54,8 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
     files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name != "DICOMDIR"]
     rows, num_ignored, num_burned_in = [], 0, 0
     with_image: set[str] = set()
-    for (exam, file), found in zip(files, _headers([file for _, file in files], progress), strict=True):
+    headers = _headers([file for _, file in files], progress)
+    for number, ((exam, file), found) in enumerate(zip(files, headers, strict=True), start=1):
         image_id = id_of(file, root)
         if found is None:
             num_ignored += 1
@@ -65,10 +67,10 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
             left_out.append(LeftOut(image_id, *why))
         else:
             num_burned_in += found.burned_in_annotation
-            rows.append(_row(exam, file, found))
+            rows.append(_row(exam, file, found, f"file {number} of {len(files)}"))
     empty = [exam for exam in exams if exam.exam_id not in with_image]
     left_out += [LeftOut(exam.exam_id, "file", "the exam folder holds no DICOM file") for exam in empty]
-    rows, notes = group_patients(rows)
+    notes = _one_patient_only(rows)
     if num_burned_in:
         notes.append(
             f"{num_burned_in} images have text burned into their pixels (BurnedInAnnotation=YES), which may name the "
@@ -78,7 +80,7 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
         notes.append(f"{num_ignored} files in exam folders are no DICOM files and are ignored")
     return build_manifest(
         rows, root, options, classes=class_names, label_map={name: name for name in class_names},
-        left_out=left_out, notes=notes,
+        left_out=left_out, notes=notes, exams_are_folders=True,
     )  # fmt: skip
 
 
@@ -138,28 +140,12 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
     return exams, labels.class_names, left_out
 
 
-def group_patients(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """The rows with one patient id for all exams that share a PatientID, directly or through a third exam.
-
-    Files of one exam can carry several PatientIDs (a corrected number): exam and patients then are one group,
-    named by its first PatientID in sorted order. Exams without any PatientID keep an empty one.
-    """
-    group_of: dict[str, set[str]] = {}  # a PatientID -> all PatientIDs of the same woman
-    by_exam: dict[str, set[str]] = {}
-    for row in rows:
-        by_exam.setdefault(row.exam_id, set()).update({row.patient_id} - {""})
-    for patients in by_exam.values():
-        merged = set(patients).union(*(group_of.get(patient, set()) for patient in patients))
-        for patient in merged:
-            group_of[patient] = merged
-    patient_of = {exam: min(group_of[min(patients)]) for exam, patients in by_exam.items() if patients}
-    notes = []
-    num_mixed = sum(len(patients) > 1 for patients in by_exam.values())
-    if num_mixed:
-        notes.append(f"{num_mixed} exams carry more than one PatientID: these ids are taken for one patient")
-    if len(patient_of) > 2 and len(set(patient_of.values())) == 1:
-        notes.append(f"all {len(patient_of)} exams carry the same PatientID: if it was removed, set data.group_by=exam")
-    return [dataclasses.replace(row, patient_id=patient_of.get(row.exam_id, "")) for row in rows], notes
+def _one_patient_only(rows: Sequence[Row]) -> list[str]:
+    """A remark where every exam with a PatientID has the same one."""
+    patient_of = {row.exam_id: compare_key(row.patient_id) for row in rows if compare_key(row.patient_id)}
+    if len(patient_of) < 3 or len(set(patient_of.values())) > 1:
+        return []
+    return [f"all {len(patient_of)} exams carry the same PatientID: if it was removed, set data.group_by=exam"]
 
 
 def _own_csv(root: Path) -> Path:
@@ -205,9 +191,9 @@ def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
     return None
 
 
-def _row(exam: Exam, file: Path, header: Header) -> Row:
+def _row(exam: Exam, file: Path, header: Header, where: str) -> Row:
     return Row(
-        where="a DICOM file",
+        where=where,
         label=exam.label,
         file=file,
         patient_id=header.patient_id,

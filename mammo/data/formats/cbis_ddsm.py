@@ -16,6 +16,7 @@ from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.shown import shown_file
+from mammo.data.spelling import compare_key
 from mammo.errors import DataError
 
 KINDS = ("mass", "calc")
@@ -53,9 +54,9 @@ def case_rows(root: Path, options: DataOptions) -> tuple[list[Row], list[str]]:
 
 
 def _overlap_to_test(rows: list[Row], notes: list[str]) -> tuple[list[Row], list[str]]:
-    in_test = {row.patient_id for row in rows if row.split == "test"}
-    in_both = {row.patient_id for row in rows if row.split == "train"} & in_test
-    moved = [dataclasses.replace(row, split="test") if row.patient_id in in_both else row for row in rows]
+    in_test = {compare_key(row.patient_id) for row in rows if row.split == "test"}
+    in_both = ({compare_key(row.patient_id) for row in rows if row.split == "train"} & in_test) - {""}
+    moved = [dataclasses.replace(row, split="test") if compare_key(row.patient_id) in in_both else row for row in rows]
     if in_both:
         notes = [*notes, f"CBIS-DDSM: {len(in_both)} patients are in train and test; all their images go to test"]
     return moved, notes

@@ -42,7 +42,9 @@ def read_mamografias(root: Path, options: DataOptions, progress: Progress | None
     rows, left_out, more_notes = _feature_rows(root, sources)
     rows = [dataclasses.replace(row, exam_id=_exam_of(row, root)) for row in rows]
     label_map = options.table.label_map or LABELS
-    return build_manifest(rows, root, options, label_map=label_map, left_out=left_out, notes=notes + more_notes)
+    return build_manifest(
+        rows, root, options, label_map=label_map, left_out=left_out, notes=notes + more_notes, exams_are_folders=True
+    )
 
 
 @reader("patches")

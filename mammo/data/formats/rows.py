@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 
 from mammo.data.label_sets import require_classes
 from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
-from mammo.data.manifest import LeftOut, Manifest, make_table
+from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
+from mammo.data.patients import Link, group_images, one_spelling
 from mammo.errors import BadFile, DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
@@ -64,13 +65,15 @@ def build_manifest(
     label_map: Mapping[str, str] | None = None,
     left_out: Sequence[LeftOut] = (),
     notes: Sequence[str] = (),
+    exams_are_folders: bool = False,
 ) -> Manifest:
     """The manifest of `rows`; `classes` and `label_map` default to those of `options`.
 
-    `left_out` and `notes` are what the reader has collected already. Raises `DataError` when labels mix
-    conventions, split names are unknown, nothing is left, or images have neither patient nor exam and
-    `options.group_by` does not say that each stands for itself.
+    `left_out` and `notes` are what the reader has collected already; `exams_are_folders` says that an exam id is the
+    name of a folder. Raises `DataError` when labels mix conventions, split names are unknown, nothing is left, or when
+    it is not clear which images are of one woman (`mammo.data.patients`).
     """
+    rows, spelling, spelling_notes = _spelled(rows, options)
     labels = parse_labels(
         [row.label for row in rows],
         [row.where for row in rows],
@@ -91,16 +94,41 @@ def build_manifest(
             f"no image of {options.name} can be used; {len(all_left_out)} rows are left out ({'; '.join(reasons[:5])})",
             to_do="check data.root, data.format and the label table",
         )
-    kept, ungrouped, group_by, group_notes = group_images(kept, options.group_by, options.name)
+    links = [
+        Link(image_id, entry["patient_id"], entry["exam_id"], entry["where"])
+        for image_id, found in images.items()
+        for entry in found
+    ]
+    grouped = group_images(kept, links, options, exams_are_folders=exams_are_folders)
     return Manifest(
         name=options.name,
         root=root,
-        table=make_table(kept),
+        table=make_table(grouped.entries),
         class_names=labels.class_names,
-        group_by=group_by,
-        left_out=[*all_left_out, *ungrouped],
-        notes=[*notes, *group_notes],
+        group_by=grouped.group_by,
+        grouping=dataclasses.replace(spelling, exam_ids=grouped.exam_ids, by_exam=grouped.num_joined),
+        left_out=[*all_left_out, *grouped.left_out],
+        notes=[*notes, *spelling_notes, *grouped.notes],
     )
+
+
+def _spelled(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Grouping, list[str]]:
+    """The rows with one spelling of each patient and exam, how many had several, and remarks."""
+    merge = options.same_patient == "merge"
+    patient_of, num_patients, num_merged = one_spelling([row.patient_id for row in rows], merge=merge)
+    exam_of, num_exams, _ = one_spelling([row.exam_id for row in rows])
+    spelled = [
+        dataclasses.replace(row, patient_id=patient_of[row.patient_id], exam_id=exam_of[row.exam_id]) for row in rows
+    ]
+    counts = ((num_patients, "patients"), (num_exams, "exams"))
+    notes = [
+        f"{number} {what} are written in several ways (case, blanks, what cannot be seen): each is one"
+        for number, what in counts
+        if number
+    ]
+    if num_merged:
+        notes.append(f"data.same_patient=merge: {num_merged} patients have several ids that may be the same")
+    return spelled, Grouping("", num_patients, num_exams, num_merged), notes
 
 
 def normal_laterality(text: str) -> str:
@@ -143,7 +171,7 @@ def is_image_name(name: str) -> bool:
 def _by_image(
     rows: Sequence[Row], labels: ParsedLabels, splits: Sequence[str], root: Path, *, may_be_outside: bool
 ) -> tuple[dict[str, list[dict[str, str]]], list[LeftOut]]:
-    """Image id -> what each row says about the image, in the columns of a manifest and `problem`; bad paths."""
+    """Image id -> what each row says about the image, in columns of a manifest, `problem` and `where`; bad paths."""
     images: dict[str, list[dict[str, str]]] = {}
     left_out = []
     real_folder = functools.cache(os.path.realpath)
@@ -166,6 +194,7 @@ def _by_image(
             "manufacturer": row.manufacturer.strip(),
             "age": row.age.strip(),
             "problem": problem,
+            "where": row.where,
         }
         images.setdefault(image_id, []).append(entry)
     return images, left_out
@@ -269,52 +298,3 @@ def _filter_views(
 def shown_view(view: str) -> str:
     """A view as it may be written: free text of a header or a table, in which a name can be, is `OTHER`."""
     return view if not view or set(view.split("-")) <= _VIEWS else "OTHER"
-
-
-def group_images(
-    entries: list[dict[str, str]], group_by: str, name: str
-) -> tuple[list[dict[str, str]], list[LeftOut], str, list[str]]:
-    """Fill `patient_id` with what must never span two splits: entries, left out, what it holds, remarks.
-
-    With `group_by` 'patient', an image without a patient takes the patient of its exam where the exam has one,
-    else the exam itself. Raises `DataError` when nothing to group by is known, or `group_by` is unknown.
-    """
-    patients = {entry["patient_id"] for entry in entries} - {""}
-    exams = {entry["exam_id"] for entry in entries} - {""}
-    if group_by == "image":
-        notes = []
-        if patients or exams:
-            known = f"{len(patients)} patients" if patients else f"{len(exams)} exams"
-            notes = [f"data.group_by=image although {known} are known: images of one woman can be in train and val"]
-        return [entry | {"patient_id": entry["image_id"]} for entry in entries], [], "image", notes
-    if not patients and not exams:
-        raise DataError(
-            f"{name} has neither patients nor exams to group images by",
-            expected="a patient or exam for each image, so that no woman is in train and val",
-            to_do="name their columns in data.table.columns, or accept images as independent with data.group_by=image",
-        )
-    if group_by == "exam":
-        if not exams:
-            raise DataError(f"data.group_by=exam, but {name} has no exams", to_do="set data.group_by=patient")
-        key_of = [entry["exam_id"] for entry in entries]
-        spread = [f"grouped by exam although {len(patients)} patients have {len(exams)} exams"]
-        notes = spread if 0 < len(patients) < len(exams) else []
-    else:
-        known_patients: dict[str, set[str]] = {}
-        for entry in entries:
-            if entry["exam_id"] and entry["patient_id"]:
-                known_patients.setdefault(entry["exam_id"], set()).add(entry["patient_id"])
-        of_exam = {exam: min(found) for exam, found in known_patients.items() if len(found) == 1}
-        key_of = [e["patient_id"] or of_exam.get(e["exam_id"], "") or e["exam_id"] for e in entries]
-        fallbacks = [e["exam_id"] for e in entries if not e["patient_id"] and e["exam_id"] not in of_exam]
-        notes = []
-        if any(fallbacks):
-            which = "no image has" if not patients else f"{len([e for e in fallbacks if e])} images have"
-            notes = [f"{which} a patient id: the exam stands for the patient"]
-    grouped = [entry | {"patient_id": key} for entry, key in zip(entries, key_of, strict=True) if key]
-    lost = [
-        LeftOut(entry["image_id"], "label", "the row has neither patient nor exam")
-        for entry, key in zip(entries, key_of, strict=True)
-        if not key
-    ]
-    return grouped, lost, "exam" if group_by == "exam" or not patients else "patient", notes

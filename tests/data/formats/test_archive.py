@@ -116,8 +116,12 @@ PATIENT_CASES = [
     ({"1": ["Q", "P"], "2": ["Q"], "3": ["R"]}, {"1": "P", "2": "P", "3": "R"}, "patient", "1 exams carry more than"),
     ({"1": ["C"], "2": ["A"], "3": ["A", "B"], "4": ["B", "C"]}, dict.fromkeys("1234", "A"), "patient", "2 exams"),
     ({"1": ["B"], "2": ["B", "C"], "3": ["C", "A"]}, dict.fromkeys("123", "A"), "patient", "2 exams"),
-    ({"1": ["P"], "2": [None], "3": [""]}, {"1": "P", "2": "2", "3": "3"}, "patient", "2 images have a patient id"),
+    ({"1": ["P"], "2": [None], "3": [""]}, {"1": "P", "2": "2", "3": "3"}, "patient", "2 images have no patient id"),
     ({"1": ["P", ""]}, {"1": "P"}, "patient", None),
+    ({"1": ["P1"], "2": ["p1"], "3": ["P2"]}, {"1": "P1", "2": "P1", "3": "P2"}, "patient", "1 patients are written"),
+    ({"1": ["7", "007"], "2": ["8"]}, {"1": "007", "2": "8"}, "patient", "taken for 1 patient"),
+    ({"1": ["a", "b", "c", "d", "e"], "2": ["f"]}, {"1": "a", "2": "f"}, "patient", "1 exams carry more than"),
+    ({"1": ["ANON"], "2": ["unknown"]}, {"1": "1", "2": "2"}, "exam", "no image has a patient id: the exam stands for"),
     ({"1": [""], "2": [None]}, {"1": "1", "2": "2"}, "exam", "no image has a patient id: the exam stands for"),
     ({"1": ["X"], "2": ["X"], "3": ["X"]}, dict.fromkeys("123", "X"), "patient", "all 3 exams carry the same"),
 ]
@@ -134,6 +138,16 @@ def test_exams_of_one_woman_are_one_group(tmp_path, read, patients, expected, gr
     assert len(manifest.table) == sum(map(len, patients.values()))
     assert manifest.group_by == group_by
     assert manifest.notes == [] if note is None else note in " ".join(manifest.notes)
+
+
+def test_patient_ids_that_may_be_one_are_asked_for_without_names(tmp_path, read):
+    write_csv(tmp_path, "E1,1,", "E2,2,")
+    write_dicom(tmp_path / "E1" / "Meier.dcm", PatientID="4711")
+    write_dicom(tmp_path / "E2" / "Meier.dcm", PatientID="0004711")
+    with pytest.raises(DataError, match=r"file 1 of 2 = file 2 of 2 \(leading zeros\)") as error:
+        read()
+    assert not any(word in str(error.value) for word in ("Meier", "4711", "E1"))
+    assert len(set(read(same_patient="merge").table["patient_id"])) == 1
 
 
 @pytest.mark.parametrize(("group_by", "patients"), [("exam", {"1", "2"}), ("image", {"1/a.dcm", "2/a.dcm"})])

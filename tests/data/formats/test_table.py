@@ -32,13 +32,13 @@ def test_all_columns(tmp_path, read):
         "image,label,patient_id,exam_id,laterality,view,split,vendor,age\n"
         "b.png,2,007,0042,RIGHT,mlo,validation,Hologic, 61\n"
         "./x/../a.png,1,001,0001,l,CC,Training,,\n"
-        "c.png,,NA,null,,,,,\n"
+        "c.png,,c,,,,,,\n"
     )
     manifest = read(text)
     assert [tuple(row) for row in manifest.table.itertuples(index=False)] == [
         ("a.png", str(tmp_path / "a.png"), "001", "0001", "L", "CC", "A", "train", "", ""),
         ("b.png", str(tmp_path / "b.png"), "007", "0042", "R", "MLO", "B", "val", "Hologic", "61"),
-        ("c.png", str(tmp_path / "c.png"), "NA", "null", "", "", "", "", "", ""),
+        ("c.png", str(tmp_path / "c.png"), "c", "", "", "", "", "", "", ""),
     ]
     assert (manifest.group_by, manifest.left_out, manifest.notes) == ("patient", [], [])
 
