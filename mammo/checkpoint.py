@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,16 +37,25 @@ def previous_of(path: Path) -> Path:
     return path.with_name(f"previous_{path.name.removeprefix('last_')}")
 
 
-def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
+def save_checkpoint(
+    path: Path,
+    content: Mapping[str, Any],
+    also_as: Sequence[Path] = (),
+    require_ownership: Callable[[], None] = lambda: None,
+) -> None:
     """Write a checkpoint and read it back before it replaces the one at `path`, which goes to `previous_of(path)`.
 
-    `also_as` are further names for it in the same folder. Raises OSError, with the checkpoints as they were before.
+    `also_as` are further names for it in the same folder. `require_ownership` is called before anything is written
+    and again before anything is replaced, which can be minutes later. Raises what it raises, and OSError, with the
+    checkpoints as they were before.
     """
+    require_ownership()
     folder, previous = path.parent, previous_of(path)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         digest = _write_verified(temporary, content)
+        require_ownership()
         sums = _read_sums(folder)
         new = {other.name: [digest, *sums.get(other.name, [])[:1]] for other in also_as} | {path.name: [digest]}
         if path.exists():

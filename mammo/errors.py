@@ -39,6 +39,10 @@ class RunDirectoryError(UserError):
     """The run directory holds something that must not be touched or cannot be continued."""
 
 
+class OwnershipLost(RunDirectoryError):
+    """Somebody else may be writing where this process writes: nothing is to be written any more, not even this."""
+
+
 class SweepFolderError(UserError):
     """A folder was given as that of a sweep and is none."""
 

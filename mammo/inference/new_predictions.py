@@ -18,7 +18,7 @@ from mammo.data.pseudonyms import renamer, unchanged, write_lookup
 from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
-from mammo.files import csv_text, one_owner, write_text
+from mammo.files import csv_text, write_text
 from mammo.help import wrapped
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
@@ -26,6 +26,7 @@ from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import Trained, resolved_hardware
+from mammo.ownership import Owner, one_owner
 
 REASONS_SHOWN = 5
 # Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.
@@ -86,21 +87,21 @@ def _files(number: int) -> str:
 
 
 @contextmanager
-def _only_writer_of(output: Path) -> Iterator[None]:
+def _only_writer_of(output: Path) -> Iterator[Owner]:
     """Hold a lock beside the output, in a folder that is made; raises RunDirectoryError where that is not possible."""
     lock_file = output.with_name(f".{output.name}.lock")
     with ExitStack() as stack:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(one_owner(lock_file, _refusal))
+            owner = stack.enter_context(one_owner(lock_file, _refusal))
         except OSError as error:
             raise RunDirectoryError(
                 f"output={output} cannot be written ({error.strerror or type(error).__name__})",
                 "a file in a folder in which this user may write",
                 "choose another: output=FILE",
             ) from error
-        yield
-    lock_file.unlink(missing_ok=True)
+        yield owner
+        owner.remove_file()
 
 
 def _refusal(holder: str) -> RunDirectoryError:

@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 
 from mammo.errors import RunDirectoryError, UserError
-from mammo.files import csv_text, one_owner, read_json, write_bytes, write_json, write_text
+from mammo.files import csv_text, read_json, write_bytes, write_json, write_text
+from mammo.ownership import Owner, one_owner
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
@@ -50,6 +51,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._owner: Owner | None = None
         self.best_checkpoint = path / "checkpoints" / "best_model.pth"
         self.last_checkpoint = path / "checkpoints" / "last_model.pth"
 
@@ -92,6 +94,7 @@ class RunDirectory:
 
         A run that is resumed keeps the files of its first start.
         """
+        self.require_ownership()
         (self.path / ERROR_FILE).unlink(missing_ok=True)
         if self.has_checkpoint:
             return
@@ -117,9 +120,17 @@ class RunDirectory:
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with one_owner(self.path / LOCK_FILE, self._refusal):
-            self._remove_leftovers()
-            yield
+        with one_owner(self.path / LOCK_FILE, self._refusal, whole_folder=True) as self._owner:
+            try:
+                self._remove_leftovers()
+                yield
+            finally:
+                self._owner = None
+
+    def require_ownership(self) -> None:
+        """Raises OwnershipLost where the folder that was locked is not, or may not be, this process's any more."""
+        if self._owner is not None:
+            self._owner.require()
 
     def _refusal(self, holder: str) -> RunDirectoryError:
         return RunDirectoryError(
@@ -146,6 +157,7 @@ class RunDirectory:
 
         Killed within it, the folder is still known as that of its run, and nothing looks finished.
         """
+        self.require_ownership()
         files = [name for name in OWN_FILES if name not in ("summary.json", "config.yaml")]
         for name in ("summary.json", *OWN_FOLDERS, *files, "config.yaml"):
             path = self.path / name
@@ -193,7 +205,8 @@ class RunDirectory:
             )
 
     def file(self, name: str) -> Path:
-        """The path of a file below the run directory, its folder made."""
+        """The path of a file below the run directory to write, its folder made; see `require_ownership`."""
+        self.require_ownership()
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

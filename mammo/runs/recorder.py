@@ -11,6 +11,7 @@ import dataclasses
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
@@ -110,11 +111,15 @@ class Recorder:
         also_as = [self.directory.best_checkpoint] if is_best else []
         if self.keep_every_epochs and epoch % self.keep_every_epochs == 0:
             also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{epoch}.pth"))
-        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, None), also_as)
+        self._write(self._content(trainer, None), also_as)
 
     def save_unfinished(self, state: EpochState, trainer: Trainer) -> None:
         """Save a checkpoint within an epoch, right where `state` was told."""
-        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, state))
+        self._write(self._content(trainer, state))
+
+    def _write(self, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
+        directory = self.directory
+        save_checkpoint(directory.last_checkpoint, content, also_as, directory.require_ownership)
 
     def _content(self, trainer: Trainer, unfinished: EpochState | None) -> dict[str, Any]:
         """All that training goes on from, after whole epochs or within one."""

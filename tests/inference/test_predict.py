@@ -18,8 +18,8 @@ import torch
 from pydicom.uid import generate_uid
 
 from mammo.errors import ConfigError, DataError, RunDirectoryError
-from mammo.files import one_owner
 from mammo.inference.partial import PartialResults
+from mammo.ownership import one_owner
 from mammo.predict import TOOL
 from tests.conftest import REPOSITORY
 from tests.data.dicom_files import RAMP, build, save
