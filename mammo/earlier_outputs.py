@@ -20,7 +20,6 @@ from mammo.files import file_sha256, read_csv, read_json
 _IMAGES = ("image_id", "patient_id", "exam_id", "laterality", "view", "y_pred")
 _EXAMS = ("exam_id", "patient_id", "num_images", "y_pred")
 _SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".npy": b"\x93NUMPY"}
-_RESEARCH_USE = b"Research use only"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +73,7 @@ _RESULTS = {
         {"metadata.csv": b"image_id,", "projections.csv": b"image_id,pca_1,pca_2"},
         r"features\.npy|(pca|tsne|umap|silhouette)\.(png|pdf)",
     ),
+    "plan": _Results("sweep.json", ("name", "command", "monitor", "jobs"), {}, "(?!)"),
     "sweep": _Results(
         "sweep_summary.json",
         ("name", "is_complete", "counts", "runs", "aggregate", "by_config"),
@@ -87,19 +87,20 @@ def is_of_earlier_version(command: str | None, path: Path) -> bool:
     """Whether an earlier version of a command (None: of any) has written a file, by what is in it and beside it."""
     known: dict[str, Callable[[Path], bool]] = {name: one.include for name, one in _RESULTS.items()}
     known |= {"predict": _is_prediction, "export": _is_export, "explain": _is_explanation}
-    known["search"] = _is_best_configuration
+    known["sweep"] = _is_of_sweep
     chosen = known.values() if command is None else [known[command]]
     return any(includes(path) for includes in chosen)
 
 
-def _is_best_configuration(path: Path) -> bool:
+def _is_of_sweep(path: Path) -> bool:
+    if _RESULTS["sweep"].include(path) or _RESULTS["plan"].include(path):
+        return True
     try:
         lines = path.read_text(encoding="utf-8").split("\n", 3)
     except (OSError, ValueError):
         return False
     words = "# python -m mammo.train --config-dir FOLDER experiment=best_config"
-    is_figure = _RESULTS["sweep"].include(path) and path.suffix == ".png"
-    return is_figure or (lines[0] == "# @package _global_" and lines[2:3] == [words])
+    return path.name == "best_config.yaml" and lines[0] == "# @package _global_" and lines[2:3] == [words]
 
 
 def _is_export(path: Path) -> bool:
@@ -108,8 +109,9 @@ def _is_export(path: Path) -> bool:
     network = path.with_suffix("") if is_json else path
     try:
         facts = read_json(network.with_name(f"{network.name}.json"))
-        is_description = {"file", "format", "sha256", "check", "metadata"} <= facts.keys() and facts["file"] == network.name
-        return is_description and (is_json or facts["sha256"] == file_sha256(network))
+        if not {"file", "format", "sha256", "check", "metadata"} <= facts.keys() or facts["file"] != network.name:
+            return False
+        return is_json or facts["sha256"] == file_sha256(network)
     except (OSError, ValueError):
         return False
 
@@ -164,8 +166,9 @@ def _is_row(row: dict[str, Any]) -> bool:
     """Whether the predicted class is the one with the largest probability: a table that somebody corrects is not."""
     try:
         probabilities = {name.removeprefix("p_"): float(row[name]) for name in row if name.startswith("p_")}
-        return abs(sum(probabilities.values()) - 1) < 1e-6 and max(
-            probabilities, key=lambda name: probabilities[name]
-        ) == row["y_pred"]
+        return (
+            abs(sum(probabilities.values()) - 1) < 1e-6
+            and max(probabilities, key=lambda name: probabilities[name]) == row["y_pred"]
+        )
     except (TypeError, ValueError):
         return False

@@ -47,6 +47,10 @@ class SweepFolderError(UserError):
     """A folder was given as that of a sweep and is none."""
 
 
+class OutputError(UserError):
+    """A command would write where something is that it has not written."""
+
+
 class ComparisonError(UserError):
     """Two sets of predictions cannot be compared with each other."""
 

@@ -78,8 +78,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON as `write_text` does; what is not a finite number becomes null."""
-    write_text(path, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    """Write `json_text` as `write_text` does."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Strict JSON; what is not a finite number becomes null."""
+    return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:

@@ -8,12 +8,15 @@ somebody else's. What earlier versions have written has no list, and is known by
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mammo.earlier_outputs import is_of_earlier_version
 from mammo.errors import OutputError
@@ -91,9 +94,7 @@ class Outputs:
             return True
         listed = [(digest, of) for digest, command, of in listed_in(self.folder) if command == self._command]
         # What has been listed and is another file now was changed by somebody: it is not looked into.
-        if entry in listed or (
-            all(of != name for _, of in listed) and is_of_earlier_version(self._command, path)
-        ):
+        if entry in listed or (all(of != name for _, of in listed) and is_of_earlier_version(self._command, path)):
             self._own.add(entry)
             return True
         return False
@@ -129,10 +130,21 @@ class Outputs:
         """Write a CSV as `mammo.files.csv_text` makes it."""
         self.write_text(name, csv_text(columns, rows))
 
+    def write_array(self, name: str, values: np.ndarray) -> None:
+        """Write numbers as `array_bytes` makes them."""
+        self.write_bytes(name, array_bytes(values))
+
     def remove(self, name: str) -> None:
         """Remove a file that this command has written; one of somebody else stays."""
         if self.has_written(name):
             (self.folder / name).unlink()
+
+
+def array_bytes(values: np.ndarray) -> bytes:
+    """Numbers in the format of numpy, for `np.load(..., allow_pickle=False)`."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def listed_in(folder: Path) -> list[tuple[str, str, str]]:

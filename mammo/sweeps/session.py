@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mammo.config import Config
 from mammo.errors import RunDirectoryError, TrainingError
-from mammo.files import read_json, this_command, write_json
+from mammo.files import read_json, this_command
+from mammo.outputs import Outputs
 from mammo.ownership import Owner, one_owner
 from mammo.runs.closing import show
 from mammo.runs.directory import LOCK_FILE
@@ -23,7 +24,7 @@ from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
 from mammo.sweeps.results import PLAN_FILE
-from mammo.sweeps.summary import close_sweep
+from mammo.sweeps.summary import COMMAND, SUMMARIES, close_sweep
 
 
 class SweepError(TrainingError):
@@ -38,6 +39,7 @@ class OpenSweep:
     jobs: Jobs
     _plan: dict[str, Any]
     _owner: Owner
+    _outputs: Outputs
 
     def plan(self, jobs: Sequence[Job]) -> None:
         """Add jobs to `sweep.json`, so that what has not been started is known."""
@@ -52,7 +54,7 @@ class OpenSweep:
 
     def _write(self) -> None:
         self._owner.require()
-        write_json(self.folder / PLAN_FILE, self._plan)
+        self._outputs.write_json(PLAN_FILE, self._plan)
 
 
 class Session:
@@ -103,6 +105,8 @@ class Session:
         Raises RunDirectoryError when another process has the folder, and SweepError when runs have failed.
         """
         folder = self.folder(name)
+        outputs = Outputs(folder, COMMAND)
+        outputs.require_free([PLAN_FILE, *SUMMARIES])
         folder.mkdir(parents=True, exist_ok=True)
         stop_on_error = config.sweep.on_error == "stop"
         jobs = Jobs(
@@ -125,7 +129,7 @@ class Session:
                 # The trials of earlier starts are part of a search, values that are not wanted any more of no grid.
                 "jobs": _earlier_jobs(folder) if search is not None else [],
             }
-            sweep = OpenSweep(folder, jobs, plan, owner)
+            sweep = OpenSweep(folder, jobs, plan, owner, outputs)
             try:
                 yield sweep
             finally:
