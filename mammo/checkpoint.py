@@ -21,7 +21,7 @@ import torch
 
 from mammo.errors import DamagedFile, RunDirectoryError
 from mammo.files import file_sha256, naming, sync_folder, write_text
-from mammo.torch_files import load_tensors
+from mammo.torch_files import fault_of_weights, has_nan, load_tensors
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +202,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise _unusable(f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}")
+    weights = content.get("model_state_dict", {})
+    fault = fault_of_weights(weights) if isinstance(weights, dict) else ""
+    if fault or has_nan(content.get("optimizer_state_dict")):
+        raise _unusable(f"the weights in {path.name} are none: {fault or 'the state of the optimizer is not a number'}")
     return content
 
 

@@ -173,8 +173,8 @@ def write_results(outputs: Outputs, embedded: Embedded, analysis: Analysis) -> N
     ]
     outputs.write_csv("projections.csv", ["image_id", *columns], rows)
     for name, figure in figures:
-        for suffix in SUFFIXES:
-            outputs.write_bytes(f"{name}{suffix}", figure_bytes(figure, suffix))
+        for file in (f"{name}{suffix}" for suffix in SUFFIXES):
+            outputs.write_bytes(file, figure_bytes(figure, file))
     outputs.write_json("embedding.json", analysis.facts)
 
 

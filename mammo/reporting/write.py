@@ -57,8 +57,8 @@ def write_report(folders: Sequence[Path], output: Path, *, overwrite: bool = Fal
     earlier = _listed_figures(output)
     for stem, build in track(figures.items(), "Drawing figures", len(figures)):
         figure = build()
-        for suffix in (".png", ".pdf"):
-            outputs.write_bytes(f"{stem}{suffix}", figure_bytes(figure, suffix))
+        for name in (f"{stem}.png", f"{stem}.pdf"):
+            outputs.write_bytes(name, figure_bytes(figure, name))
     report = compose(material, evaluations, names)
     outputs.write_text("report.md", markdown(report))
     outputs.write_text("report_table.tex", latex(material))

@@ -29,6 +29,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
+from mammo.outputs import Outputs
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
 
 FAILED = "failed"  # user attribute of a trial: why it failed
