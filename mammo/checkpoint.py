@@ -202,8 +202,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise _unusable(f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}")
-    weights = content.get("model_state_dict", {})
-    fault = fault_of_weights(weights) if isinstance(weights, dict) else ""
+    fault = fault_of_weights(content.get("model_state_dict", {}))
     if fault or has_nan(content.get("optimizer_state_dict")):
         raise _unusable(f"the weights in {path.name} are none: {fault or 'the state of the optimizer is not a number'}")
     return content

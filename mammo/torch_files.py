@@ -16,12 +16,14 @@ WEIGHT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 COUNT_TYPES = (torch.int64, torch.int32, torch.bool)
 
 
-def fault_of_weights(state: Mapping[Any, Any], like: Mapping[str, Tensor] | None = None) -> str:
+def fault_of_weights(state: Any, like: Mapping[str, Tensor] | None = None) -> str:
     """Why the tensors of a state dict cannot be weights, empty where nothing speaks against it.
 
     With `like`, the state dict of a network, they have to be of its kind too: numbers where it has numbers, counts
     where it has counts, and finite in its types.
     """
+    if not isinstance(state, Mapping):
+        return f"no dict of tensors ({type(state).__name__})"
     for name, tensor in state.items():
         fault = _fault(tensor)
         own = None if like is None else like.get(name)

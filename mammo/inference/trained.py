@@ -176,7 +176,7 @@ def predict_images(
 
     Raises DataError where a prediction is not finite, unless who asks looks at `is_finite`.
     """
-    predictions = predict_with(
+    return predict_with(
         trained.network,
         trained.preparation,
         images,
@@ -184,14 +184,8 @@ def predict_images(
         trained.hardware,
         label,
         keep_features=keep_features,
+        allow_not_finite=allow_not_finite,
     )
-    if not allow_not_finite and not predictions.is_finite.all():
-        raise DataError(
-            f"the predictions of {np.count_nonzero(~predictions.is_finite)} of {len(images)} images are not finite",
-            "numbers, of every image",
-            f"the weights in {trained.checkpoint.name} cannot be used with these images: name another checkpoint",
-        )
-    return predictions
 
 
 def predict_with(
@@ -203,9 +197,20 @@ def predict_with(
     label: str | None,
     *,
     keep_features: bool = False,
+    allow_not_finite: bool = False,
 ) -> Predictions:
-    """What a network on its device says of some images, in fp32, computed as a run computes its validation."""
+    """What a network on its device says of some images, in fp32, computed as a run computes its validation.
+
+    Raises DataError as `predict_images` does.
+    """
     batches = EvaluationBatches(images, batch_size, hardware.loader_threads)
     shown = batches if label is None else track(batches, label, len(batches))
     prepare = through(preparation, FrozenTrunk(network, torch.float32, batch_size))
-    return predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)
+    predictions = predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)
+    if not allow_not_finite and not predictions.is_finite.all():
+        raise DataError(
+            f"the predictions of {np.count_nonzero(~predictions.is_finite)} of {len(images)} images are not finite",
+            "numbers, of every image",
+            "these weights cannot be used with these images: name another checkpoint",
+        )
+    return predictions

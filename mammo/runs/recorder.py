@@ -16,6 +16,7 @@ from typing import Any
 
 from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
 from mammo.engine import EpochResult, EpochState, Predictions, Trainer
+from mammo.errors import TrainingError
 from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
@@ -80,7 +81,13 @@ class Recorder:
         return self.early_stopping.should_stop([record["is_best"] for record in self.history])
 
     def metrics_of(self, predictions: Predictions) -> Metrics:
-        """Metrics of a pass over the validation images (the first of them, when debugging cut it short)."""
+        """Metrics of a pass over the validation images (the first of them, when debugging cut it short).
+
+        Raises TrainingError where a prediction is not finite.
+        """
+        not_finite = int((~predictions.is_finite).sum())
+        if not_finite:
+            raise TrainingError(f"the predictions of {not_finite} validation images are not finite")
         patients = self.patient_ids[: len(predictions.targets)]
         return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
 

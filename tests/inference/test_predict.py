@@ -94,7 +94,12 @@ def test_every_file_is_predicted_or_listed_with_the_reason(mixed_folder, sweep, 
     both = found[found["image_id"].str.startswith("L-")]
     assert exams.loc[both["exam_id"].iloc[0], "num_images"] == 2
     np.testing.assert_allclose(exams.loc[both["exam_id"].iloc[0], CLASSES].astype(float), both[CLASSES].mean())
-    assert sorted(os.listdir(tmp_path / "out")) == ["preds.csv", "preds_exams.csv", "preds_quarantine.csv"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        ".mammo-written",
+        "preds.csv",
+        "preds_exams.csv",
+        "preds_quarantine.csv",
+    ]
 
 
 def test_without_exams_in_the_headers_the_images_of_a_patient_are_one(sweep, command, tmp_path):
