@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mammo.errors import RunDirectoryError
+from mammo.errors import ConfigError, RunDirectoryError
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
@@ -22,6 +22,7 @@ from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
 from mammo.outputs import Outputs
 from mammo.runs.evaluation import (
+    FILE,
     FOLDER,
     OWN_FILES,
     comparison_lines,
@@ -49,6 +50,7 @@ class Request(NamedTuple):
 def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     """Evaluate and write everything; returns lines for the terminal."""
     if options.output is not None:
+        _require_evaluation(Path(options.output).expanduser())
         _outputs_in(Path(options.output).expanduser(), options)
     hardware = resolved_hardware(options.device, options.threads)
     ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
@@ -80,6 +82,15 @@ def _predicted(
 ) -> tuple[Ensemble, LabelledPredictions]:
     ensemble = load_ensemble(checkpoints, hardware, options.weights)
     return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
+
+
+def _require_evaluation(folder: Path) -> None:
+    """Raises ConfigError for a folder of something else, in which an evaluation would be lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists()):
+        found = "holds something else than an evaluation" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"output={folder} {found}", "a folder that is new or empty, or one of an evaluation")
 
 
 def _outputs_in(folder: Path, options: EvaluateOptions, run_folder: Path | None = None) -> Outputs:

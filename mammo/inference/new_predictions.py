@@ -57,11 +57,11 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     output = request.output
     inputs = [*(file.path for file in files), *request.checkpoints]
     outputs = Outputs(output.parent, "predict", overwrite=options.overwrite, inputs=inputs)
-    outputs.require_free(_names(output))
     made_with = ensemble.made_with() | {
         name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
     }
     with _only_writer_of(output) as owner:
+        outputs.require_free(_names(output))
         partial = PartialResults(output, made_with)
         workers = options.workers or usable_cores()
         results = predict_files(
@@ -104,8 +104,10 @@ def _only_writer_of(output: Path) -> Iterator[Owner]:
                 "a file in a folder in which this user may write",
                 "choose another: output=FILE",
             ) from error
-        yield owner
-        owner.remove_file()
+        try:
+            yield owner
+        finally:
+            owner.remove_file()
 
 
 def _refusal(holder: str) -> RunDirectoryError:

@@ -78,7 +78,7 @@ def test_of_a_run_the_features_are_those_that_training_has_left(run, session_cac
     assert facts["data"]["num_trained_on"] == 0
     assert f"{facts['probes']['knn']['bal_acc_adj']:.3f}" in done.stdout
 
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
     assert set(before) == {name for name in OWN_FILES if not name.startswith("umap")}
     assert not any(str(run.parent).encode() in content for content in before.values())
     shutil.rmtree(folder)
