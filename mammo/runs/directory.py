@@ -200,7 +200,7 @@ class RunDirectory:
         for name, patterns in OWN_PATTERNS.items():
             for path in sorted((self.path / name).rglob("*")):
                 is_own = path.parent.name == name and any(path.match(each) for each in (*patterns, ".*.tmp"))
-                if not is_own:
+                if not is_own and (path.is_symlink() or not path.is_dir()):
                     yield path
         for name in LATER_FOLDERS:
             yield from files_of_others(self.path / name)
