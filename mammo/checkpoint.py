@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ import torch
 
 from mammo.errors import DamagedFile, RunDirectoryError
 from mammo.files import file_sha256, naming, sync_folder, write_text
-from mammo.torch_files import load_tensors
+from mammo.torch_files import fault_of_weights, has_nan, load_tensors
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +37,25 @@ def previous_of(path: Path) -> Path:
     return path.with_name(f"previous_{path.name.removeprefix('last_')}")
 
 
-def save_checkpoint(path: Path, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
+def save_checkpoint(
+    path: Path,
+    content: Mapping[str, Any],
+    also_as: Sequence[Path] = (),
+    require_ownership: Callable[[], None] = lambda: None,
+) -> None:
     """Write a checkpoint and read it back before it replaces the one at `path`, which goes to `previous_of(path)`.
 
-    `also_as` are further names for it in the same folder. Raises OSError, with the checkpoints as they were before.
+    `also_as` are further names for it in the same folder. `require_ownership` is called before anything is written
+    and again before anything is replaced, which can be minutes later. Raises what it raises, and OSError, with the
+    checkpoints as they were before.
     """
+    require_ownership()
     folder, previous = path.parent, previous_of(path)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         digest = _write_verified(temporary, content)
+        require_ownership()
         sums = _read_sums(folder)
         new = {other.name: [digest, *sums.get(other.name, [])[:1]] for other in also_as} | {path.name: [digest]}
         if path.exists():
@@ -193,6 +202,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise _unusable(f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}")
+    fault = fault_of_weights(content.get("model_state_dict", {}))
+    if fault or has_nan(content.get("optimizer_state_dict")):
+        raise _unusable(f"the weights in {path.name} are none: {fault or 'the state of the optimizer is not a number'}")
     return content
 
 

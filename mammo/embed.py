@@ -56,7 +56,7 @@ def work(line: CommandLine) -> None:
     # A mistake on the command line has been answered before torch and scikit-learn are imported.
     from mammo.embedding.features import embedded_images
     from mammo.embedding.projections import require_umap
-    from mammo.embedding.results import analyse, closing_lines, require_free, write_results
+    from mammo.embedding.results import analyse, closing_lines, outputs_in, require_free, write_results
     from mammo.progress import start_logging
     from mammo.runs.closing import show
 
@@ -64,12 +64,14 @@ def work(line: CommandLine) -> None:
         require_umap()
     if options.output is not None:
         require_free(Path(options.output).expanduser())
+        outputs_in(Path(options.output).expanduser(), overwrite=options.overwrite)
     start_logging("info")
     embedded = embedded_images(options, line.data)
     folder = embedded.folder if options.output is None else Path(options.output).expanduser()
     require_free(folder, embedded)
+    outputs = outputs_in(folder, embedded.run_folder, overwrite=options.overwrite)
     analysis = analyse(embedded, options.seed, options.umap)
-    write_results(folder, embedded, analysis)
+    write_results(outputs, embedded, analysis)
     show(closing_lines(folder, analysis.facts))
 
 

@@ -72,6 +72,12 @@ class Predictions:
     features: np.ndarray | None = None
 
     @property
+    def is_finite(self) -> np.ndarray:
+        """Of which images all logits, and the features that were kept, are finite: bool [N]."""
+        finite = np.isfinite(self.logits).all(axis=1)
+        return finite if self.features is None else finite & np.isfinite(self.features).all(axis=1)
+
+    @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits in float64, [N, K]."""
         shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)

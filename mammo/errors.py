@@ -39,8 +39,16 @@ class RunDirectoryError(UserError):
     """The run directory holds something that must not be touched or cannot be continued."""
 
 
+class OwnershipLost(RunDirectoryError):
+    """Somebody else may be writing where this process writes: nothing is to be written any more, not even this."""
+
+
 class SweepFolderError(UserError):
     """A folder was given as that of a sweep and is none."""
+
+
+class OutputError(UserError):
+    """A command would write where something is that it has not written."""
 
 
 class ComparisonError(UserError):

@@ -48,11 +48,12 @@ def work(line: CommandLine) -> None:
     trained = load_trained(checkpoint, resolved_hardware(options.device, options.threads))
     check_target(options.target, trained.class_names)
     shown = load_shown(trained, line.data, options.split, options.cache_dir)
-    explanations = Explanations(trained, shown, options.output)
+    explanations = Explanations(trained, shown, options.output, overwrite=options.overwrite)
     predictions, image_ids = None, list(dict.fromkeys(options.image))
     if not image_ids:
         predictions = predictions_of(trained, shown)
         image_ids = predictions.rows(most_confident(predictions, options.limit)).table["image_id"].tolist()
+    explanations.require_free(image_ids)
     if shown.num_trained_on:
         log.warning("%d of the %d images are training images of this run", shown.num_trained_on, len(shown.rows))
     elif shown.num_trained_on is None:

@@ -30,7 +30,15 @@ def work(line: CommandLine) -> None:
     """One call of the command."""
     # A mistake on the command line has been answered before torch is imported.
     from mammo.exporting.check import check_images
-    from mammo.exporting.files import NotTheSame, check_output, closing_lines, content_of, target_of, write_checked
+    from mammo.exporting.files import (
+        NotTheSame,
+        check_output,
+        closing_lines,
+        content_of,
+        outputs_at,
+        target_of,
+        write_checked,
+    )
     from mammo.exporting.formats import require_onnx
     from mammo.inference.find import find_one_checkpoint
     from mammo.inference.trained import load_trained, resolved_hardware
@@ -43,10 +51,12 @@ def work(line: CommandLine) -> None:
         require_onnx()
     start_logging("info")
     trained = load_trained(find_one_checkpoint(options.run), resolved_hardware(options.device, options.threads))
-    images = check_images(trained, line.data, options.cache_dir)
     path = target_of(options.output, options.format, trained)
+    outputs_at(path, trained, overwrite=options.overwrite)
+    images = check_images(trained, line.data, options.cache_dir)
     try:
-        exported = write_checked(content_of(trained, options.format), path, options.format, trained, images)
+        content = content_of(trained, options.format)
+        exported = write_checked(content, path, options.format, trained, images, overwrite=options.overwrite)
     except NotTheSame as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)

@@ -91,13 +91,18 @@ def plot_confusion_matrix(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write atomically: whoever opens `path` sees the whole old file or the whole new one."""
-    path = Path(path)
-    if path.suffix not in METADATA:
-        raise ValueError(f"figures are written as {' or '.join(METADATA)}, not {path.name!r}")
+    write_bytes(Path(path), figure_bytes(figure, Path(path).name))
+
+
+def figure_bytes(figure: Figure, name: str) -> bytes:
+    """The content of a figure's file, PNG or PDF by the suffix of its name; raises ValueError for another one."""
+    suffix = Path(name).suffix
+    if suffix not in METADATA:
+        raise ValueError(f"figures are written as {' or '.join(METADATA)}, not {name!r}")
     buffer = io.BytesIO()
     with matplotlib.style.context(STYLE, after_reset=True):
-        figure.savefig(buffer, format=path.suffix[1:], dpi=DPI, metadata=METADATA[path.suffix])
-    write_bytes(path, buffer.getvalue())
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
+    return buffer.getvalue()
 
 
 def history_figure(records: Sequence[dict[str, Any]]) -> Figure:

@@ -10,13 +10,11 @@ import json
 import logging
 import math
 import os
-import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +78,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON as `write_text` does; what is not a finite number becomes null."""
-    write_text(path, json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    """Write `json_text` as `write_text` does."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Strict JSON; what is not a finite number becomes null."""
+    return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:
@@ -112,36 +115,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of the content of a file; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def one_owner(lock_file: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
-    """Hold a lock between processes; raises `refusal(holder)` when another one holds it.
-
-    The system frees the lock of a process that has died, however it died. Raises OSError where the file of the lock
-    cannot be made.
-    """
-    lock, note = FileLock(lock_file), lock_file.with_name(f"{lock_file.name}_owner")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if not lock_file.exists():
-            lock_file.touch()  # filelock takes every folder that cannot hold the file for one that is busy
-        raise refusal(_holder(note)) from None
-    try:
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        note.write_text(f"process {os.getpid()} on {platform.node()}, since {now}", encoding="utf-8")
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(note: Path) -> str:
-    try:
-        return note.read_text(encoding="utf-8") or "another process"
-    except (OSError, ValueError):
-        return "another process"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ writes at its end are made anew; of a run its last lines are shown again.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,22 +42,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="where to write; without it DIR/report, for several DIR ./report"
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that no report has written, or that were changed since"
+    )
+    words = sys.argv[1:] if arguments is None else arguments
+    # As all other commands write it.
+    options = parser.parse_args(["--overwrite" if word == "overwrite=true" else word for word in words])
     folders: list[Path] = options.folders
     try:
         for folder in folders:
             _require_results(folder)
-        if options.output is not None and options.output.exists() and not options.output.is_dir():
-            raise UserError(f"{options.output} is a file", "a folder for the report", "--output DIR")
+        output: Path = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file", "a folder for the report", "--output DIR")
         # Not before mistakes are answered: these load matplotlib, pandas and scikit-learn.
-        from mammo.reporting.write import write_report
+        from mammo.reporting.write import outputs_for, write_report
         from mammo.sweeps.summary import close_sweep
 
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
+        outputs_for(folders, output, overwrite=options.overwrite)
         for folder in folders:
-            show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder).lines)
-        output: Path = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
-        show(_report_lines(output, write_report(folders, output)))
+            show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite).lines)
+        show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite)))
     except Exception as error:
         end_with(error)
 

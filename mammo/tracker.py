@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mammo.errors import ConfigError
+from mammo.files import write_text
 from mammo.options import option, register
 from mammo.trees import flatten
 
@@ -122,7 +123,7 @@ class _OpenMLflow:
         earlier = self._earlier_run(run_folder)
         self._run_id = earlier or client.create_run(experiment_id, run_name=run_folder.name).info.run_id
         client.update_run(self._run_id, status="RUNNING")
-        (run_folder / MLFLOW_RUN_FILE).write_text(self._run_id, encoding="utf-8")
+        write_text(run_folder / MLFLOW_RUN_FILE, self._run_id)
         for key, value in flatten(config).items():
             client.log_param(self._run_id, key, value)
 

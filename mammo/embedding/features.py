@@ -45,7 +45,8 @@ class Embedded:
 
     `described` [N rows] may be written; `table` [N rows] has raw ids, to group by, and stays in memory. `targets`
     [N] are class indices; `probabilities` [N, K] are those of the run's own head. `source`, `data` and
-    `environment` are for `embedding.json`, `title` is for people, `folder` is where results go by default.
+    `environment` are for `embedding.json`, `title` is for people, `folder` is where results go by default, inside
+    of `run_folder` where there is one.
     """
 
     features: np.ndarray
@@ -59,6 +60,7 @@ class Embedded:
     data: dict[str, Any]
     environment: dict[str, Any]
     folder: Path
+    run_folder: Path | None = None
 
     @property
     def patient_ids(self) -> list[str]:
@@ -117,6 +119,7 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
         data=data | {"is_own": shown.is_own, "num_trained_on": shown.num_trained_on},
         environment=environment(hardware),
         folder=folder,
+        run_folder=trained.run_folder,
     )
 
 

@@ -19,10 +19,10 @@ from mammo.embedding.projections import Projection, project
 from mammo.errors import DataError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
-from mammo.figures import save_figure
+from mammo.figures import figure_bytes
 from mammo.files import read_json
 from mammo.help import wrapped
-from mammo.runs.directory import RunDirectory
+from mammo.outputs import LIST_FILE, Outputs
 
 SCHEMA_VERSION = 1
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -106,12 +106,21 @@ def _facts(
     }
 
 
-def require_free(folder: Path, embedded: Embedded | None = None) -> None:
-    """Raises DataError for a folder in which there is something else than an earlier result of this command.
+def outputs_in(folder: Path, run_folder: Path | None = None, *, overwrite: bool = False) -> Outputs:
+    """Where the results go, below `run_folder` or in a folder that was named; raises OutputError, see `Outputs`."""
+    inside = run_folder if run_folder in folder.parents else None
+    outputs = Outputs(folder, "embed", overwrite=overwrite, inside=inside)
+    outputs.require_free(OWN_FILES)
+    return outputs
 
-    With `embedded`, also where that result is of another network, dataset or split.
+
+def require_free(folder: Path, embedded: Embedded | None = None) -> None:
+    """Raises DataError for a folder in which there is something else than results of this command.
+
+    With `embedded`, also where they are of another network, dataset or split.
     """
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in OWN_FILES) if folder.is_dir() else []
+    known = (*OWN_FILES, LIST_FILE)
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in known) if folder.is_dir() else []
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file", "a folder for the results", "output=DIR")
     if strange:
@@ -143,9 +152,9 @@ def _differing(folder: Path, embedded: Embedded) -> list[str]:
         return []  # none, or one that nothing can be read off
 
 
-def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:
+def write_results(outputs: Outputs, embedded: Embedded, analysis: Analysis) -> None:
     """Write everything, `embedding.json` last; what an earlier call has left and this one lacks is removed."""
-    directory = RunDirectory(folder)
+    outputs.require_free(OWN_FILES)
     figures = [
         (one.name, scatter_figure(one, embedded.targets, embedded.class_names, f"{NAMES[one.name]}: {embedded.title}"))
         for one in analysis.projections
@@ -154,20 +163,20 @@ def write_results(folder: Path, embedded: Embedded, analysis: Analysis) -> None:
         drawn = clusters_figure(analysis.clusterings, embedded.targets, embedded.class_names, embedded.title)
         figures.append(("silhouette", drawn))
     for name in {"embedding.json", *OWN_FILES} - {f"{name}{suffix}" for name, _ in figures for suffix in SUFFIXES}:
-        (folder / name).unlink(missing_ok=True)
-    directory.write_array("features.npy", embedded.features)
-    directory.write_csv("metadata.csv", embedded.described.columns.tolist(), embedded.described.to_numpy().tolist())
+        outputs.remove(name)
+    outputs.write_array("features.npy", embedded.features)
+    outputs.write_csv("metadata.csv", embedded.described.columns.tolist(), embedded.described.to_numpy().tolist())
     columns = [f"{one.name}_{axis}" for one in analysis.projections for axis in (1, 2)]
     coordinates = [one.points for one in analysis.projections]
     rows = [
         [image_id, *(repr(float(value)) for points in coordinates for value in points[i])]
         for i, image_id in enumerate(embedded.described["image_id"])
     ]
-    directory.write_csv("projections.csv", ["image_id", *columns], rows)
+    outputs.write_csv("projections.csv", ["image_id", *columns], rows)
     for name, figure in figures:
-        for suffix in SUFFIXES:
-            save_figure(figure, directory.file(f"{name}{suffix}"))
-    directory.write_json("embedding.json", analysis.facts)
+        for file in (f"{name}{suffix}" for suffix in SUFFIXES):
+            outputs.write_bytes(file, figure_bytes(figure, file))
+    outputs.write_json("embedding.json", analysis.facts)
 
 
 def closing_lines(folder: Path, facts: Mapping[str, Any]) -> list[str]:

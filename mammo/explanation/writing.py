@@ -12,17 +12,18 @@ import numpy as np
 from mammo.errors import ConfigError
 from mammo.explanation.cases import Case
 from mammo.explanation.pictures import GRID_CASES, case_figure, grid_figure
-from mammo.figures import save_figure
+from mammo.figures import figure_bytes
 from mammo.files import file_sha256, read_csv, safe_name
 from mammo.inference.datasets import ShownImages
 from mammo.inference.trained import Trained
-from mammo.runs.directory import RunDirectory
+from mammo.outputs import Outputs
 
 log = logging.getLogger(__name__)
 
 FOLDER = "explanations"
 TABLE = "explanations.csv"
 GRID = "grid"
+PAGES = (f"{GRID}.png", f"{GRID}.pdf")
 # Columns that say of which network and of which images a row is: only what is alike stands in one table.
 ORIGIN = ("checkpoint", "epoch", "split")
 HASH_DIGITS = 12
@@ -53,7 +54,7 @@ class Explanations:
     Raises ConfigError where there is neither a run directory nor a name.
     """
 
-    def __init__(self, trained: Trained, shown: ShownImages, output: str | None) -> None:
+    def __init__(self, trained: Trained, shown: ShownImages, output: str | None, *, overwrite: bool = False) -> None:
         named = Path(output).expanduser() if output is not None else None
         folder = named or trained.run_folder
         if folder is None:
@@ -61,12 +62,12 @@ class Explanations:
                 f"{trained.checkpoint.name} is in no run directory: it is not known where the pictures should go",
                 to_do="add output=FOLDER",
             )
-        self._directory = RunDirectory(folder)
-        self._prefix = ""
         if named is None:
-            of_run = trained.folder(FOLDER) or folder
-            data = "" if shown.is_own else f"{safe_name(shown.dataset.manifest.name)}/"
-            self._prefix = f"{of_run.relative_to(folder).as_posix()}/{data}"
+            folder = trained.folder(FOLDER) or folder
+            folder = folder if shown.is_own else folder / safe_name(shown.dataset.manifest.name)
+        inside = trained.run_folder if named is None else None
+        self._outputs = Outputs(folder, "explain", overwrite=overwrite, inside=inside)
+        self._outputs.require_free([TABLE, *PAGES])
         self._class_names = trained.class_names
         self._columns = (
             "image_id", "y_true", "y_pred", *(f"p_{name}" for name in trained.class_names), "method", "layer", "target",
@@ -82,12 +83,16 @@ class Explanations:
     @property
     def folder(self) -> Path:
         """Where the files are."""
-        return self._directory.path / self._prefix
+        return self._outputs.folder
+
+    def require_free(self, image_ids: Iterable[str]) -> None:
+        """Raises OutputError where something else has the name of the picture of an image."""
+        self._outputs.require_free(self._names[one] for one in image_ids if one in self._names)
 
     def write(self, case: Case) -> None:
         """Write the picture of a case; what the table and the page need of it is kept."""
         name = self._names[case.image_id]
-        save_figure(case_figure(case), self._directory.file(self._prefix + name))
+        self._outputs.write_bytes(name, figure_bytes(case_figure(case), name))
         self._rows[name] = self._row(case)
         alike = [other for other in self._cases if (other.y_true, other.is_right) == (case.y_true, case.is_right)]
         if len(alike) < GRID_CASES:
@@ -104,13 +109,13 @@ class Explanations:
         table = sorted((earlier | self._rows).values(), key=lambda row: row[-1])
         if found is None:
             log.warning("the pictures that were in %s are of another network or split: not in the table", self.folder)
-        self._directory.write_csv(self._prefix + TABLE, self._columns, table)
+        self._outputs.write_csv(TABLE, self._columns, table)
         figure = grid_figure(self._cases, self._class_names) if with_grid else None
-        for name in (f"{GRID}.png", f"{GRID}.pdf"):
+        for name in PAGES:
             if figure is not None:
-                save_figure(figure, self._directory.file(self._prefix + name))
+                self._outputs.write_bytes(name, figure_bytes(figure, name))
             elif found is None:
-                (self.folder / name).unlink(missing_ok=True)
+                self._outputs.remove(name)
 
     def _row(self, case: Case) -> list[str]:
         on_black = "" if case.fraction_on_black is None else f"{case.fraction_on_black:.4f}"

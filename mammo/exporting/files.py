@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from mammo.exporting.description import describe, metrics_of
 from mammo.exporting.formats import GreyToProbabilities, onnx_bytes, torchscript_bytes, versions
 from mammo.exporting.options import SUFFIXES
 from mammo.exporting.portable import portable_bytes
-from mammo.files import file_sha256, write_bytes, write_json
+from mammo.files import file_sha256, write_bytes
 from mammo.help import command_lines, wrapped
 from mammo.inference.trained import Trained
+from mammo.outputs import Outputs
 from mammo.runs.provenance import environment
 
 SCHEMA_VERSION = 1
@@ -45,6 +45,14 @@ def target_of(output: str | None, chosen: str, trained: Trained) -> Path:
     return folder / f"model{suffix}"
 
 
+def outputs_at(path: Path, trained: Trained, *, overwrite: bool) -> Outputs:
+    """The file and its description; raises OutputError where they may not be written."""
+    inside = trained.run_folder if trained.run_folder in path.parents else None
+    outputs = Outputs(path.parent, "export", overwrite=overwrite, inside=inside, inputs=[trained.checkpoint])
+    outputs.require_free([path.name, f"{path.name}.json"])
+    return outputs
+
+
 def check_output(output: str | None, chosen: str) -> None:
     """Raises ConfigError for an `output` that is a folder or says another format."""
     if output is None:
@@ -69,23 +77,29 @@ def content_of(trained: Trained, chosen: str) -> bytes:
     return write(module, trained.image_size_px, metadata)
 
 
-def write_checked(content: bytes, path: Path, chosen: str, trained: Trained, on: CheckImages) -> Exported:
-    """Give a file its name once it agrees with the network; raises NotTheSame, the file removed, where it does not."""
+def write_checked(
+    content: bytes, path: Path, chosen: str, trained: Trained, on: CheckImages, *, overwrite: bool = False
+) -> Exported:
+    """Give a file its name once it agrees with the network; raises NotTheSame, the file removed, where it does not.
+
+    One that an earlier call has left under the name is removed then too.
+    """
+    outputs = outputs_at(path, trained, overwrite=overwrite)
     unchecked = path.with_name(f".{path.stem}.unchecked{path.suffix}")
     try:
         write_bytes(unchecked, content)
         comparison = compare(trained, unchecked, chosen, on.images)
         if not comparison.agrees:
-            path.unlink(missing_ok=True)
+            outputs.remove(path.name)
             raise NotTheSame(
                 f"{path.name} differs from the network by up to {comparison.max_abs_difference_probabilities:.2g} in a "
                 f"probability, on {len(on.images)} {on.words}; at most {TOLERANCE:g} is allowed. The file is removed"
             )
-        os.replace(unchecked, path)
+        outputs.take(unchecked, path.name)
     finally:
         unchecked.unlink(missing_ok=True)
     facts = _facts(path, chosen, trained, on, comparison)
-    write_json(path.with_name(f"{path.name}.json"), facts)
+    outputs.write_json(f"{path.name}.json", facts)
     return Exported(path, facts)
 
 

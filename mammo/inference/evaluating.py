@@ -20,7 +20,16 @@ from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
 from mammo.inference.labelled import LabelledPredictions, predict_labelled, validation_predictions
 from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
-from mammo.runs.evaluation import FILE, FOLDER, comparison_lines, evaluation_lines, write_comparison, write_evaluation
+from mammo.outputs import Outputs
+from mammo.runs.evaluation import (
+    FILE,
+    FOLDER,
+    OWN_FILES,
+    comparison_lines,
+    evaluation_lines,
+    write_comparison,
+    write_evaluation,
+)
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.sweeps.results import without_folders
 
@@ -40,28 +49,30 @@ class Request(NamedTuple):
 
 def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     """Evaluate and write everything; returns lines for the terminal."""
-    _require_free(options.output)
+    if options.output is not None:
+        _require_evaluation(Path(options.output).expanduser())
+        _outputs_in(Path(options.output).expanduser(), options)
     hardware = resolved_hardware(options.device, options.threads)
     ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
+    outputs = _outputs_in(_folder(ensemble, shown, options.output), options, ensemble.members[0].run_folder)
     others, theirs = _predicted(request.others, request.data, options, hardware) if request.others else (None, None)
     temperature = _temperature(ensemble, shown)
     evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
-    folder = _folder(ensemble, shown, options.output)
     agreement = _difference_from_run(ensemble, shown)
     provenance = _provenance(ensemble, shown, hardware) | {"max_difference_from_run": agreement}
-    write_evaluation(folder, shown.predictions, evaluation, provenance, shown.group_by)
+    write_evaluation(outputs, shown.predictions, evaluation, provenance, shown.group_by)
     lines = ["", *_about(ensemble, shown, agreement), *evaluation_lines(evaluation, shown.group_by)]
     if temperature is not None and _chose_them(shown):
         lines.append("  (the temperature was fitted to these very images)")
     if others is not None and theirs is not None:
         comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
         learnt = theirs.num_trained_on, shown.num_trained_on
-        write_comparison(folder, comparison, (others.name, ensemble.name), learnt)
+        write_comparison(outputs, comparison, (others.name, ensemble.name), learnt)
         lines += comparison_lines(comparison, (others.name, ensemble.name), learnt)
     return [
         *lines,
         "",
-        f"Results: {folder}",
+        f"Results: {outputs.folder}",
         "  evaluation.json  everything, with the curves; predictions.csv; figures",
     ]
 
@@ -73,14 +84,21 @@ def _predicted(
     return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
 
 
-def _require_free(output: str | None) -> None:
-    """Raises ConfigError for a place where results cannot go, before anything is computed."""
-    path = None if output is None else Path(output).expanduser()
-    if path is None or not path.exists():
+def _require_evaluation(folder: Path) -> None:
+    """Raises ConfigError for a folder of something else, in which an evaluation would be lost."""
+    if not folder.exists():
         return
-    if not path.is_dir() or (any(path.iterdir()) and not (path / FILE).exists()):
-        found = "holds something else than an evaluation" if path.is_dir() else "is no folder"
-        raise ConfigError(f"output={output} {found}", "a folder that is new or empty, or one of an evaluation")
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists()):
+        found = "holds something else than an evaluation" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"output={folder} {found}", "a folder that is new or empty, or one of an evaluation")
+
+
+def _outputs_in(folder: Path, options: EvaluateOptions, run_folder: Path | None = None) -> Outputs:
+    """Where the results go; raises OutputError where they cannot, before anything is computed."""
+    inside = run_folder if run_folder in folder.parents else None
+    outputs = Outputs(folder, "evaluate", overwrite=options.overwrite, inside=inside)
+    outputs.require_free(OWN_FILES)
+    return outputs
 
 
 def _chose_them(shown: LabelledPredictions) -> bool:

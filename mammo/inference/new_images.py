@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 FILES_PER_PROCESS = 16
 # Predicted together and then saved: about a second or two of work on a CPU.
 IMAGES_PER_GROUP = 64
+NOT_FINITE = "the network's prediction is not finite"
 
 
 class Names(NamedTuple):
@@ -98,9 +99,13 @@ def _predicted(
         result: dict[str, Any] = {"image_id": rename(file.name)}
         if isinstance(content, NewImage):
             exam_id = content.study_uid or (str(Path(file.name).parent) if folders_are_exams else "")
+            found = next(probabilities)
+            if not np.isfinite(found).all():
+                results.append(result | {"error": NOT_FINITE})
+                continue
             result |= {"patient_id": rename(tidy(content.patient_id)), "exam_id": rename(exam_id)}
             result["patient_key"] = rename(compare_key(content.patient_id))  # however it is written
-            result |= {"laterality": content.laterality, "view": content.view, "p": next(probabilities)}
+            result |= {"laterality": content.laterality, "view": content.view, "p": found}
             result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
         else:
             result["error"] = content.reason if isinstance(content, Lost) else content
@@ -109,7 +114,8 @@ def _predicted(
 
 
 def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray:
-    """Probabilities [N, K], of each image the weighted mean over the members that accept it."""
+    """Probabilities [N, K], of each image the weighted mean over the members that accept it; NaN where one of these
+    says what is not finite."""
     total = np.zeros((len(images), len(ensemble.class_names)))
     total_weight = np.zeros((len(images), 1))
     weighted = zip(ensemble.members, ensemble.weights, ensemble.temperatures, strict=True)
@@ -120,8 +126,10 @@ def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray
         rows = list(squares)
         pixels, places = np.stack(list(squares.values())), np.arange(len(rows))
         shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(rows), dtype=np.int64), [""] * len(rows))
-        predictions = predict_images(member, shown)
+        predictions = predict_images(member, shown, allow_not_finite=True)
         scaled = dataclasses.replace(predictions, logits=predictions.logits / temperature)
-        total[rows] += weight * scaled.probabilities
+        with np.errstate(invalid="ignore"):
+            probabilities = scaled.probabilities
+        total[rows] += weight * np.where(scaled.is_finite[:, None], probabilities, np.nan)
         total_weight[rows] += weight
     return total / total_weight

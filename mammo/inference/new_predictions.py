@@ -19,7 +19,6 @@ from mammo.data.pseudonyms import renamer, unchanged, write_lookup
 from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
-from mammo.files import csv_text, one_owner, write_text
 from mammo.help import wrapped
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
@@ -27,6 +26,8 @@ from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import Trained, resolved_hardware
+from mammo.outputs import Outputs
+from mammo.ownership import Owner, one_owner
 
 REASONS_SHOWN = 5
 # Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.
@@ -55,10 +56,13 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     rename = renamer(cache_folder) if options.pseudonymize else unchanged
     key_of = renamer(cache_folder, KEY_DIGITS) if options.pseudonymize else unchanged
     output = request.output
+    inputs = [*(file.path for file in files), *request.checkpoints]
+    outputs = Outputs(output.parent, "predict", overwrite=options.overwrite, inputs=inputs)
     made_with = ensemble.made_with() | {
         name: getattr(options, name) for name in ("force", "pseudonymize", "folders_are_exams")
     }
-    with _only_writer_of(output):
+    with _only_writer_of(output) as owner:
+        outputs.require_free(_names(output))
         partial = PartialResults(output, made_with)
         workers = options.workers or usable_cores()
         results = predict_files(
@@ -71,7 +75,8 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
             options.file_timeout_seconds,
             folders_are_exams=options.folders_are_exams,
         )
-        written = _write(output, results, counting)
+        owner.require()
+        written = _write(output, outputs, results, counting)
         if options.pseudonymize:
             lookup = f"pseudonyms/predicted-{rename(str(output.absolute()))}.csv"
             write_lookup(cache_folder / lookup, rename, [file.name for file in files])
@@ -87,21 +92,23 @@ def _files(number: int) -> str:
 
 
 @contextmanager
-def _only_writer_of(output: Path) -> Iterator[None]:
+def _only_writer_of(output: Path) -> Iterator[Owner]:
     """Hold a lock beside the output, in a folder that is made; raises RunDirectoryError where that is not possible."""
     lock_file = output.with_name(f".{output.name}.lock")
     with ExitStack() as stack:
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(one_owner(lock_file, _refusal))
+            owner = stack.enter_context(one_owner(lock_file, _refusal))
         except OSError as error:
             raise RunDirectoryError(
                 f"output={output} cannot be written ({error.strerror or type(error).__name__})",
                 "a file in a folder in which this user may write",
                 "choose another: output=FILE",
             ) from error
-        yield
-    lock_file.unlink(missing_ok=True)
+        try:
+            yield owner
+        finally:
+            owner.remove_file()
 
 
 def _refusal(holder: str) -> RunDirectoryError:
@@ -126,33 +133,37 @@ def _demands(member: Trained, *, force: bool) -> Demands:
     return Demands(member.settings, views, data.implants == "include")
 
 
-def _write(output: Path, results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[str]:
+def _names(output: Path) -> tuple[str, str, str]:
+    """The table of images, and beside it that of exams and that of files without a prediction."""
+    return output.name, f"{output.stem}_exams.csv", f"{output.stem}_quarantine.csv"
+
+
+def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[str]:
     """Write the tables; returns lines that say what is where."""
     good = [result for result in results if "error" not in result]
     bad = [result for result in results if "error" in result]
     lines = []
+    outputs.require_free(_names(output))
     predictions = _table(good, ensemble.class_names)
     if len(ensemble.members) > 1:
         predictions.table["num_networks"] = [result["num_networks"] for result in good]
     if output.suffix == ".jsonl":
         rows = iter(predictions.table.to_dict("records"))
         records = [result if "error" in result else next(rows) for result in results]
-        write_text(output, "".join(json.dumps(record) + "\n" for record in records))
+        outputs.write_text(output.name, "".join(json.dumps(record) + "\n" for record in records))
         lines.append(f"  {output}: a line for each file, with its error where it has no prediction")
     else:
-        write_text(output, csv_text(*predictions.cells()))
+        outputs.write_csv(output.name, *predictions.cells())
         lines.append(f"  {output}: {len(good)} images")
-    exam_file, bad_file = (output.with_name(f"{output.stem}_{what}.csv") for what in ("exams", "quarantine"))
+    exam_file, bad_file = (output.with_name(name) for name in _names(output)[1:])
     for beside in (exam_file, bad_file):
-        beside.unlink(missing_ok=True)  # of an earlier command
+        outputs.remove(beside.name)  # of an earlier command
     if (predictions.table[["exam_id", "patient_id"]] != "").any(axis=None):
         exams = exam_predictions(_by_exam(predictions, good)).predictions
-        write_text(exam_file, csv_text(*exams.cells()))
+        outputs.write_csv(exam_file.name, *exams.cells())
         lines.append(f"  {exam_file}: {len(exams)} exams, the mean over their images")
     if bad:
-        write_text(
-            bad_file, csv_text(["image_id", "reason"], [[result["image_id"], result["error"]] for result in bad])
-        )
+        outputs.write_csv(bad_file.name, ["image_id", "reason"], [[one["image_id"], one["error"]] for one in bad])
         lines.append(f"  {bad_file}: {_files(len(bad))} without a prediction, with the reason")
     return lines
 

@@ -20,6 +20,7 @@ class TrainedOptions:
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
     threads: int | None = option(None, "CPU threads; null: physical cores", at_least=1)
     cache_dir: str | None = option(None, "decoded images and pseudonyms; null: the user's cache folder")
+    overwrite: bool = option(False, "replace files that this command has not written, or that were changed since")
 
 
 @dataclasses.dataclass(frozen=True)

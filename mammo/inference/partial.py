@@ -23,37 +23,47 @@ class PartialResults:
         self.file = output.with_name(f".{output.name}{SUFFIX}")
         self._made_with = dict(made_with)
         self.results: dict[str, dict[str, Any]] = {}
-        lines = self._lines()
-        if not lines:
-            return
-        if lines[0] != self._made_with:
-            differing = sorted(key for key in {*lines[0], *made_with} if lines[0].get(key) != self._made_with.get(key))
+        if self.file.is_symlink():
+            raise RunDirectoryError(f"{self.file.name} is a link", "results of an interrupted command", "remove it")
+        if self.file.exists():
+            self._read()
+
+    def _read(self) -> None:
+        """Take in the whole lines of the file; one that a kill has cut off is removed."""
+        content = self.file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            lines = [json.loads(line) for line in whole.splitlines()]
+            first, results = lines[0] if lines else {}, {line["key"]: dict(line["result"]) for line in lines[1:]}
+            # Without a whole line it is the first that was cut off.
+            is_own = isinstance(first, dict) and (lines or self._head().startswith(content))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            is_own = False
+        if not is_own:
+            raise RunDirectoryError(
+                f"{self.file.name} is damaged, or nothing that this command has left", to_do="remove it, start again"
+            )
+        if lines and first != self._made_with:
+            both = {*first, *self._made_with}
+            differing = sorted(key for key in both if first.get(key) != self._made_with.get(key))
             raise RunDirectoryError(
                 f"{self.file.name} holds results of an interrupted command that differs in {', '.join(differing)}",
                 "the same command, which goes on",
                 "repeat that one, choose another output, or remove the file",
             )
-        self.results = {line["key"]: line["result"] for line in lines[1:]}
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """The whole lines of the file; one that a kill has cut off is removed."""
-        if not self.file.exists():
-            return []
-        content = self.file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(self.file, len(whole))
-        try:
-            return [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise RunDirectoryError(f"{self.file.name} is damaged", to_do="remove it, and start again") from error
+        self.results = results
+
+    def _head(self) -> bytes:
+        return json.dumps(self._made_with).encode() + b"\n"
 
     def add(self, results: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write results with their keys, forced to disk."""
-        is_new = not self.file.exists()
+        is_new = not self.file.exists() or self.file.stat().st_size == 0
         with self.file.open("a", encoding="utf-8") as stream:
             if is_new:
-                stream.write(json.dumps(self._made_with) + "\n")
+                stream.write(self._head().decode())
             for key, result in results:
                 stream.write(json.dumps({"key": key, "result": result}) + "\n")
                 self.results[key] = dict(result)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mammo.checkpoint import load_checkpoint
@@ -19,7 +20,7 @@ from mammo.config import Config, check_stored, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, predict
-from mammo.errors import ConfigError, RunDirectoryError
+from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.exporting.portable import SUFFIX, read_portable
 from mammo.features import through
 from mammo.files import safe_name
@@ -29,6 +30,7 @@ from mammo.models.build import build_model
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
 from mammo.progress import track
+from mammo.torch_files import fault_of_weights
 
 CHANNELS = 3
 
@@ -84,6 +86,9 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
     # The weights come from the checkpoint.
     options = dataclasses.replace(config.model, weights="none")
     network = build_model(options, config.strategy, len(class_names), size_px, seed=0).network
+    fault = fault_of_weights(content["model_state_dict"], network.state_dict())
+    if fault:
+        raise RunDirectoryError(f"the weights in {path.name} are none: {fault}", to_do="name another checkpoint")
     try:
         network.load_state_dict(content["model_state_dict"])
     except RuntimeError as error:
@@ -165,8 +170,12 @@ def predict_images(
     label: str | None = None,
     *,
     keep_features: bool = False,
+    allow_not_finite: bool = False,
 ) -> Predictions:
-    """What a network says of some images, in their order, in fp32; `label` is for a progress bar (None: none)."""
+    """What a network says of some images, in their order, in fp32; `label` is for a progress bar (None: none).
+
+    Raises DataError where a prediction is not finite, unless who asks looks at `is_finite`.
+    """
     return predict_with(
         trained.network,
         trained.preparation,
@@ -175,6 +184,7 @@ def predict_images(
         trained.hardware,
         label,
         keep_features=keep_features,
+        allow_not_finite=allow_not_finite,
     )
 
 
@@ -187,9 +197,20 @@ def predict_with(
     label: str | None,
     *,
     keep_features: bool = False,
+    allow_not_finite: bool = False,
 ) -> Predictions:
-    """What a network on its device says of some images, in fp32, computed as a run computes its validation."""
+    """What a network on its device says of some images, in fp32, computed as a run computes its validation.
+
+    Raises DataError as `predict_images` does.
+    """
     batches = EvaluationBatches(images, batch_size, hardware.loader_threads)
     shown = batches if label is None else track(batches, label, len(batches))
     prepare = through(preparation, FrozenTrunk(network, torch.float32, batch_size))
-    return predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)
+    predictions = predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)
+    if not allow_not_finite and not predictions.is_finite.all():
+        raise DataError(
+            f"the predictions of {np.count_nonzero(~predictions.is_finite)} of {len(images)} images are not finite",
+            "numbers, of every image",
+            "these weights cannot be used with these images: name another checkpoint",
+        )
+    return predictions

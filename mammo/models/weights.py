@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo.errors import WeightsError
-from mammo.torch_files import load_tensors
+from mammo.torch_files import fault_of_weights, load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,13 +169,17 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
 def load_fully(model: nn.Module, state: Mapping[str, Tensor], head_prefixes: tuple[str, ...], source: str) -> str:
     """Load a state dict whose every tensor outside the head must fit; returns the hash of what was loaded.
 
-    Raises WeightsError that lists the keys that are missing, unexpected or of another shape.
+    Raises WeightsError that lists the keys that are missing, unexpected or of another shape, or names a tensor that
+    cannot be weights.
     """
 
     def is_head(name: str) -> bool:
         return name.startswith(head_prefixes)
 
     own = model.state_dict()
+    fault = fault_of_weights({name: tensor for name, tensor in state.items() if not is_head(name)}, own)
+    if fault:
+        raise WeightsError(f"the weights from {source} are none: {fault}", to_do="choose others with model.weights")
     wanted = {name for name in own if not is_head(name)}
     # Counters of BatchNorm were added to torch later: older files lack them, and nothing depends on them.
     optional = {name for name in wanted if name.endswith("num_batches_tracked")}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mammo.figures import confusion_matrix_figure, save_figure
-from mammo.files import read_json, write_json, write_text
+from mammo.figures import confusion_matrix_figure, figure_bytes
+from mammo.files import read_json
+from mammo.outputs import Outputs
 from mammo.progress import track
 from mammo.reporting.cases import gradcam_file, gradcam_pictures
 from mammo.reporting.classes import class_names, has_confusion_matrix
@@ -27,34 +28,46 @@ from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import metrics_of_figure
 
 SCHEMA_VERSION = 1
+PAGES = ("report.html", "report.md", "report_table.tex")
 LIST_FILE = "report.json"
 # The names of figures that a report may have written, and so may remove.
 _FIGURE_NAME = re.compile(r"density_[a-z0-9_]+\.(png|pdf)")
 
 
-def write_report(folders: Sequence[Path], output: Path) -> list[str]:
-    """Make the report of some runs or sweeps in a folder; returns the names of the files.
+def outputs_for(folders: Sequence[Path], output: Path, *, overwrite: bool = False) -> Outputs:
+    """Where a report of some folders goes; raises OutputError where its pages may not be written."""
+    inside = output.parent if output.parent in folders else None
+    outputs = Outputs(output, "report", overwrite=overwrite, inside=inside)
+    outputs.require_free([*PAGES, LIST_FILE])
+    return outputs
 
-    Figures of an earlier report in the same folder that this one does not have are removed. Raises OSError.
+
+def write_report(folders: Sequence[Path], output: Path, *, overwrite: bool = False) -> list[str]:
+    """Make the report of some runs or sweeps; returns the names of the files.
+
+    Figures of an earlier report in the same folder that this one does not have are removed. Raises OSError, and
+    OutputError where a figure may not be written.
     """
+    outputs = outputs_for(folders, output, overwrite=overwrite)
     material = read_material(folders)
     evaluations = evaluate_best(material)
     figures = figures_of(material, evaluations.sets)
     names = [f"{stem}{suffix}" for stem in figures for suffix in (".png", ".pdf")]
+    outputs.require_free(names)
     earlier = _listed_figures(output)
     for stem, build in track(figures.items(), "Drawing figures", len(figures)):
         figure = build()
-        for suffix in (".png", ".pdf"):
-            save_figure(figure, output / f"{stem}{suffix}")
+        for name in (f"{stem}.png", f"{stem}.pdf"):
+            outputs.write_bytes(name, figure_bytes(figure, name))
     report = compose(material, evaluations, names)
-    write_text(output / "report.md", markdown(report))
-    write_text(output / "report_table.tex", latex(material))
-    write_text(output / "report.html", html(report))
+    outputs.write_text("report.md", markdown(report))
+    outputs.write_text("report_table.tex", latex(material))
+    outputs.write_text("report.html", html(report))
     runs = [run.result.name for run in material.runs]
-    write_json(output / LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": runs, "figures": names})
+    outputs.write_json(LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": runs, "figures": names})
     for name in earlier - set(names):
-        (output / name).unlink(missing_ok=True)
-    return ["report.html", "report.md", "report_table.tex", *names]
+        outputs.remove(name)
+    return [*PAGES, *names]
 
 
 def _listed_figures(output: Path) -> set[str]:

@@ -6,7 +6,6 @@ Every file is written to a temporary name and renamed, so that a reader sees the
 from __future__ import annotations
 
 import dataclasses
-import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ import yaml
 
 from mammo.config import Config, check_stored, identity_tree
 from mammo.errors import ConfigError, RunDirectoryError, UserError
-from mammo.files import csv_text, one_owner, read_json, write_bytes, write_json, write_text
+from mammo.files import csv_text, read_json, write_bytes, write_json, write_text
+from mammo.outputs import array_bytes, files_of_others
+from mammo.ownership import Owner, one_owner
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
@@ -31,11 +32,23 @@ OWN_FILES = (
 )  # fmt: skip
 ERROR_FILE = "error.json"
 _ANOTHER_FOLDER = "choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself"
+SHOWN = 5
 CALIBRATION_FILE = "metrics/calibration.json"
 LOCK_FILE = ".lock"
 # What other commands make from a run (or a sweep) and put into its folder.
 LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
-OWN_FOLDERS = (".hydra", "checkpoints", "metrics", "splits", "tensorboard", *LATER_FOLDERS)
+# What a run writes into its other folders.
+OWN_PATTERNS = {
+    ".hydra": ("config.yaml", "hydra.yaml", "overrides.yaml"),
+    "checkpoints": (
+        "best_model.pth", "last_model.pth", "previous_model.pth", "checkpoint_epoch_*.pth", "SHA256SUMS",
+        "MODEL_CARD.md",
+    ),
+    "metrics": ("val_metrics.json", "history.png", "confusion_matrix.png", "calibration.json"),
+    "splits": ("train.csv", "val.csv", "test.csv", "manifest.json"),
+    "tensorboard": ("events.out.tfevents.*",),
+}  # fmt: skip
+OWN_FOLDERS = (*OWN_PATTERNS, *LATER_FOLDERS)
 
 
 class _Nothing:
@@ -62,6 +75,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._owner: Owner | None = None
         self.best_checkpoint = path / "checkpoints" / "best_model.pth"
         self.last_checkpoint = path / "checkpoints" / "last_model.pth"
 
@@ -70,8 +84,15 @@ class RunDirectory:
 
         Raises RunDirectoryError with the keys that differ.
         """
+        names = (*OWN_FILES, *OWN_FOLDERS)
+        links = [name for name in names if (self.path / name).is_symlink()]
+        if links:
+            raise RunDirectoryError(
+                f"{', '.join(links)} in {self.path}: a link, and what a run writes stays in its folder",
+                to_do="remove the link; a folder of runs may be one (outputs/), what is in a run may not",
+            )
         if not (self.path / "config.yaml").exists():
-            foreign = [name for name in (*OWN_FILES, *OWN_FOLDERS) if (self.path / name).exists()]
+            foreign = [name for name in names if (self.path / name).exists()]
             if foreign:
                 raise RunDirectoryError(
                     f"{self.path} holds {', '.join(foreign)} but no config.yaml, so it is not known which run it was",
@@ -109,6 +130,7 @@ class RunDirectory:
 
         A run that is resumed keeps the files of its first start.
         """
+        self.require_ownership()
         (self.path / ERROR_FILE).unlink(missing_ok=True)
         if self.has_checkpoint:
             return
@@ -134,9 +156,17 @@ class RunDirectory:
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with one_owner(self.path / LOCK_FILE, self._refusal):
-            self._remove_leftovers()
-            yield
+        with one_owner(self.path / LOCK_FILE, self._refusal, whole_folder=True) as self._owner:
+            try:
+                self._remove_leftovers()
+                yield
+            finally:
+                self._owner = None
+
+    def require_ownership(self) -> None:
+        """Raises OwnershipLost where the folder that was locked is not, or may not be, this process's any more."""
+        if self._owner is not None:
+            self._owner.require()
 
     def _refusal(self, holder: str) -> RunDirectoryError:
         return RunDirectoryError(
@@ -159,10 +189,21 @@ class RunDirectory:
             file.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove everything that a run has written here; raises OSError when something cannot be removed.
+        """Remove everything that a run, and commands that start from it, have written here.
 
-        Killed within it, the folder is still known as that of its run, and nothing looks finished.
+        Raises RunDirectoryError, with nothing removed, where something of somebody else lies between, and OSError when
+        something cannot be removed. Killed within it, the folder is still known as that of its run, and nothing looks
+        finished.
         """
+        self.require_ownership()
+        foreign = [str(path.relative_to(self.path)) for path in self._files_of_others()]
+        if foreign:
+            raise RunDirectoryError(
+                f"run.restart=true would remove what the run has not written: {', '.join(foreign[:SHOWN])}"
+                + (f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""),
+                f"nothing else in {', '.join(OWN_FOLDERS)}",
+                "move it away, or choose another folder with run.name=NAME",
+            )
         files = [name for name in OWN_FILES if name not in ("summary.json", "config.yaml")]
         for name in ("summary.json", *OWN_FOLDERS, *files, "config.yaml"):
             path = self.path / name
@@ -170,6 +211,16 @@ class RunDirectory:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def _files_of_others(self) -> Iterator[Path]:
+        """What lies in the folders that `clear` removes and is of no command of the project."""
+        for name, patterns in OWN_PATTERNS.items():
+            for path in sorted((self.path / name).rglob("*")):
+                is_own = path.parent.name == name and any(path.match(each) for each in (*patterns, ".*.tmp"))
+                if not is_own and (path.is_symlink() or not path.is_dir()):
+                    yield path
+        for name in LATER_FOLDERS:
+            yield from files_of_others(self.path / name)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -210,7 +261,8 @@ class RunDirectory:
             )
 
     def file(self, name: str) -> Path:
-        """The path of a file below the run directory, its folder made."""
+        """The path of a file below the run directory to write, its folder made; see `require_ownership`."""
+        self.require_ownership()
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -229,9 +281,7 @@ class RunDirectory:
 
     def write_array(self, name: str, values: np.ndarray) -> None:
         """Write numbers in the format of numpy, for `np.load(..., allow_pickle=False)`."""
-        buffer = io.BytesIO()
-        np.save(buffer, values, allow_pickle=False)
-        write_bytes(self.file(name), buffer.getvalue())
+        write_bytes(self.file(name), array_bytes(values))
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""

@@ -19,9 +19,10 @@ from mammo.evaluation.figures import (
 )
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
-from mammo.figures import confusion_matrix_figure, save_figure
-from mammo.files import csv_text, read_json, write_json, write_text
+from mammo.figures import confusion_matrix_figure, figure_bytes
+from mammo.files import read_json
 from mammo.metrics import Metrics
+from mammo.outputs import Outputs
 from mammo.runs.directory import CALIBRATION_FILE
 
 FOLDER = "evaluation"
@@ -41,18 +42,19 @@ OWN_FILES = (
 
 
 def write_evaluation(
-    folder: Path, predictions: PredictionTable, evaluation: Evaluation, provenance: Mapping[str, Any], group_by: str
+    outputs: Outputs, predictions: PredictionTable, evaluation: Evaluation, provenance: Mapping[str, Any], group_by: str
 ) -> None:
     """`evaluation.json`, the predictions of images and exams, and the figures; what an earlier one has left goes.
 
     `group_by` is what was resampled: patient, exam or image.
     """
+    outputs.require_free(OWN_FILES)
     for name in OWN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    write_text(folder / "predictions.csv", csv_text(*predictions.cells()))
+        outputs.remove(name)
+    outputs.write_csv("predictions.csv", *predictions.cells())
     if evaluation.exam_metrics is not None:
         exams = exam_predictions(predictions).predictions
-        write_text(folder / "exam_predictions.csv", csv_text(*exams.cells()))
+        outputs.write_csv("exam_predictions.csv", *exams.cells())
     names, matrix = list(predictions.class_names), [list(row) for row in evaluation.metrics.confusion_matrix]
     figures = {
         "confusion_matrix": confusion_matrix_figure(matrix, names, f"{evaluation.metrics.num_images} images"),
@@ -65,15 +67,15 @@ def write_evaluation(
     if evaluation.subgroups:
         figures["subgroups"] = subgroup_figure(evaluation.subgroups, evaluation.metrics)
     for name, figure in figures.items():
-        save_figure(figure, folder / f"{name}.png")
+        outputs.write_bytes(f"{name}.png", figure_bytes(figure, f"{name}.png"))
     # Last: where it is, the others are.
     content = {"schema_version": SCHEMA_VERSION, **provenance, **evaluation.to_dict()}
     content["bootstrap"]["unit"] = group_by
-    write_json(folder / FILE, content)
+    outputs.write_json(FILE, content)
 
 
 def write_comparison(
-    folder: Path, comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
+    outputs: Outputs, comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
 ) -> None:
     """`comparison.json` and its figure; differences are those of the second minus the first.
 
@@ -81,8 +83,8 @@ def write_comparison(
     """
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "first": names[0], "second": names[1]}
     content |= {"first_num_trained_on": num_trained_on[0], "second_num_trained_on": num_trained_on[1]}
-    write_json(folder / "comparison.json", content | comparison.to_dict())
-    save_figure(comparison_figure(comparison, *names), folder / "comparison.png")
+    outputs.write_json("comparison.json", content | comparison.to_dict())
+    outputs.write_bytes("comparison.png", figure_bytes(comparison_figure(comparison, *names), "comparison.png"))
 
 
 def read_temperature(run_folder: Path) -> float | None:

@@ -11,10 +11,12 @@ import dataclasses
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
 from mammo.engine import EpochResult, EpochState, Predictions, Trainer
+from mammo.errors import TrainingError
 from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
@@ -79,7 +81,13 @@ class Recorder:
         return self.early_stopping.should_stop([record["is_best"] for record in self.history])
 
     def metrics_of(self, predictions: Predictions) -> Metrics:
-        """Metrics of a pass over the validation images (the first of them, when debugging cut it short)."""
+        """Metrics of a pass over the validation images (the first of them, when debugging cut it short).
+
+        Raises TrainingError where a prediction is not finite.
+        """
+        not_finite = int((~predictions.is_finite).sum())
+        if not_finite:
+            raise TrainingError(f"the predictions of {not_finite} validation images are not finite")
         patients = self.patient_ids[: len(predictions.targets)]
         return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
 
@@ -110,11 +118,15 @@ class Recorder:
         also_as = [self.directory.best_checkpoint] if is_best else []
         if self.keep_every_epochs and epoch % self.keep_every_epochs == 0:
             also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{epoch}.pth"))
-        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, None), also_as)
+        self._write(self._content(trainer, None), also_as)
 
     def save_unfinished(self, state: EpochState, trainer: Trainer) -> None:
         """Save a checkpoint within an epoch, right where `state` was told."""
-        save_checkpoint(self.directory.last_checkpoint, self._content(trainer, state))
+        self._write(self._content(trainer, state))
+
+    def _write(self, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
+        directory = self.directory
+        save_checkpoint(directory.last_checkpoint, content, also_as, directory.require_ownership)
 
     def _content(self, trainer: Trainer, unfinished: EpochState | None) -> dict[str, Any]:
         """All that training goes on from, after whole epochs or within one."""

@@ -19,7 +19,7 @@ from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
 from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
-from mammo.errors import RunDirectoryError, TrainingError, UserError
+from mammo.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
 from mammo.features import Source
 from mammo.hardware import Hardware
 from mammo.interruption import is_asked_to_stop, stop_if_asked
@@ -298,6 +298,7 @@ class Run:
         rows = self.dataset.split.val[: len(predictions.targets)]
         temperature = write_predictions(self.directory, self.dataset, rows, predictions)
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
+        self.directory.require_ownership()
         remove_previous(self.directory.last_checkpoint)
         self.summary |= outcome(self.recorder, metrics, self._seconds())
         self.summary["throughput"] = self._throughput()
@@ -340,6 +341,8 @@ class Run:
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in dict.fromkeys(error.positions)]
             message = f"{message}: {', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
+        if isinstance(error, OwnershipLost):
+            return  # the folder is somebody else's now, and so is what it says of failures
         # On a full disk the failure cannot be written down either; it is the error itself that must be seen.
         with suppress(OSError):
             self.directory.write_error(error, message)

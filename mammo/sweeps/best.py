@@ -10,13 +10,14 @@ import optuna
 import yaml
 
 from mammo.config import Config, config_tree
-from mammo.files import write_text
+from mammo.outputs import Outputs
 from mammo.schema import guarded_keys
 from mammo.sweeps.plan import Job
 from mammo.sweeps.results import BEST_FOLDER
-from mammo.sweeps.search_figures import plot_search
+from mammo.sweeps.search_figures import FIGURES, plot_search
 
 # What describes the place and the way of running, not the configuration that was found.
+FILE = "best_config.yaml"
 _NOT_FOUND = ("run", "sweep", "hpo", "tracker", "device", "cache_dir")
 
 
@@ -27,10 +28,22 @@ def write_findings(
 
     `choices` are the groups and choices that the best configuration is composed from.
     """
+    require_free(folder)
     plot_search(study, folder, objective_name)
     text = best_config(best, choices, f"trial {study.best_trial.number} of {folder.name}: {study.best_value:.4f}")
-    write_text(folder / "best_config.yaml", text)
-    write_text(folder / BEST_FOLDER / "best_config.yaml", text)
+    for place in _places(folder):
+        place.write_text(FILE, text)
+
+
+def require_free(folder: Path) -> None:
+    """Raises OutputError where something else has the name of what a search leaves in its folder."""
+    for place in _places(folder):
+        place.require_free([FILE])
+    Outputs(folder, "sweep").require_free(FIGURES)
+
+
+def _places(folder: Path) -> tuple[Outputs, Outputs]:
+    return Outputs(folder, "sweep"), Outputs(folder / BEST_FOLDER, "sweep", inside=folder)
 
 
 def best_config(best: Job, choices: Mapping[str, str], title: str) -> str:

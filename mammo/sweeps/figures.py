@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -23,7 +22,6 @@ from mammo.figures import (
     STYLE,
     TRAIN_COLOUR,
     VAL_COLOUR,
-    save_figure,
 )
 from mammo.plain_text import figure_text
 from mammo.selection import MINIMISED
@@ -39,11 +37,6 @@ LABEL_CHARACTERS = 30  # of a line of a configuration's label
 # Heights as fractions of a row, from its middle: the runs, below them their mean, below it what others report.
 DOTS_AT, DOTS_HEIGHT = -0.14, 0.52
 MEAN_AT, PUBLISHED_AT = 0.22, 0.38
-
-
-def plot_comparison(findings: Sequence[Finding], metric_names: Sequence[str], path: Path) -> None:
-    """Write `comparison_figure` as PNG or PDF (by the suffix of `path`)."""
-    save_figure(comparison_figure(findings, metric_names), path)
 
 
 def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) -> Figure:

@@ -27,7 +27,7 @@ from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
 from mammo.schema import guarded_keys
 from mammo.selection import Criterion, worst_objective
-from mammo.sweeps.best import write_findings
+from mammo.sweeps.best import require_free, write_findings
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
 from mammo.sweeps.results import without_folders
@@ -85,6 +85,7 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     # A server is asked before anything is written; the file of the folder needs the folder.
     study = open_study(storage, folder.name, space, base) if storage else None
     total = base.hpo.trials * (base.hpo.folds or 1)
+    require_free(folder)
     with session.opened(name, base, total, description) as sweep:
         study = study or open_study(study_file_url(folder), folder.name, space, base)
         search = Search(session, sweep, study, sampler, space, parsed, base)

@@ -28,7 +28,8 @@ from optuna.importance import MeanDecreaseImpurityImportanceEvaluator
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, save_figure
+from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
+from mammo.outputs import Outputs
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
 
 FAILED = "failed"  # user attribute of a trial: why it failed
@@ -77,20 +78,24 @@ class _Trials:
         return ", ".join(parts)
 
 
+FIGURES = ("optimization_history.png", "parameter_importances.png", "parallel_coordinates.png")
+
+
 def plot_search(study: Study, folder: Path, objective_name: str = "objective") -> list[Path]:
     """Write the three figures of a study with one objective into an existing folder; returns their paths.
 
     `optimization_history.png`, `parameter_importances.png`, `parallel_coordinates.png`. A study in which nothing has
     finished gets figures that say so.
     """
-    figures = {
-        "optimization_history.png": optimization_history_figure(study, objective_name),
-        "parameter_importances.png": parameter_importances_figure(study),
-        "parallel_coordinates.png": parallel_coordinates_figure(study, objective_name),
-    }
-    for name, figure in figures.items():
-        save_figure(figure, folder / name)
-    return [folder / name for name in figures]
+    outputs = Outputs(folder, "sweep")
+    figures = (
+        optimization_history_figure(study, objective_name),
+        parameter_importances_figure(study),
+        parallel_coordinates_figure(study, objective_name),
+    )
+    for name, figure in zip(FIGURES, figures, strict=True):
+        outputs.write_bytes(name, figure_bytes(figure, name))
+    return [folder / name for name in FIGURES]
 
 
 def optimization_history_figure(study: Study, objective_name: str = "objective") -> Figure:

@@ -15,14 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from mammo.config import Config
 from mammo.errors import RunDirectoryError, TrainingError
-from mammo.files import one_owner, read_json, this_command, write_json
+from mammo.files import read_json, this_command
+from mammo.outputs import Outputs
+from mammo.ownership import Owner, one_owner
 from mammo.runs.closing import show
 from mammo.runs.directory import LOCK_FILE
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
 from mammo.sweeps.results import PLAN_FILE, planned_jobs
-from mammo.sweeps.summary import close_sweep
+from mammo.sweeps.summary import COMMAND, SUMMARIES, close_sweep
 
 
 class SweepError(TrainingError):
@@ -36,17 +38,23 @@ class OpenSweep:
     folder: Path
     jobs: Jobs
     _plan: dict[str, Any]
+    _owner: Owner
+    _outputs: Outputs
 
     def plan(self, jobs: Sequence[Job]) -> None:
         """Add jobs to `sweep.json`, so that what has not been started is known."""
         known = {entry["run"] for entry in self._plan["jobs"]}
         self._plan["jobs"] += [{"run": job.name, "overrides": list(job.swept)} for job in jobs if job.name not in known]
-        write_json(self.folder / PLAN_FILE, self._plan)
+        self._write()
 
     def note_trials(self, finished: Sequence[Mapping[str, Any]]) -> None:
         """State in `sweep.json` how the finished trials of a search have ended."""
         self._plan["search"] = {**(self._plan["search"] or {}), "finished": list(finished)}
-        write_json(self.folder / PLAN_FILE, self._plan)
+        self._write()
+
+    def _write(self) -> None:
+        self._owner.require()
+        self._outputs.write_json(PLAN_FILE, self._plan)
 
 
 class Session:
@@ -97,6 +105,8 @@ class Session:
         Raises RunDirectoryError when another process has the folder, and SweepError when runs have failed.
         """
         folder = self.folder(name)
+        outputs = Outputs(folder, COMMAND)
+        outputs.require_free([PLAN_FILE, *SUMMARIES])
         folder.mkdir(parents=True, exist_ok=True)
         stop_on_error = config.sweep.on_error == "stop"
         jobs = Jobs(
@@ -106,7 +116,7 @@ class Session:
             stop_on_error=stop_on_error,
             at_once=self.jobs_at_once if stop_on_error else None,
         )
-        with one_owner(folder / LOCK_FILE, partial(_in_use, folder)):
+        with one_owner(folder / LOCK_FILE, partial(_in_use, folder), whole_folder=True) as owner:
             say(f"Sweep of {total} jobs in {folder}")
             plan = {
                 "schema_version": 1,
@@ -119,10 +129,11 @@ class Session:
                 # The trials of earlier starts are part of a search, values that are not wanted any more of no grid.
                 "jobs": _earlier_jobs(folder) if search is not None else [],
             }
-            sweep = OpenSweep(folder, jobs, plan)
+            sweep = OpenSweep(folder, jobs, plan, owner, outputs)
             try:
                 yield sweep
             finally:
+                owner.require()
                 show(close_sweep(folder).lines)
         if jobs.failed and search is None:
             raise SweepError(

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.files import write_json, write_text
-from mammo.sweeps.figures import plot_comparison
+from mammo.figures import figure_bytes
+from mammo.outputs import Outputs
+from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import (
     Finding,
     Pooled,
@@ -29,6 +30,9 @@ from mammo.sweeps.statistics import Components, Spread
 from mammo.sweeps.tables import ELSEWHERE, closing_lines
 
 SCHEMA_VERSION = 1
+# By which the files of a sweep are known, whoever writes them.
+COMMAND = "sweep"
+SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +44,22 @@ class SweepOutcome:
     lines: list[str]
 
 
-def close_sweep(folder: Path) -> SweepOutcome:
-    """Write the summaries of a sweep, in whatever state it is; raises OSError only."""
+def close_sweep(folder: Path, overwrite: bool = False) -> SweepOutcome:
+    """Write the summaries of a sweep, in whatever state it is.
+
+    Raises OSError, and OutputError where something else has the name of one and `overwrite` does not allow it.
+    """
+    outputs = Outputs(folder, COMMAND, overwrite=overwrite)
+    outputs.require_free(SUMMARIES)
     results = read_sweep(folder)
     findings = find(results)
-    write_json(folder / "sweep_summary.json", sweep_summary(results, findings))
+    outputs.write_json("sweep_summary.json", sweep_summary(results, findings))
     if folds_were_swept(results):
-        write_json(folder / "cv_summary.json", cv_summary(results, findings))
-    write_text(folder / "summary.md", markdown(results, findings))
+        outputs.write_json("cv_summary.json", cv_summary(results, findings))
+    outputs.write_text("summary.md", markdown(results, findings))
     if not results.is_search and any(finding.configuration.completed for finding in findings):
-        plot_comparison(findings, metrics_of_figure(results), folder / "comparison.png")
+        figure = comparison_figure(findings, metrics_of_figure(results))
+        outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
     return SweepOutcome(results.counts, results.is_complete, closing_lines(results, findings))
 
 

@@ -24,6 +24,7 @@ from mammo.errors import DataError, UserError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
 from mammo.files import read_csv
+from mammo.outputs import Outputs
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
 
@@ -78,14 +79,13 @@ def test_of_a_run_the_features_are_those_that_training_has_left(run, session_cac
     assert facts["data"]["num_trained_on"] == 0
     assert f"{facts['probes']['knn']['bal_acc_adj']:.3f}" in done.stdout
 
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
     assert set(before) == {name for name in OWN_FILES if not name.startswith("umap")}
     assert not any(str(run.parent).encode() in content for content in before.values())
     shutil.rmtree(folder)
-    (folder).mkdir()
-    (folder / "umap.png").write_bytes(b"of an earlier call")
+    Outputs(folder, "embed").write_bytes("umap.png", b"of an earlier call")
     embed_here(*words)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.glob("[!.]*")} == before
 
 
 def test_training_images_among_them_are_warned_of(run, session_cache, tmp_path, monkeypatch, capsys):

@@ -207,7 +207,7 @@ def test_a_file_that_computes_something_else_is_removed(trained, shown, tmp_path
         trained.network.head.bias[0] -= 0.1
     with pytest.raises(NotTheSame, match="differs from the network by up to 0"):
         write_checked(other, path, "torchscript", trained, images)
-    assert list(tmp_path.glob("*.pt")) == list(tmp_path.glob(".*")) == []
+    assert list(tmp_path.glob("*.pt")) == list(tmp_path.glob(".model*")) == []
 
 
 def test_the_command_then_ends_with_status_1(run, session_cache, tmp_path, monkeypatch, capsys):

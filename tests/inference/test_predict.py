@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +20,8 @@ import torch
 from pydicom.uid import generate_uid
 
 from mammo.errors import ConfigError, DataError, RunDirectoryError
-from mammo.files import one_owner
 from mammo.inference.partial import PartialResults
+from mammo.ownership import one_owner
 from mammo.predict import TOOL
 from tests.conftest import REPOSITORY
 from tests.data.dicom_files import RAMP, build, save
@@ -94,7 +96,9 @@ def test_every_file_is_predicted_or_listed_with_the_reason(mixed_folder, sweep, 
     both = found[found["image_id"].str.startswith("L-")]
     assert exams.loc[both["exam_id"].iloc[0], "num_images"] == 2
     np.testing.assert_allclose(exams.loc[both["exam_id"].iloc[0], CLASSES].astype(float), both[CLASSES].mean())
-    assert sorted(os.listdir(tmp_path / "out")) == ["preds.csv", "preds_exams.csv", "preds_quarantine.csv"]
+    assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == [
+        "preds.csv", "preds_exams.csv", "preds_quarantine.csv",
+    ]  # fmt: skip
 
 
 def test_without_exams_in_the_headers_the_images_of_a_patient_are_one(sweep, command, tmp_path):
@@ -223,12 +227,19 @@ def test_an_interrupted_command_goes_on_and_ends_with_the_same_table(sweep, clas
 
 
 def test_what_an_interrupted_command_leaves_names_files_by_keyed_hashes(
-    sweep, command, class_folders, session_cache, tmp_path
+    sweep, command, class_folders, session_cache, tmp_path, monkeypatch
 ):
     image = tmp_path / "Erika.png"
     shutil.copy(class_folders / "A" / "A0.png", image)
-    (tmp_path / "p_exams.csv").mkdir()  # so that it fails at the end
-    with pytest.raises(OSError, match="p_exams"):
+    replace = os.replace
+
+    def full_disk(source, target):
+        if Path(target).name == "p.csv":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
         command(TOOL, run_of(sweep), f"input={image}", "output=p.csv")
     _, line = (tmp_path / ".p.csv.partial.jsonl").read_text().splitlines()
     state = image.stat()

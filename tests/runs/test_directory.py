@@ -9,6 +9,7 @@ import pytest
 
 from mammo.config import config_tree
 from mammo.errors import RunDirectoryError
+from mammo.outputs import Outputs
 from mammo.runs.directory import HydraFiles, RunDirectory
 from tests.test_config import composed
 
@@ -75,6 +76,29 @@ def test_clear_removes_what_a_run_writes_and_nothing_else(directory):
     directory.write_text("notes of mine.txt", "keep")
     directory.clear()
     assert [path.name for path in directory.path.iterdir()] == ["notes of mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["report/mine.md", "checkpoints/mine.pth", "exports/x/mine.bin", "metrics/sub/notes"])
+def test_restarting_removes_nothing_of_others(directory, name):
+    directory.claim({"seed": 1}, HYDRA)
+    directory.write_text("checkpoints/best_model.pth", "")
+    Outputs(directory.path / "report", "report").write_text("report.md", "of the report")
+    directory.write_text(name, "mine")
+    with pytest.raises(RunDirectoryError, match=f"has not written: .*{name.split('/')[-1]}"):
+        directory.clear()
+    assert (directory.path / name).read_text() == "mine"
+    assert (directory.path / "checkpoints" / "best_model.pth").exists()
+    (directory.path / name).unlink()
+    directory.clear()
+    assert not any(directory.path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["report", "checkpoints", "config.yaml", "run.log"])
+def test_a_link_in_a_run_is_not_followed(directory, name, tmp_path):
+    directory.path.mkdir()
+    (directory.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunDirectoryError, match=f"{name} in .*: a link"):
+        directory.check_identity({"seed": 1})
 
 
 def test_an_empty_folder_is_taken_away_again(directory):

@@ -299,7 +299,7 @@ def test_the_three_files(tmp_path):
         "parameter_importances.png",
         "parallel_coordinates.png",
     ]
-    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert sorted(tmp_path.glob("[!.]*")) == sorted(paths)
     first = [path.read_bytes() for path in paths]
     assert all(content.startswith(b"\x89PNG") for content in first)
     assert [path.read_bytes() for path in plot_search(study, tmp_path, "bal_acc_adj")] == first
