@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.compose import end_with
-from mammo.errors import SweepFolderError, UserError, nearest
+from mammo.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import RunDirectory
@@ -80,8 +80,10 @@ def _require_results(folder: Path) -> None:
 
 def _run_lines(folder: Path) -> list[str]:
     """The last lines of a run, or what has become of it."""
-    directory = RunDirectory(folder)
-    summary = directory.summary()
+    try:
+        summary = RunDirectory(folder).summary()
+    except RunDirectoryError as error:
+        return [f"{folder}: {error.found}"]
     if summary is not None and summary.get("status") == COMPLETED:
         return closing_lines(folder, summary)
     status = "not known" if summary is None else summary.get("status")

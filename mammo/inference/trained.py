@@ -15,17 +15,18 @@ from typing import Any
 import torch
 
 from mammo.checkpoint import load_checkpoint
+from mammo.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.config import Config, check, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, predict
-from mammo.errors import ConfigError, RunDirectoryError
+from mammo.errors import ConfigError, RunDirectoryError, WeightsError
 from mammo.exporting.portable import SUFFIX, read_portable
 from mammo.features import through
 from mammo.files import safe_name
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.interruption import stop_if_asked
-from mammo.models.build import build_model
+from mammo.models.build import build_for
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
 from mammo.progress import track
@@ -83,10 +84,13 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
     class_names = tuple(content["class_names"])
     # The weights come from the checkpoint.
     options = dataclasses.replace(config.model, weights="none")
-    network = build_model(options, config.strategy, len(class_names), size_px, seed=0).network
     try:
-        network.load_state_dict(content["model_state_dict"])
-    except RuntimeError as error:
+        network = build_for(content["model_state_dict"], options, config.strategy, len(class_names), size_px)
+    except ConfigError as error:
+        raise RunDirectoryError(
+            f"the network in {path.name} cannot be built: {str(error).splitlines()[0]}", to_do="name another checkpoint"
+        ) from error
+    except WeightsError as error:
         raise RunDirectoryError(
             f"the weights in {path.name} do not fit {config.model.name} with {len(class_names)} classes: was it made "
             "with another version of timm or torchvision?",
@@ -114,17 +118,11 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
 def _read(path: Path) -> dict[str, Any]:
     """What a file holds; raises RunDirectoryError for what is not whole or cannot have been saved by a run."""
     try:
-        content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path)
+        content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path, NEEDED_TO_PREDICT)
     except RunDirectoryError as error:
         raise RunDirectoryError(
             error.found, "a whole checkpoint of this project", "copy it again, or name another one"
         ) from error
-    missing = [key for key in ("config", "class_names", "preprocessing", "model_state_dict") if key not in content]
-    if missing:
-        raise RunDirectoryError(f"{path.name} lacks {', '.join(missing)}", "a checkpoint that a run has saved")
-    names = content["class_names"]
-    if not isinstance(names, list) or len({name for name in names if isinstance(name, str)}) < max(len(names), 2):
-        raise RunDirectoryError(f"the classes in {path.name} are no list of different names", to_do="name another one")
     return content
 
 

@@ -20,9 +20,10 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.figures import confusion_matrix_figure, save_figure
-from mammo.files import csv_text, read_json, write_json, write_text
+from mammo.files import csv_text, write_json, write_text
 from mammo.metrics import Metrics
 from mammo.runs.directory import CALIBRATION_FILE
+from mammo.runs.stored import Calibration, read_stored
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"
@@ -89,9 +90,10 @@ def read_temperature(run_folder: Path) -> float | None:
     """The temperature in a run directory; None where there is none that a fit can have given."""
     low, high = TEMPERATURE_BOUNDS
     try:
-        temperature = float(read_json(run_folder / CALIBRATION_FILE)["temperature"])
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = read_stored(run_folder / CALIBRATION_FILE, Calibration, ("temperature",))
+    except (OSError, ValueError):
         return None
+    temperature = float(stored["temperature"])
     return temperature if low <= temperature <= high else None
 
 
