@@ -91,8 +91,8 @@ def is_probability(cell: str) -> bool:
 def _wrong_lengths(metrics: dict[str, Any]) -> list[str]:
     """Where what is said of each class is not said of as many as there are."""
     num_classes, matrix = len(metrics["class_names"]), metrics["confusion_matrix"]
-    lists = [key for key, value in metrics.items() if key.startswith("per_class_") or key in ("true_counts", "pred_counts")
-             if len(value) != num_classes]  # fmt: skip
+    of_classes = [key for key in metrics if key.startswith("per_class_")] + ["true_counts", "pred_counts"]
+    lists = [key for key in of_classes if isinstance(metrics[key], list) and len(metrics[key]) != num_classes]
     if len(matrix) != num_classes or any(len(row) != num_classes for row in matrix):
         lists.append("confusion_matrix")
     return [f"{key} is not of {num_classes} classes" for key in lists]

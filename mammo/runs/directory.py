@@ -205,7 +205,8 @@ class RunDirectory:
         try:
             return read(self.path / name)
         except Malformed as error:
-            raise RunDirectoryError(f"{name} of {self.path.name}: {error}", "a file that a run has written", RESTORE)
+            found = f"{name} of {self.path.name}: {error}"
+            raise RunDirectoryError(found, "a file that a run has written", RESTORE) from None
         except (FileNotFoundError, ValueError):
             return None
         except OSError as error:

@@ -29,7 +29,18 @@ _OF_NAMES = (
 )  # fmt: skip
 _PYTHON = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 # Where the system and the interpreter have what is theirs: reading it is nobody's secret.
-_SYSTEM = ("/usr/share", "/usr/lib", "/proc", "/sys", "/dev", "/lib", "/etc/localtime", "/etc/mime.types", *_PYTHON)
+_SYSTEM = (
+    "/usr/share",
+    "/usr/lib",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/lib",
+    "/etc/localtime",
+    "/etc/mime.types",
+    sys.base_prefix,
+    *_PYTHON,
+)
 _CODE = re.compile(r"0x[0-9a-f]+|\d+")
 
 

@@ -55,7 +55,7 @@ class Campaign:
         self.sources = Sources(folder / "sources")
         self.workshop = Workshop(self.sources, seed)
         self.roots = {"DATA": self.sources.data, "CACHE": self.sources.cache, "SOURCES": self.sources.folder}
-        self._harmless: dict[str, frozenset[str]] = {}
+        self._harmless: set[str] = set()
         self._num_places = 0
 
     def prepare(self, kinds: Iterable[str]) -> None:
@@ -70,7 +70,9 @@ class Campaign:
         place.work.mkdir()
         portable.unlink(missing_ok=True)
         ended = forked(
-            lambda: run_words("export", [f"run={run}", "format=safetensors", f"output={portable}", *threads]), place, 100
+            lambda: run_words("export", [f"run={run}", "format=safetensors", f"output={portable}", *threads]),
+            place,
+            100,
         )
         if ended.status != 0:
             raise RuntimeError(ended.output)
@@ -88,7 +90,8 @@ class Campaign:
                 raise RuntimeError(f"{kind}, {command} without an attack: {ended.output[-2000:]}")
             if not any(self._import(name) for name in ended.modules):
                 break
-        self._harmless[f"{kind}/{command}"] = ended.events
+        # What another command does with it is harmless too: where a summary is damaged, for example, a run goes on.
+        self._harmless |= ended.events
 
     @staticmethod
     def _import(name: str) -> bool:
@@ -140,8 +143,7 @@ class Campaign:
             wrong["identifiers"] = f"{', '.join(names)} written"
         if SECRET in ended.output:
             wrong["canary"] = "the secret is printed"
-        known = self._harmless[case.label]
-        if strange := sorted(event for event in ended.events - known if not _is_of_no_account(event)):
+        if strange := sorted(event for event in ended.events - self._harmless if not _is_of_no_account(event)):
             wrong["events"] = "; ".join(strange[:6])
         if [path.name for path in place.canary.iterdir()] != ["secret.txt"]:
             wrong["canary"] = "something was made in the folder of the canary"

@@ -35,7 +35,17 @@ RUN_FILES = (
     "evaluation/val/comparison.json", "explanations/val/explanations.csv", "embeddings_val.npy", "checkpoints/SHA256SUMS",
     "checkpoints/MODEL_CARD.md", "report/figures.json", ".lock", ".lock_owner", "mlflow_run.json",
 )  # fmt: skip
-RUN_FOLDERS = ("checkpoints", "metrics", "splits", ".hydra", "report", "evaluation", "exports", "embeddings", "explanations")
+RUN_FOLDERS = (
+    "checkpoints",
+    "metrics",
+    "splits",
+    ".hydra",
+    "report",
+    "evaluation",
+    "exports",
+    "embeddings",
+    "explanations",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +57,6 @@ class Case:
     command: str
     attack: str
     work: Callable[[], int]
-
-    @property
-    def label(self) -> str:
-        """What the harmless events go by."""
-        return f"{self.kind}/{self.command}"
 
 
 class Workshop:
@@ -98,7 +103,11 @@ class Workshop:
             return command, what, self._tool("predict", ["run=model.safetensors"])
         self._copy(self.sources.unfinished if command == "resume" else self.sources.finished, place)
         run = run_in(place.work)
-        file = run / "checkpoints" / ("last_model.pth" if command == "resume" and random.random() < 0.7 else "best_model.pth")
+        file = (
+            run
+            / "checkpoints"
+            / ("last_model.pth" if command == "resume" and random.random() < 0.7 else "best_model.pth")
+        )
         what = attack_checkpoint(file, random, _marker(place)) if is_hostile else ""
         if is_hostile and command == "resume" and random.random() < 0.5:
             for other in file.parent.glob("*.pth"):
@@ -147,7 +156,11 @@ class Workshop:
         file = next((place.work / "multirun").iterdir()) / "study.db"
         what = ""
         if command is None:
-            what = attack_study(file, random, _marker(place)) if random.random() < 0.97 else attack_place(file, place.canary, random)
+            what = (
+                attack_study(file, random, _marker(place))
+                if random.random() < 0.97
+                else attack_place(file, place.canary, random)
+            )
         more = command is None and random.random() < 0.3
         words = [word.replace("hpo.trials=2", "hpo.trials=3") if more else word for word in self.sources.search_words]
         return "search", what, lambda: run_train(words)

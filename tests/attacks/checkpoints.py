@@ -220,14 +220,18 @@ def _change_model(content: Content, random: Random) -> str:
 
 
 def _damaged(good: bytes, content: Content, random: Random, marker: str) -> tuple[bytes, str]:
-    what = chosen(random, ["bytes"] * 3 + ["object", "legacy", "pickle", "bomb", "text", "other entry", "objects", "list"])
+    what = chosen(
+        random, ["bytes"] * 3 + ["object", "legacy", "pickle", "bomb", "text", "other entry", "objects", "list"]
+    )
     if what == "bytes":
         damage = chosen(random, EVERYWHERE)
         return damage(good, random), damage.__name__
     if what in ("object", "legacy"):
         return _saved({**content, "x": Payload(marker)}, _use_new_zipfile_serialization=what == "object"), what
     if what == "pickle":
-        return pickle.dumps(chosen(random, [Payload(marker), {"model_state_dict": Payload(marker)}, content["config"]])), what
+        return pickle.dumps(
+            chosen(random, [Payload(marker), {"model_state_dict": Payload(marker)}, content["config"]])
+        ), what
     if what == "bomb":
         return _compressed(_saved({**content, "x": torch.zeros(2**26)})), what
     if what == "other entry":

@@ -15,7 +15,16 @@ HUGE_BYTES = 8 * 2**30
 
 def attack_place(file: Path, canary: Path, random: Random) -> str:
     """Put something else into the place of a file."""
-    kinds = ("folder", "pipe", "link to a canary", "link to itself", "endless link", "huge", "link to nowhere", "missing")
+    kinds = (
+        "folder",
+        "pipe",
+        "link to a canary",
+        "link to itself",
+        "endless link",
+        "huge",
+        "link to nowhere",
+        "missing",
+    )
     kind = chosen(random, kinds)
     if file.is_dir():
         shutil.rmtree(file)

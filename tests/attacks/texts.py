@@ -101,7 +101,9 @@ def attack_configuration(folder: Path, honest: dict[str, object], random: Random
     kind = random.integers(10)
     if kind < 5:
         line = _hostile_line(random, marker)
-        head = chosen(random, ["# @package _global_\n"] * 4 + ["", "# @package hydra\n", "# @package hydra.callbacks\n"])
+        head = chosen(
+            random, ["# @package _global_\n"] * 4 + ["", "# @package hydra\n", "# @package hydra.callbacks\n"]
+        )
         file.write_text(f"{head}{line}\n", encoding="utf-8", errors="replace")
         what = line[:80]
     elif kind < 9:
@@ -122,7 +124,9 @@ def attack_configuration(folder: Path, honest: dict[str, object], random: Random
 
 def _hostile_line(random: Random, marker: str) -> str:
     call = f"{{_target_: os.mkdir, path: {marker}}}"
-    handlers = f"{{version: 1, handlers: {{f: {{class: logging.FileHandler, filename: {marker}}}}}, root: {{handlers: [f]}}}}"
+    handlers = (
+        f"{{version: 1, handlers: {{f: {{class: logging.FileHandler, filename: {marker}}}}}, root: {{handlers: [f]}}}}"
+    )
     return chosen(random, [
         f"hydra: {{callbacks: {{x: {call}}}}}", f"hydra: {{job_logging: {handlers}}}", f"hydra: {{hydra_logging: {handlers}}}",
         f"hydra: {{launcher: {call}}}", f"hydra: {{run: {{dir: {marker}}}}}", f"hydra: {{sweep: {{dir: {marker}}}}}",
@@ -191,7 +195,9 @@ def attack_labels(file: Path, random: Random, marker: str) -> str:
             row = int(random.integers(len(lines))) if random.random() < 0.8 else 0
             column = int(random.integers(max(1, len(lines[row]))))
             value = str(_cell(random, marker))
-            value = chosen(random, [value, value, *IDENTIFIERS, f"{IDENTIFIERS[0]} {IDENTIFIERS[1]}", f'"{value}', "E", "5"])
+            value = chosen(
+                random, [value, value, *IDENTIFIERS, f"{IDENTIFIERS[0]} {IDENTIFIERS[1]}", f'"{value}', "E", "5"]
+            )
             if lines[row]:
                 lines[row][column] = value
             said.append(f"row {row} column {column} is {value[:40]!r}")
