@@ -186,7 +186,8 @@ def _last_of_traceback(text: str) -> str:
 
 def table(verdicts: list[Verdict]) -> str:
     """Kinds and what came of them."""
-    outcomes, wrongs = ("read", "problems found", "refused", "lost"), ("untyped", "unforeseen", "crash", "hang", "events",
+    outcomes, wrongs = ("read", "problems found", "refused", "lost"), ("untyped", "unforeseen", "crash", "hang",
+    "events",
                                                                       "canary", "identifiers")  # fmt: skip
     head = ("kind", "tried", *outcomes, *wrongs)
     lines = [" | ".join(head), " | ".join("---" for _ in head)]

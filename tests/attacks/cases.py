@@ -28,11 +28,13 @@ _OF_RUN = {"doctor": 24, "repeat": 24, "report": 12, "resume": 14, "evaluate": 8
 _OF_CHECKPOINT = {"predict": 34, "doctor": 18, "resume": 18, "evaluate": 12, "export": 12, "embed": 3, "explain": 3}
 _OF_SWEEP = {"report": 30, "doctor": 40, "repeat": 15, "predict": 15}
 RUN_FILES = (
-    "summary.json", "summary.json", "summary.json", "train_history.json", "train_history.csv", "metrics/val_metrics.json",
+    "summary.json", "summary.json", "summary.json", "train_history.json", "train_history.csv",
+    "metrics/val_metrics.json",
     "metrics/calibration.json", "splits/manifest.json", "splits/train.csv", "splits/val.csv", "val_predictions.csv",
     "quarantine.csv", "config.yaml", "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "error.json",
     "optuna_trial.json", "run.log", "evaluation/val/evaluation.json", "evaluation/val/predictions.csv",
-    "evaluation/val/comparison.json", "explanations/val/explanations.csv", "embeddings_val.npy", "checkpoints/SHA256SUMS",
+    "evaluation/val/comparison.json", "explanations/val/explanations.csv", "embeddings_val.npy",
+    "checkpoints/SHA256SUMS",
     "checkpoints/MODEL_CARD.md", "report/figures.json", ".lock", ".lock_owner", "mlflow_run.json",
 )  # fmt: skip
 RUN_FOLDERS = (

@@ -44,7 +44,7 @@ def attack_study(file: Path, random: Random, marker: str) -> str:
             column = chosen(random, _COLUMNS[table])
             value = _cell(random, marker)
             try:
-                study.execute(f"update {table} set {column} = ?", (value,))  # noqa: S608
+                study.execute(f"update {table} set {column} = ?", (value,))
             except sqlite3.Error as error:
                 return f"nothing: {type(error).__name__}"
             what = f"{table}.{column} is {str(value)[:50]!r}"
@@ -73,11 +73,14 @@ def _begin_a_trial(study: sqlite3.Connection, random: Random, marker: str) -> st
     )
     logging = f"{{version: 1, handlers: {{x: {{\\(\\): os.mkdir, path: {marker}}}}}, root: {{handlers: [x]}}}}"
     name = chosen(random, [
-        "++hydra.job_logging", "+hydra.callbacks.x", "hydra/launcher", "optimizer.lr", "+x", "~data", "data.root", "cache_dir",
-        "loss.label_smoothing", "sampler.alpha", "", "a b", "optimizer.lr=1 +y", "model@hydra.x", "run.name", "hydra.run.dir",
+        "++hydra.job_logging", "+hydra.callbacks.x", "hydra/launcher", "optimizer.lr", "+x", "~data", "data.root",
+        "cache_dir",
+        "loss.label_smoothing", "sampler.alpha", "", "a b", "optimizer.lr=1 +y", "model@hydra.x", "run.name",
+        "hydra.run.dir",
     ])  # fmt: skip
     choice = chosen(random, [
-        logging, f"{{_target_: os.mkdir, path: {marker}}}", "${oc.env:CANARY_SECRET}", marker, "1e-3", "a,b", "1 +x=2", "'", "}",
+        logging, f"{{_target_: os.mkdir, path: {marker}}}", "${oc.env:CANARY_SECRET}", marker, "1e-3", "a,b",
+        "1 +x=2", "'", "}",
         "glob(*)", "interval(0,1)", "[" * 3000, "\n", None, 1, True, 1e308,
     ])  # fmt: skip
     distribution = chosen(random, [
@@ -115,7 +118,8 @@ def attack_configuration(folder: Path, honest: dict[str, object], random: Random
         file.write_bytes(content)
     if random.random() < 0.3:
         notes = chosen(random, [
-            f"# @package _global_\nhydra: {{callbacks: {{x: {{_target_: os.mkdir, path: {marker}}}}}}}\n", "train: {epochs: 4}\n",
+            f"# @package _global_\nhydra: {{callbacks: {{x: {{_target_: os.mkdir, path: {marker}}}}}}}\n",
+            "train: {epochs: 4}\n",
             f"# @package hydra.callbacks.x\n_target_: os.mkdir\npath: {marker}\n",
         ])  # fmt: skip
         (folder / "notes.yaml").write_text(notes)
@@ -128,22 +132,32 @@ def _hostile_line(random: Random, marker: str) -> str:
         f"{{version: 1, handlers: {{f: {{class: logging.FileHandler, filename: {marker}}}}}, root: {{handlers: [f]}}}}"
     )
     return chosen(random, [
-        f"hydra: {{callbacks: {{x: {call}}}}}", f"hydra: {{job_logging: {handlers}}}", f"hydra: {{hydra_logging: {handlers}}}",
+        f"hydra: {{callbacks: {{x: {call}}}}}", f"hydra: {{job_logging: {handlers}}}",
+        f"hydra: {{hydra_logging: {handlers}}}",
         f"hydra: {{launcher: {call}}}", f"hydra: {{run: {{dir: {marker}}}}}", f"hydra: {{sweep: {{dir: {marker}}}}}",
         f"hydra: {{searchpath: [file://{marker}]}}", "hydra: {job: {env_copy: [CANARY_SECRET]}}",
-        f'defaults: ["/../{Path(marker).parent.parent.name}/notes"]', 'defaults: ["/../friend/notes"]', 'defaults: ["../notes"]',
+        f'defaults: ["/../{Path(marker).parent.parent.name}/notes"]', 'defaults: ["/../friend/notes"]',
+        'defaults: ["../notes"]',
         'defaults: ["../../friend/notes"]', 'defaults: ["/../../../../../../etc/passwd"]', 'defaults: ["/notes"]',
         'defaults: ["/notes@hydra.callbacks.x"]', "defaults: [{override /hydra/launcher: joblib}]",
         "defaults: [{override /hydra/job_logging: none}]", "defaults: [{model@hydra.callbacks.x: resnet50}]",
         "defaults: [{override /model: ../../friend/notes}]", "defaults: [{/../friend/notes@_global_: x}]",
-        "defaults: [optional /../friend/notes]", "defaults: ['${oc.env:CANARY_SECRET}']", "defaults: [{override /model: '${x}'}]",
-        f"model: {call}", f"data: {{views: [{call}]}}", f"tracker: {call}", f"x: {call}", "run: {name: '${oc.env:CANARY_SECRET}'}",
-        "run: {name: '${${x}:CANARY_SECRET}'}", "run: {name: '${oc.decode:${oc.env:CANARY_SECRET}}'}", "run: {name: '${seed}'}",
-        f"a: !!python/object/apply:os.mkdir [{marker}]", "a: !!python/name:os.system", "a: &a [*a]", "a: " + "[" * 30_000,
-        f"cache_dir: {marker}", f"data: {{root: {marker}}}", f"hpo: {{storage: 'sqlite:///{marker}'}}", "data: {pseudonymize: false}",
-        "data: {allow_outside_root: true}", f"tracker: {{name: mlflow, uri: 'file://{marker}'}}", f"model: {{weights: {marker}}}",
-        "sweep: {published: [{where: 1}]}", "train: {epochs: '${train.epochs}'}", "seed: ${run_name:}", "data: {root: ../../..}",
-        "<<: {hydra: 1}", "? [a]\n: b", "1: 2", "? {a: b}\n: c", "null: 1", "a.b: 1", "train.epochs: 3", "'': 1", "data: []",
+        "defaults: [optional /../friend/notes]", "defaults: ['${oc.env:CANARY_SECRET}']",
+        "defaults: [{override /model: '${x}'}]",
+        f"model: {call}", f"data: {{views: [{call}]}}", f"tracker: {call}", f"x: {call}",
+        "run: {name: '${oc.env:CANARY_SECRET}'}",
+        "run: {name: '${${x}:CANARY_SECRET}'}", "run: {name: '${oc.decode:${oc.env:CANARY_SECRET}}'}",
+        "run: {name: '${seed}'}",
+        f"a: !!python/object/apply:os.mkdir [{marker}]", "a: !!python/name:os.system", "a: &a [*a]",
+        "a: " + "[" * 30_000,
+        f"cache_dir: {marker}", f"data: {{root: {marker}}}", f"hpo: {{storage: 'sqlite:///{marker}'}}",
+        "data: {pseudonymize: false}",
+        "data: {allow_outside_root: true}", f"tracker: {{name: mlflow, uri: 'file://{marker}'}}",
+        f"model: {{weights: {marker}}}",
+        "sweep: {published: [{where: 1}]}", "train: {epochs: '${train.epochs}'}", "seed: ${run_name:}",
+        "data: {root: ../../..}",
+        "<<: {hydra: 1}", "? [a]\n: b", "1: 2", "? {a: b}\n: c", "null: 1", "a.b: 1", "train.epochs: 3", "'': 1",
+        "data: []",
     ])  # fmt: skip
 
 
@@ -175,7 +189,8 @@ def write_labels(root: Path, name: str) -> Path:
         for path in (f"{stem}.png", f"mdb{number:03d}.png", f"{number:08d}_{IDENTIFIERS[2]}_MG_L_CC_ANON.dcm"):
             (root / path).write_bytes(b"a picture")
         lines.append(line.format(
-            path=f"{stem}.png", stem=stem, letter=letter, digit=number % 4 + 1, digit0=number % 4, fgd="FGD"[number % 3],
+            path=f"{stem}.png", stem=stem, letter=letter, digit=number % 4 + 1, digit0=number % 4,
+            fgd="FGD"[number % 3],
             patient=f"{IDENTIFIERS[0]}{number // 2}", side="LR"[number % 2], number=number,
         ))  # fmt: skip
     (root / file).write_text("\n".join([*lines, ""]))
