@@ -171,6 +171,8 @@ def _found(value: Any) -> str:
     """The type of a value in words, and nothing of its content."""
     if isinstance(value, int | float) and not isinstance(value, bool) and not _has_kind(value, float):
         return "no finite number"
+    if isinstance(value, int) and not _has_kind(value, int) and not isinstance(value, bool):
+        return "a number beyond 64 bits"
     return _WORDS.get(type(value), f"of the type {type(value).__name__}")
 
 
