@@ -155,7 +155,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "an epoch of the history": (
         lambda run: change_history(run, 1, epoch=7),
-        ["train_history.json: record 2 is of epoch 7"],
+        ["train_history.json: record 2 is of another epoch"],
     ),
     "a truncated checkpoint": (
         lambda run: truncate(run / BEST),
@@ -238,7 +238,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda run: text_after(run / "summary.json", '"torch"', '"tensorflow"'),
         ["summary.json: environment.torch is missing"],
     ),
-    "text for a number": (lambda run: change(run / METRICS, kappa="0.5"), ["val_metrics.json: kappa is '0.5'"]),
+    "text for a number": (lambda run: change(run / METRICS, kappa="0.5"), ["val_metrics.json: kappa is text, expected a number or null"]),
     "another version": (
         lambda run: change(run / "summary.json", schema_version=7),
         ["schema_version is another than 1"],
