@@ -18,7 +18,7 @@ from mammo.compose import end_with
 from mammo.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.closing import closing_lines, show
-from mammo.runs.directory import RunDirectory
+from mammo.runs.directory import RunDirectory, require_inside
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
 
 MULTIRUN = Path("multirun")
@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
         for folder in folders:
             show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder).lines)
+        if options.output is None and len(folders) == 1:
+            require_inside(folders[0], REPORT_FOLDER)
         output: Path = options.output or (folders[0] / REPORT_FOLDER if len(folders) == 1 else Path(REPORT_FOLDER))
         show(_report_lines(output, write_report(folders, output)))
     except Exception as error:

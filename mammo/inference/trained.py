@@ -30,6 +30,7 @@ from mammo.models.build import build_for
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
 from mammo.progress import track
+from mammo.runs.directory import require_inside
 
 CHANNELS = 3
 
@@ -65,6 +66,7 @@ class Trained:
         """Where results of a kind belong in the run directory; None without one."""
         if self.run_folder is None:
             return None
+        require_inside(self.run_folder, kind)
         return self.run_folder / (kind if self.is_best else f"{kind}/of-{safe_name(self.checkpoint.stem)}")
 
     @property

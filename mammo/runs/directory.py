@@ -121,6 +121,13 @@ class RunDirectory:
     def _require_own_kinds(self) -> None:
         """Raises RunDirectoryError where what a run writes would end somewhere else, or cannot be written."""
         wrong = [name for name in OWN_FILES if os.path.lexists(self.path / name) and not _is_file(self.path / name)]
+        # These are written into where they are, and not replaced.
+        in_place = (LOCK_FILE, f"{LOCK_FILE}_owner", "run.log")
+        wrong += [
+            name
+            for name in in_place
+            if (self.path / name).is_symlink() or (self.path / name).exists() and not (self.path / name).is_file()
+        ]
         for name in OWN_FOLDERS:
             folder = self.path / name
             if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
@@ -152,6 +159,7 @@ class RunDirectory:
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._require_own_kinds()
         with one_owner(self.path / LOCK_FILE, self._refusal):
             self._remove_leftovers()
             yield
@@ -270,3 +278,14 @@ class RunDirectory:
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
         self.write_text(name, csv_text(columns, rows))
+
+
+def require_inside(folder: Path, kind: str) -> None:
+    """Raises RunDirectoryError where results would be written through a link to somewhere else."""
+    for path in (folder / kind, *(folder / kind).glob("*")):
+        if path.is_symlink() and path.is_dir():
+            raise RunDirectoryError(
+                f"{path.relative_to(folder)} in {folder.name} is a link to another folder",
+                "a folder of the run itself",
+                "remove the link, or name another place: output=DIR",
+            )

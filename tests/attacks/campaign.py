@@ -161,7 +161,8 @@ def _is_of_no_account(event: str) -> bool:
         return not what.startswith("#")
     inside = what in ("WORK", "CACHE", "DATA", "REPOSITORY", "SYSTEM", "BESIDE")
     writes = name not in ("read", "os.listdir", "os.scandir")
-    return inside and (not writes or what in ("WORK", "BESIDE"))
+    # A run keeps the images and features of the dataset in the cache.
+    return event == "ctypes.dlopen None" or (inside and (not writes or what in ("WORK", "BESIDE", "CACHE")))
 
 
 def _written(place: Place) -> Iterator[str]:

@@ -238,7 +238,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda run: text_after(run / "summary.json", '"torch"', '"tensorflow"'),
         ["summary.json: environment.torch is missing"],
     ),
-    "text for a number": (lambda run: change(run / METRICS, kappa="0.5"), ["val_metrics.json: kappa is text, expected a number or null"]),
+    "text for a number": (
+        lambda run: change(run / METRICS, kappa="0.5"),
+        ["val_metrics.json: kappa is text, expected a number or null"],
+    ),
     "another version": (
         lambda run: change(run / "summary.json", schema_version=7),
         ["schema_version is another than 1"],
