@@ -126,7 +126,7 @@ class RunDirectory:
         wrong += [
             name
             for name in in_place
-            if (self.path / name).is_symlink() or (self.path / name).exists() and not (self.path / name).is_file()
+            if (self.path / name).is_symlink() or ((self.path / name).exists() and not (self.path / name).is_file())
         ]
         for name in OWN_FOLDERS:
             folder = self.path / name
