@@ -3,6 +3,7 @@
 # make bench     measure this machine against plain code, less than an hour: docs/performance.md
 # make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
+# make attacks   read 5000 hostile checkpoints, runs, sweeps, studies, configurations and tables: docs/bad-input.md
 # make check     lint, format and types, as CI does
 # make help      this text
 #
@@ -29,7 +30,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test mutations torture bench check format clean $(STUDIES)
+.PHONY: help train test mutations attacks torture bench check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +58,10 @@ test: $(VENV)/.installed-dev
 
 mutations: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.mutations --count 4000
+
+# One thread each: two cases at a time.
+attacks: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.attacks --count 5000
 
 # Real data is studied as documented. Generated exams show in minutes what a study looks like, not what it finds: with
 # the one network whose ImageNet weights never need a download (from random weights nothing is learnt in so few epochs),

@@ -19,16 +19,23 @@ from typing import Any, BinaryIO
 
 import torch
 
+from mammo.checkpoint_content import wrong_content
 from mammo.errors import DamagedFile, RunDirectoryError
-from mammo.files import file_sha256, naming, sync_folder, write_text
+from mammo.files import file_sha256, naming, read_text, sync_folder, write_text
+from mammo.shapes import lacking
 from mammo.torch_files import fault_of_weights, has_nan, load_tensors
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SUMS_FILE = "SHA256SUMS"
+MAX_SUMS_BYTES = 2**20
 # sha256sum skips lines that begin so.
 SUPERSEDED = "# "
+# More of what is wrong with a file helps nobody.
+MAX_SAID = 4
+# What is known of every checkpoint that training goes on from.
+POSITION = ("epoch", "monitor_state.best_epoch")
 _SUM = re.compile(rf"(?:{SUPERSEDED})?(?P<digest>[0-9a-f]{{64}})  (?P<name>[\w.-]+\.pth)")
 
 
@@ -146,8 +153,8 @@ def _copy_verified(source: Path, target: Path) -> None:
 def _read_sums(folder: Path) -> dict[str, list[str]]:
     """The SHA-256 of each checkpoint of a folder, and behind it that of what had the name before."""
     try:
-        lines = (folder / SUMS_FILE).read_text(encoding="ascii").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+        lines = read_text(folder / SUMS_FILE, MAX_SUMS_BYTES).splitlines()
+    except (FileNotFoundError, ValueError):
         return {}
     sums: dict[str, list[str]] = {}
     for line in lines:
@@ -189,11 +196,21 @@ def verify(path: Path) -> bool | None:
     return file_sha256(path) in itertools.chain(*sums.values()) if sums.get(path.name) else None
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU without running code; raises RunDirectoryError when it is not a whole one."""
+def load_checkpoint(path: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a checkpoint on the CPU without running code: what is in it has the types of `CheckpointContent`.
+
+    Of what may be missing the reader names what is `needed`, with dotted keys. Raises RunDirectoryError when it is no
+    whole one.
+    """
     if not path.exists():
         raise _unusable(f"{path.name} is missing")
-    if verify(path) is False:
+    if not path.is_file():
+        raise _unusable(f"{path.name} is no regular file")
+    try:
+        is_damaged = verify(path) is False
+    except OSError as error:
+        raise _unusable(f"{path.name} cannot be read ({error.strerror})") from error
+    if is_damaged:
         raise _unusable(f"{path.name} is damaged: its SHA-256 is not the one in {SUMS_FILE}")
     try:
         content = load_tensors(path)
@@ -202,10 +219,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise _unusable(f"{path.name} is not a checkpoint of schema version {SCHEMA_VERSION}")
+    require_content(path.name, content, needed)
     fault = fault_of_weights(content.get("model_state_dict", {}))
     if fault or has_nan(content.get("optimizer_state_dict")):
         raise _unusable(f"the weights in {path.name} are none: {fault or 'the state of the optimizer is not a number'}")
     return content
+
+
+def require_content(name: str, content: dict[str, Any], needed: Sequence[str]) -> None:
+    """Raises RunDirectoryError for a checkpoint that holds something else than it should, or too little."""
+    wrong = [*wrong_content(content), *lacking(content, tuple(needed))]
+    if wrong:
+        raise _unusable(f"{name}: {'; '.join(wrong[:MAX_SAID])}")
 
 
 def _unusable(found: str) -> RunDirectoryError:
@@ -219,7 +244,7 @@ def load_newest(last: Path, best: Path) -> dict[str, Any] | None:
     RunDirectoryError when there are checkpoints and none is whole, or when the best one is lost.
     """
     folder, previous = last.parent, previous_of(last)
-    if not any(path.exists() for path in (last, best, previous)):
+    if not any(os.path.lexists(path) for path in (last, best, previous)):
         return None
     _clean_sums(folder)
     whole = _load_whole([path for path in (last, best) if path.exists()])
@@ -249,7 +274,7 @@ def _load_whole(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     whole = {}
     for path in paths:
         try:
-            whole[path] = load_checkpoint(path)
+            whole[path] = load_checkpoint(path, POSITION)
         except RunDirectoryError as error:
             log.warning("%s", error.found)
     return whole

@@ -12,20 +12,25 @@ import math
 import os
 import re
 import shlex
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
 from mammo.interruption import stop_if_asked
 from mammo.plain_text import cell_text, text_of_cell
+from mammo.shapes import MAX_WHOLE, require_bounded
 
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 0.5
+# The summary of a large sweep has some megabytes, the predictions of a million images some hundred.
+MAX_JSON_BYTES = 64 * 2**20
+MAX_TABLE_BYTES = 2**30
 # File systems that cannot force the names of a folder to disk say so with one of these.
 CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
@@ -140,15 +145,66 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
         lock.release()
 
 
+def read_text(path: Path, max_bytes: int) -> str:
+    """The text of a file in UTF-8.
+
+    Raises OSError, and ValueError for what is larger, is no text, or is no file at all: a pipe would never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        if status.st_size > max_bytes:
+            raise ValueError(f"more than {max_bytes // 2**20} MB")
+        with os.fdopen(descriptor, encoding="utf-8", newline="", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("too deeply nested") from None
+    content = parse_json(read_text(path, MAX_JSON_BYTES))
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content
+
+
+def parse_json(text: str) -> Any:
+    """Strict JSON; raises ValueError for what is none, has a key twice, or is nested too deeply."""
+    try:
+        content = json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique
+        )
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+    require_bounded(content)
+    return content
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no strict JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number is not finite")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > len(str(MAX_WHOLE)) or abs(int(digits)) > MAX_WHOLE:
+        raise ValueError("a whole number is beyond 64 bits")
+    return int(digits)
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def safe_name(text: str) -> str:
@@ -169,11 +225,10 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
     Raises OSError, and ValueError for what is not text, has no header or has a row of another length.
     """
-    with path.open(encoding="utf-8", newline="") as stream:
-        try:
-            lines = list(csv.reader(stream))
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path, MAX_TABLE_BYTES), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     if not lines or any(len(line) != len(lines[0]) for line in lines):
         raise ValueError("not a whole table")
     header, *rows = [[text_of_cell(cell) for cell in line] for line in lines]

@@ -113,3 +113,42 @@ def parameter_groups(
                 rate = rates[part]
                 groups.append({"name": part, "params": chosen, "lr": rate, "base_lr": rate, "decays": decays})
     return groups
+
+
+def load_optimizer(options: OptimizerOptions, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
+    """Put back the state of an optimizer; raises ValueError for one that cannot be its own.
+
+    torch takes whatever is there, and a step later stumbles over it.
+    """
+    import torch
+
+    before = [_settings(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(stored))
+    if [_settings(group).keys() for group in optimizer.param_groups] != [group.keys() for group in before]:
+        raise ValueError("other settings")
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        # What is not a function of the epoch comes from the configuration.
+        if any(_settings(group)[key] != value for key, value in own.items() if key != "lr"):
+            raise ValueError("other values of settings")
+    if not {frozenset(state) for state in optimizer.state.values()} <= {frozenset(), _names_of_state(options)}:
+        raise ValueError("other names in the state")
+    for parameter, state in optimizer.state.items():
+        for value in state.values():
+            is_fitting = isinstance(value, torch.Tensor) and value.is_floating_point()
+            if not is_fitting or value.shape not in (parameter.shape, torch.Size([])):
+                raise ValueError("other shapes in the state")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def _names_of_state(options: OptimizerOptions) -> frozenset[str]:
+    """What an optimizer of this kind keeps of a parameter: a step on a single number tells."""
+    import torch
+
+    number = torch.nn.Parameter(torch.zeros(1))
+    number.grad = torch.ones(1)
+    one = options.build([{"name": "", "params": [number], "lr": 0.1, "base_lr": 0.1, "decays": False}])
+    one.step()
+    return frozenset(one.state[number])

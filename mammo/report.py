@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.compose import end_with
-from mammo.errors import SweepFolderError, UserError, nearest
+from mammo.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.closing import closing_lines, show
-from mammo.runs.directory import RunDirectory
+from mammo.runs.directory import RunDirectory, require_inside
 from mammo.sweeps.nearby import results_in
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
 
@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outputs_for(folders, output, overwrite=options.overwrite)
         for folder in folders:
             show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite).lines)
+        if options.output is None and len(folders) == 1:
+            require_inside(folders[0], REPORT_FOLDER)
         show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite)))
     except Exception as error:
         end_with(error)
@@ -86,8 +88,10 @@ def _require_results(folder: Path) -> None:
 
 def _run_lines(folder: Path) -> list[str]:
     """The last lines of a run, or what has become of it."""
-    directory = RunDirectory(folder)
-    summary = directory.summary()
+    try:
+        summary = RunDirectory(folder).summary()
+    except RunDirectoryError as error:
+        return [f"{folder}: {error.found}"]
     if summary is not None and summary.get("status") == COMPLETED:
         return closing_lines(folder, summary)
     status = "not known" if summary is None else summary.get("status")

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from mammo.files import read_text
+
 # With libyaml a configuration is read ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A configuration has a few kilobytes and a few hundred values.
@@ -29,9 +31,7 @@ def bounded_text(path: Path) -> str:
     Raises OSError; yaml.YAMLError for what is no YAML; ValueError for what is no text, too large or too deeply nested,
     or repeats itself by references (`*name`) beyond that.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES // 2**20} MB are no configuration")
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, MAX_BYTES)
     _require_shallow(text)
     # Ten lines with references can stand for 10**10 values: they are counted before anybody copies them.
     if _num_values(yaml.compose(text, Loader=_LOADER), {}, 0) > MAX_VALUES:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mammo.checkpoint import load_checkpoint, verify
+from mammo.checkpoint_content import KEYS
 from mammo.checks.report import Finding, note, ok, problem, some
 from mammo.checks.run_files import BEST, LAST, RunFiles
 from mammo.config import Config, check_stored, identity_tree
@@ -15,12 +16,6 @@ from mammo.errors import ConfigError, RunDirectoryError
 from mammo.models.weights import is_file
 from mammo.trees import flatten
 
-KEYS = (
-    "schema_version", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict",
-    "ema_state_dict", "epoch", "global_step", "best_metrics", "monitor_state", "early_stopping_state", "rng",
-    "history", "config", "class_names", "preprocessing", "run_id", "data_fingerprint", "split_fingerprint",
-    "git_commit",
-)  # fmt: skip
 TO_DO = "do not use it; run.restart=true starts over"
 
 

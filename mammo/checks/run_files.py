@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from mammo.checks.report import Finding, note, ok, problem, some
-from mammo.files import read_csv
-from mammo.runs.directory import LOCK_FILE
+from mammo.files import MAX_JSON_BYTES, parse_json, read_csv, read_json, read_text
+from mammo.runs.directory import LOCK_FILE, RESTORE
+from mammo.yaml_files import read_yaml
 
 FIRST_FILES = ("config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "summary.json")
 DATA_FILES = ("run.log", "quarantine.csv", "splits/train.csv", "splits/val.csv", "splits/manifest.json")
@@ -24,7 +24,6 @@ RESULT_FILES = (
     "embeddings_val.npy", "metrics/calibration.json", "checkpoints/MODEL_CARD.md",
 )  # fmt: skip
 STATUSES = ("running", "completed", "failed", "interrupted")
-RESTORE = "copy it from where the run was made, or train again with run.restart=true"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +68,14 @@ def read_run(folder: Path) -> RunFiles:
     """Read the text files of a run directory; what is missing, damaged or not strict JSON is a finding."""
     run = RunFiles(folder)
     run.config = _read(run, "config.yaml", _mapping_of_yaml)
-    run.summary = _read(run, "summary.json", _json_object)
-    run.manifest = _read(run, "splits/manifest.json", _json_object)
+    run.summary = _read(run, "summary.json", read_json)
+    run.manifest = _read(run, "splits/manifest.json", read_json)
     run.history = _read(run, "train_history.json", _json_records)
-    run.metrics = _read(run, "metrics/val_metrics.json", _json_object)
+    run.metrics = _read(run, "metrics/val_metrics.json", read_json)
     run.predictions = _read(run, "val_predictions.csv", _csv_table)
     run.quarantine = _read(run, "quarantine.csv", _csv_table)
     for name in ("error.json", "optuna_trial.json"):
-        _read(run, name, _json_object)
+        _read(run, name, read_json)
     for part in ("train", "val", "test"):
         if (table := _read(run, f"splits/{part}.csv", _csv_table)) is not None:
             run.parts[part] = table
@@ -163,7 +162,7 @@ def _number(tree: Any, *path: str) -> int:
 
 def _reason(folder: Path) -> str:
     try:
-        error = _json_object(folder / "error.json")
+        error = read_json(folder / "error.json")
     except (OSError, ValueError):
         return "error.json does not say why"
     lines = str(error.get("message") or "").strip().splitlines() or ["without a message"]
@@ -182,39 +181,14 @@ def _read(run: RunFiles, name: str, reader: Any) -> Any:
 
 
 def _mapping_of_yaml(file: Path) -> dict[str, Any]:
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise ValueError("not a configuration")
     return content
 
 
-def _json(file: Path) -> Any:
-    """Strict JSON; raises OSError and ValueError."""
-    return json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse, object_pairs_hook=_unique)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no strict JSON")
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is there twice")
-        found[key] = value
-    return found
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    content = _json(file)
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
-
-
 def _json_records(file: Path) -> list[dict[str, Any]]:
-    content = _json(file)
+    content = parse_json(read_text(file, MAX_JSON_BYTES))
     if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
         raise ValueError("not a list of JSON objects")
     return content

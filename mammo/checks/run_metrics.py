@@ -166,6 +166,8 @@ def _csv_differences(run: RunFiles) -> list[str]:
         columns, rows = read_csv(run.folder / "train_history.csv")
     except FileNotFoundError:
         return []
+    except (OSError, ValueError):
+        return ["train_history.csv cannot be read"]
     shown = [{key: str(value) for key, value in record.items() if key != "lr_groups"} for record in run.history or []]
     # The csv module writes null as nothing.
     shown = [{key: "" if value == "None" else value for key, value in record.items()} for record in shown]

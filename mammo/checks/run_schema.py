@@ -2,110 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from mammo.checkpoint_content import Record
 from mammo.checks.report import Finding, ok, problem, some
-from mammo.checks.run_files import RunFiles
-from mammo.runs.recorder import HISTORY_METRICS
-from mammo.selection import SCORE_NAMES
+from mammo.checks.run_files import CsvTable, RunFiles
+from mammo.runs.stored import SplitManifest, ValMetrics, shape_of
+from mammo.shapes import faults
 
 SCHEMA_VERSION = 1
-
-Types = tuple[type, ...]
-
-_NUMBER, _TEXT, _WHOLE, _TRUTH = (int, float), (str,), (int,), (bool,)
-_NUMBER_OR_NULL, _TEXT_OR_NULL = (int, float, type(None)), (str, type(None))
-_LIST, _MAPPING = (list,), (dict,)
-
-# Dotted key -> types. A boolean is no number here.
-_ALWAYS: dict[str, Types] = {
-    "schema_version": _WHOLE, "status": _TEXT, "run_id": _TEXT, "name": _TEXT, "seed": _WHOLE, "started_at": _TEXT,
-    "overrides": _LIST,
-}  # fmt: skip
-_WITH_DATA: dict[str, Types] = {
-    "command": _TEXT, "git.commit": _TEXT_OR_NULL, "git.branch": _TEXT_OR_NULL, "git.dirty": (bool, type(None)),
-    "git.diff_sha256": _TEXT_OR_NULL,
-    **{f"environment.{key}": _TEXT for key in (
-        "python", "torch", "torchvision", "timm", "hydra", "platform", "device", "device_name", "amp_dtype",
-    )},
-    "environment.threads": _WHOLE, "environment.deterministic": _TRUTH,
-    "data.name": _TEXT, "data.root_basename": _TEXT_OR_NULL, "data.fingerprint": _TEXT, "data.group_by": _TEXT,
-    "data.class_counts": _MAPPING,
-    **{f"data.{key}": _WHOLE for key in ("num_images", "num_patients", "num_exams", "num_quarantined")},
-    "split.fingerprint": _TEXT,
-    **{f"split.{part}.{key}": _WHOLE for part in ("train", "val") for key in ("images", "patients")},
-    **{f"split.{part}.class_counts": _MAPPING for part in ("train", "val")},
-    "model.name": _TEXT, "model.weights.source": _TEXT, "model.weights.sha256": _TEXT_OR_NULL,
-    "model.parameters_total": _WHOLE, "model.parameters_trainable": _WHOLE,
-    "strategy": _TEXT, "balance.sampler": _TEXT, "balance.class_weights": (list, type(None)),
-    "epochs_planned": _WHOLE,
-}  # fmt: skip
-_WHEN_COMPLETED: dict[str, Types] = {
-    "finished_at": _TEXT, "seconds": _NUMBER, "epochs_run": _WHOLE, "best_epoch": _WHOLE, "monitor.name": _TEXT,
-    "monitor.value": _NUMBER, "objective": _NUMBER, "metrics": _MAPPING, "throughput": _MAPPING,
-    "last_metrics": _MAPPING, "collapse.detected": _TRUTH, "collapse.reason": _TEXT_OR_NULL,
-}  # fmt: skip
-_METRICS: dict[str, Types] = {
-    **dict.fromkeys(SCORE_NAMES, _NUMBER_OR_NULL),
-    **dict.fromkeys(
-        (
-            "per_class_loss", "per_class_precision", "per_class_recall", "per_class_f1", "confusion_matrix",
-            "true_counts", "pred_counts", "class_names",
-        ),
-        _LIST,
-    ),
-    **dict.fromkeys(("pred_unique", "num_images", "num_patients"), _WHOLE),
-    "ci95": _MAPPING,
-}  # fmt: skip
-_RECORD: dict[str, Types] = {
-    "epoch": _WHOLE, "train_loss": _NUMBER, "train_acc": _NUMBER,
-    **{f"val_{name}": _NUMBER_OR_NULL for name in HISTORY_METRICS},
-    "val_pred_counts": _LIST, "lr": _NUMBER, "lr_groups": _MAPPING, "seconds": _NUMBER, "images_per_second": _NUMBER,
-    "skipped_steps": _WHOLE, "is_best": _TRUTH,
-}  # fmt: skip
+# What the checks look up in each table.
+COLUMNS = {
+    "splits": ("image_id", "patient_id", "exam_id", "laterality", "view", "label"),
+    "predictions": ("image_id", "patient_id", "exam_id", "laterality", "view", "y_true", "y_pred"),
+    "quarantine": ("image_id", "stage", "reason"),
+}
 
 
 def check_schema(run: RunFiles) -> Iterator[Finding]:
     """Findings about keys and types; what is found wrong is taken out of `run`, so that nothing builds on it."""
     summary = run.summary
     if summary is not None:
-        wanted = dict(_ALWAYS)
-        if run.status != "failed" or "split" in summary:
-            wanted |= _WITH_DATA
-        if run.is_completed:
-            wanted |= _WHEN_COMPLETED
-        wrong = _wrong(summary, wanted)
+        wrong = _wrong(summary, shape_of(summary))
         if summary.get("schema_version") not in (None, SCHEMA_VERSION):
-            wrong.append(f"schema_version is {summary['schema_version']!r}, not {SCHEMA_VERSION}")
+            wrong.append(f"schema_version is another than {SCHEMA_VERSION}")
         yield _finding("summary.json", wrong)
         run.summary = None if wrong else summary
     if run.metrics is not None:
-        wrong = _wrong(run.metrics, _METRICS)
+        wrong = _wrong(run.metrics, ValMetrics) or _wrong_lengths(run.metrics)
         yield _finding("val_metrics.json", wrong)
         run.metrics = None if wrong else run.metrics
     if run.history is not None:
-        wrong = []
-        for number, record in enumerate(run.history, start=1):
-            wrong += [f"epoch {number}: {text}" for text in _wrong(record, _RECORD)]
-            if record.get("epoch") != number:
-                wrong.append(f"record {number} is of epoch {record.get('epoch')}")
+        wrong = _wrong(run.history, list[Record])
+        wrong += [
+            f"record {number} is of another epoch"
+            for number, record in enumerate(run.history, start=1)
+            if record.get("epoch") != number
+        ]
         yield _finding("train_history.json", wrong)
         run.history = None if wrong else run.history
+    if run.manifest is not None and (wrong := _wrong(run.manifest, SplitManifest)):
+        yield _finding("splits/manifest.json", wrong)
+        run.manifest = None
+    yield from _check_tables(run)
+
+
+def _check_tables(run: RunFiles) -> Iterator[Finding]:
+    tables: list[tuple[str, CsvTable | None, tuple[str, ...]]] = [
+        ("val_predictions.csv", run.predictions, COLUMNS["predictions"]),
+        ("quarantine.csv", run.quarantine, COLUMNS["quarantine"]),
+        *((f"splits/{part}.csv", table, COLUMNS["splits"]) for part, table in run.parts.items()),
+    ]
+    for name, table, columns in tables:
+        wrong = [] if table is None else [f"has no column {one}" for one in columns if one not in table.columns]
+        if table is not None and name == "val_predictions.csv":
+            wrong = wrong or _wrong_predictions(table)
+        if wrong:
+            yield _finding(name, wrong)
+            if name == "val_predictions.csv":
+                run.predictions = None
+            elif name == "quarantine.csv":
+                run.quarantine = None
+            else:
+                del run.parts[name.removeprefix("splits/").removesuffix(".csv")]
+
+
+def _wrong_predictions(table: CsvTable) -> list[str]:
+    """What makes numbers, or classes, of a table of predictions none."""
+    names = [name.removeprefix("p_") for name in table.columns if name.startswith("p_")]
+    if len(names) < 2 or not table.rows:
+        return [f"has {len(names)} classes and {len(table.rows)} rows"]
+    if not {*table.column("y_true"), *table.column("y_pred")} <= set(names):
+        return ["has classes without a column of probabilities"]
+    cells = [row[f"p_{name}"] for row in table.rows for name in names]
+    wrong = sum(not is_probability(cell) for cell in cells)
+    return [f"{wrong} of {len(cells)} probabilities are no numbers from 0 to 1"] if wrong else []
+
+
+def is_probability(cell: str) -> bool:
+    """Whether a cell is a number from 0 to 1."""
+    try:
+        return 0.0 <= float(cell) <= 1.0
+    except ValueError:
+        return False
+
+
+def _wrong_lengths(metrics: dict[str, Any]) -> list[str]:
+    """Where what is said of each class is not said of as many as there are."""
+    num_classes, matrix = len(metrics["class_names"]), metrics["confusion_matrix"]
+    of_classes = [key for key in metrics if key.startswith("per_class_")] + ["true_counts", "pred_counts"]
+    lists = [key for key in of_classes if isinstance(metrics[key], list) and len(metrics[key]) != num_classes]
+    if len(matrix) != num_classes or any(len(row) != num_classes for row in matrix):
+        lists.append("confusion_matrix")
+    return [f"{key} is not of {num_classes} classes" for key in lists]
 
 
 def _finding(name: str, wrong: list[str]) -> Finding:
     return problem(name, some(wrong, 5)) if wrong else ok(name, "strict JSON with all keys")
 
 
-def _wrong(tree: Mapping[str, Any], wanted: Mapping[str, Types]) -> list[str]:
-    return [text for key, types in wanted.items() if (text := _fault(tree, key, types))]
-
-
-def _fault(tree: Any, key: str, types: Types) -> str:
-    for part in key.split("."):
-        if not isinstance(tree, Mapping) or part not in tree:
-            return f"{key} is missing"
-        tree = tree[part]
-    is_fitting = isinstance(tree, types) and (bool in types or not isinstance(tree, bool))
-    return "" if is_fitting else f"{key} is {str(tree)[:40]!r}"
+def _wrong(tree: Any, shape: Any) -> list[str]:
+    return list(faults(tree, shape, complete=True))

@@ -14,7 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mammo.checkpoint import require_content
+from mammo.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.errors import RunDirectoryError
+from mammo.files import parse_json
 
 SUFFIX = ".safetensors"
 # The entry of the header that holds the facts of the checkpoint as JSON.
@@ -37,9 +40,9 @@ def read_portable(path: Path) -> dict[str, Any]:
     """The file with the keys of a checkpoint; raises RunDirectoryError for what is no such file."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[CHECKPOINT_KEY])
+            facts = parse_json((file.metadata() or {})[CHECKPOINT_KEY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise RunDirectoryError(
             f"{path.name} is no network that mammo.export has written ({type(error).__name__})",
             "a file of python -m mammo.export format=safetensors",
@@ -47,4 +50,6 @@ def read_portable(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(facts, dict):
         raise RunDirectoryError(f"{path.name} has a damaged header", to_do="export the network again")
-    return {**facts, "model_state_dict": state}
+    content = {**facts, "model_state_dict": state}
+    require_content(path.name, content, NEEDED_TO_PREDICT)
+    return content

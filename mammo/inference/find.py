@@ -63,7 +63,7 @@ def _checkpoints_of(path: Path) -> list[Path]:
 def _best_of(run_folder: Path) -> Path:
     directory = RunDirectory(run_folder)
     if not directory.best_checkpoint.is_file():
-        status = (directory.summary() or {}).get("status", "unknown")
+        status = directory.status or "unknown"
         raise RunDirectoryError(
             f"{run_folder} has no checkpoints/best_model.pth; the status of the run is {status}",
             "a run that has finished an epoch",

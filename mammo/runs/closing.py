@@ -8,6 +8,7 @@ from typing import Any
 
 from mammo.plain_text import terminal_text
 from mammo.progress import console
+from mammo.runs.stored import UNITS
 
 # Metric, words for it, what its values mean.
 SHOWN = (
@@ -19,23 +20,24 @@ SHOWN = (
 
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """Lines for the terminal, made from `summary.json`."""
+    """Lines for the terminal, made from `summary.json` of a finished run as `RunDirectory.summary` reads it."""
     metrics = summary["metrics"]
     intervals = metrics.get("ci95") or {}
-    unit = {"patient": "patients", "exam": "exams", "image": "images"}[summary["data"]["group_by"]]
+    unit = UNITS[summary["data"]["group_by"]]
     lines = [
         "",
         f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
         f"of {metrics['num_patients']} {unit} [95% interval by resampling {unit}]:",
     ]
     for key, words, meaning in SHOWN:
-        value, interval = metrics[key], intervals.get(key)
+        value, interval = metrics.get(key), intervals.get(key)
         number = "undefined" if value is None else f"{value:.3f}"
         limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
         lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
-    if summary["collapse"]["detected"]:
-        lines.append(f"  The best epoch has collapsed: {summary['collapse']['reason']}")
-    if summary["model"]["weights"]["source"] == "random":
+    collapse = summary.get("collapse") or {}
+    if collapse.get("detected"):
+        lines.append(f"  The best epoch has collapsed: {collapse.get('reason')}")
+    if summary.get("model", {}).get("weights", {}).get("source") == "random":
         lines.append("  The network started from RANDOM weights: these numbers do not show what it can do.")
         lines.append("  model=efficientnet_lite0 brings its pretrained weights along, without a download.")
     lines += [

@@ -6,8 +6,9 @@ Every file is written to a temporary name and renamed, so that a reader sees the
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import yaml
 
 from mammo.config import Config, check_stored, identity_tree
 from mammo.errors import ConfigError, RunDirectoryError, UserError
-from mammo.files import csv_text, read_json, write_bytes, write_json, write_text
+from mammo.files import csv_text, write_bytes, write_json, write_text
 from mammo.outputs import array_bytes, files_of_others
 from mammo.ownership import Owner, one_owner
+from mammo.runs.stored import ErrorFile, Malformed, read_stored, read_summary
 from mammo.tracebacks import traceback_text
 from mammo.tracker import MLFLOW_RUN_FILE
 from mammo.trees import flatten
@@ -35,6 +37,7 @@ _ANOTHER_FOLDER = "choose another folder with run.name=NAME or hydra.run.dir=DIR
 SHOWN = 5
 CALIBRATION_FILE = "metrics/calibration.json"
 LOCK_FILE = ".lock"
+RESTORE = "copy it from where the run was made, or train again with run.restart=true"
 # What other commands make from a run (or a sweep) and put into its folder.
 LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
 # What a run writes into its other folders.
@@ -59,6 +62,11 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether something is a file, also behind a link: writing replaces the link."""
+    return path.is_file() or (path.is_symlink() and not path.is_dir())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +139,7 @@ class RunDirectory:
         A run that is resumed keeps the files of its first start.
         """
         self.require_ownership()
+        self._require_own_kinds()
         (self.path / ERROR_FILE).unlink(missing_ok=True)
         if self.has_checkpoint:
             return
@@ -139,9 +148,33 @@ class RunDirectory:
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
 
+    def _require_own_kinds(self) -> None:
+        """Raises RunDirectoryError where what a run writes would end somewhere else, or cannot be written."""
+        wrong = [name for name in OWN_FILES if os.path.lexists(self.path / name) and not _is_file(self.path / name)]
+        # These are written into where they are, and not replaced.
+        in_place = (LOCK_FILE, f"{LOCK_FILE}_owner", "run.log")
+        wrong += [
+            name
+            for name in in_place
+            if (self.path / name).is_symlink() or ((self.path / name).exists() and not (self.path / name).is_file())
+        ]
+        for name in OWN_FOLDERS:
+            folder = self.path / name
+            if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+                wrong.append(name)
+            elif folder.is_dir():
+                wrong += [f"{name}/{one.name}" for one in folder.iterdir() if not _is_file(one) and not one.is_dir()]
+                wrong += [f"{name}/{one}" for one in OWN_PATTERNS.get(name, ()) if (folder / one).is_dir()]
+        if wrong:
+            raise RunDirectoryError(
+                f"{self.path.name} holds {', '.join(wrong[:4])}, where a run has files and folders of its own",
+                "regular files, and folders that are no links",
+                "remove it yourself, or choose another folder with run.name=NAME or hydra.run.dir=DIR",
+            )
+
     def error(self) -> dict[str, Any] | None:
         """The recorded failure, or None."""
-        return self._read_json(ERROR_FILE)
+        return self._read(ERROR_FILE, lambda path: read_stored(path, ErrorFile, ("type", "message")))
 
     def write_error(self, error: Exception, message: str) -> None:
         """Write `error.json` and mark the error as recorded; a mistake of the user needs no traceback."""
@@ -156,6 +189,7 @@ class RunDirectory:
         Raises RunDirectoryError when another process holds it. It is free again when the process ends.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._require_own_kinds()
         with one_owner(self.path / LOCK_FILE, self._refusal, whole_folder=True) as self._owner:
             try:
                 self._remove_leftovers()
@@ -228,19 +262,35 @@ class RunDirectory:
         return any(path.exists() for path in (self.last_checkpoint, self.best_checkpoint))
 
     def summary(self) -> dict[str, Any] | None:
-        """The stored summary, or None where there is none that can be read."""
-        return self._read_json("summary.json")
+        """The stored summary, or None where there is none that is JSON.
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
+        Raises RunDirectoryError where something in it is of another type than a run writes, or it cannot be read.
+        """
+        return self._read("summary.json", read_summary)
+
+    def _read(self, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:
-            return read_json(self.path / name)
+            return read(self.path / name)
+        except Malformed as error:
+            found = f"{name} of {self.path.name}: {error}"
+            raise RunDirectoryError(found, "a file that a run has written", RESTORE) from None
         except (FileNotFoundError, ValueError):
             return None
+        except OSError as error:
+            raise RunDirectoryError(f"{name} of {self.path.name} cannot be read: {error.strerror}") from error
+
+    @property
+    def status(self) -> str:
+        """What the summary says of its run; empty where there is none that can be understood."""
+        try:
+            return (self.summary() or {}).get("status", "")
+        except RunDirectoryError:
+            return ""
 
     @property
     def is_finished(self) -> bool:
         """Whether the run that is here has its results."""
-        return (self.summary() or {}).get("status") == "completed"
+        return self.status == "completed"
 
     def check_data(self, data_fingerprint: str, split_fingerprint: str) -> None:
         """Refuse to go on, or to show old results, when the data is not what the run was started with."""
@@ -250,7 +300,7 @@ class RunDirectory:
         changed = [
             what
             for what, section, now in (("data", "data", data_fingerprint), ("split", "split", split_fingerprint))
-            if (stored.get(section) or {}).get("fingerprint") not in (None, now)
+            if stored.get(section, {}).get("fingerprint") not in (None, now)
         ]
         if changed:
             raise RunDirectoryError(
@@ -286,3 +336,14 @@ class RunDirectory:
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
         self.write_text(name, csv_text(columns, rows))
+
+
+def require_inside(folder: Path, kind: str) -> None:
+    """Raises RunDirectoryError where results would be written through a link to somewhere else."""
+    for path in (folder / kind, *(folder / kind).glob("*")):
+        if path.is_symlink() and path.is_dir():
+            raise RunDirectoryError(
+                f"{path.relative_to(folder)} in {folder.name} is a link to another folder",
+                "a folder of the run itself",
+                "remove the link, or name another place: output=DIR",
+            )

@@ -20,10 +20,10 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.figures import confusion_matrix_figure, figure_bytes
-from mammo.files import read_json
 from mammo.metrics import Metrics
 from mammo.outputs import Outputs
 from mammo.runs.directory import CALIBRATION_FILE
+from mammo.runs.stored import Calibration, read_stored
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"
@@ -91,9 +91,10 @@ def read_temperature(run_folder: Path) -> float | None:
     """The temperature in a run directory; None where there is none that a fit can have given."""
     low, high = TEMPERATURE_BOUNDS
     try:
-        temperature = float(read_json(run_folder / CALIBRATION_FILE)["temperature"])
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = read_stored(run_folder / CALIBRATION_FILE, Calibration, ("temperature",))
+    except (OSError, ValueError):
         return None
+    temperature = float(stored["temperature"])
     return temperature if low <= temperature <= high else None
 
 

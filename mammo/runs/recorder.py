@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
+from mammo.checkpoint_content import UNFINISHED_KEYS
 from mammo.engine import EpochResult, EpochState, Predictions, Trainer
 from mammo.errors import TrainingError
 from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
-from mammo.selection import COLLAPSE_REMEDIES, Criterion, EarlyStopping, Scores, detect_collapse
+from mammo.selection import COLLAPSE_REMEDIES, SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,16 @@ class Recorder:
         """Continue where a checkpoint was saved; returns the state of the epoch that comes next."""
         self.history = [dict(record) for record in checkpoint["history"]]
         best = checkpoint["best_metrics"]
-        self.best = None if best is None else Scores(**best)
+        # What a later version scores besides is not compared.
+        self.best = None if best is None else Scores(**{name: best.get(name) for name in SCORE_NAMES})
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
         if self.history:
             self._write_history()
         unfinished = checkpoint.get("unfinished_epoch")
         if unfinished is None:
             return EpochState(checkpoint["epoch"])
-        return EpochState(checkpoint["epoch"], **unfinished, rng=checkpoint["rng"])
+        position = {key: unfinished[key] for key in UNFINISHED_KEYS if key in unfinished}
+        return EpochState(checkpoint["epoch"], **position, rng=checkpoint["rng"])
 
     @property
     def best_epoch(self) -> int:

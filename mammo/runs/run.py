@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from mammo.checkpoint import load_checkpoint, load_newest, remove_previous
+from mammo.checkpoint_content import KEYS, wrong_progress
 from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
@@ -29,7 +30,7 @@ from mammo.models.build import BuiltModel
 from mammo.models.strategy import FrozenTrunkOptions
 from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import is_file
-from mammo.optimizers import parameter_groups
+from mammo.optimizers import load_optimizer, parameter_groups
 from mammo.progress import counting, track
 from mammo.runs.directory import RunDirectory
 from mammo.runs.model_card import FILE as MODEL_CARD
@@ -39,6 +40,7 @@ from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
 from mammo.selection import Criterion, EarlyStopping
+from mammo.shapes import lacking
 from mammo.tracebacks import error_text
 from mammo.tracker import OpenTracker, numbers_of
 
@@ -234,32 +236,43 @@ class Run:
             return EpochState(0)
         self._require_own(checkpoint)
         now = environment(self.hardware)
+        stored = self.summary.get("environment", {})
         for key in ("device", "amp_dtype", "threads", "torch"):
             # Bit-identical results need the same device, number format, threads and library.
-            earlier = self.summary["environment"][key]
-            if earlier != now[key]:
+            earlier = stored.get(key)
+            if earlier not in (None, now[key]):
                 log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
-        self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
-        self.trainer.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
-        if checkpoint["scaler_state_dict"]:
-            # Empty where the run was begun in another number format than fp16.
-            self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
+        self._put_back(checkpoint)
         start = self.recorder.restore(checkpoint)
         place = f" and batch {start.batches_done} of {len(self.train_batches.plan)} of the next"
         log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
         seconds = sum(record["seconds"] for record in self.recorder.history)
         self.earlier_seconds = seconds + start.train_seconds
         entry = {"at": utc_now(), "after_epoch": start.epoch, "after_batch": start.batches_done, "environment": now}
-        self.summary["resumed"] = [*self.summary["resumed"], {**entry, "git": git_state()}]
+        self.summary["resumed"] = [*self.summary.get("resumed", []), {**entry, "git": git_state()}]
         self.directory.write_json("summary.json", self.summary)
         return start
+
+    def _put_back(self, checkpoint: dict[str, Any]) -> None:
+        """The states of network, optimizer and scaler; raises RunDirectoryError for those of others."""
+        lacks = [*lacking(checkpoint, KEYS), *wrong_progress(checkpoint, self.config.train.epochs)]
+        if lacks:
+            raise _unfit(self.directory, "; ".join(lacks[:4]))
+        try:
+            self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
+            load_optimizer(self.config.optimizer, self.trainer.optimizer, checkpoint["optimizer_state_dict"])
+            if checkpoint["scaler_state_dict"]:
+                # Empty where the run was begun in another number format than fp16.
+                self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _unfit(self.directory, "the state of the network or of the optimizer is another's") from error
 
     def _require_own(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other data: without a summary nothing else has noticed."""
         other = [
             key
             for key in ("run_id", "data_fingerprint", "split_fingerprint")
-            if checkpoint[key] != self.recorder.constants[key]
+            if checkpoint.get(key) != self.recorder.constants[key]
         ]
         if other:
             raise RunDirectoryError(
@@ -284,13 +297,16 @@ class Run:
 
     def _finish(self, inputs: Inputs) -> None:
         """Evaluate the best checkpoint and write everything that a finished run leaves."""
-        best = load_checkpoint(self.directory.best_checkpoint)
+        best = load_checkpoint(self.directory.best_checkpoint, ("epoch", "model_state_dict"))
         if best["epoch"] != self.recorder.best_epoch:
             raise RunDirectoryError(
                 f"best_model.pth is of epoch {best['epoch']}, the best epoch is {self.recorder.best_epoch}",
                 to_do="start over with run.restart=true",
             )
-        self.trainer.network.load_state_dict(best["model_state_dict"])
+        try:
+            self.trainer.network.load_state_dict(best["model_state_dict"])
+        except RuntimeError as error:
+            raise _unfit(self.directory, "best_model.pth has the weights of another network") from error
         batches = track(inputs.validation, "Best epoch [val]", len(self.val_batches))
         network, prepare = self.trainer.network, inputs.prepare_validation
         predictions = predict(network, batches, prepare, stop_if_asked, keep_features=True)
@@ -348,3 +364,11 @@ class Run:
             self.directory.write_error(error, message)
         with suppress(OSError):
             self._stop("failed")
+
+
+def _unfit(directory: RunDirectory, found: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"training cannot go on from the checkpoint in {directory.path.name}: {found}",
+        "a checkpoint of this run",
+        "start over here with run.restart=true",
+    )

@@ -76,6 +76,15 @@ def first_summary(
     }
 
 
+def with_stored(first: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """The summary of an earlier start; what it lacks, as one of another version may, is that of this one."""
+    known = {
+        key: with_stored(first[key], value) if isinstance(first.get(key), dict) and isinstance(value, dict) else value
+        for key, value in stored.items()
+    }
+    return {**first, **known}
+
+
 def data_summary(config: Config, dataset: Dataset) -> dict[str, Any]:
     """The section `data` of the summary."""
     counts = dict(zip(dataset.manifest.class_names, dataset.class_counts(), strict=True))

@@ -25,7 +25,7 @@ from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.results import write_data_files
 from mammo.runs.run import Run
-from mammo.runs.summary import first_summary
+from mammo.runs.summary import first_summary, with_stored
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,13 @@ def run_training(
             directory.clear()
         directory.claim(config_tree(config), hydra_files)
         log_to_file(directory.file("run.log"))
+        name, overrides = directory.path.name, hydra_files.overrides
+        # For one of several the command that trains it alone.
+        command = join_command(["python", "-m", "mammo.train", *overrides]) if is_one_of_several else this_command()
+        summary = first_summary(config, name, command, overrides, hardware, dataset, model, class_weights)
         if stored is not None and directory.has_checkpoint:
             # The results will be those of what was started then; what is different now is added to `resumed`.
-            summary = stored | {"status": "running"}
-        else:
-            name, overrides = directory.path.name, hydra_files.overrides
-            # For one of several the command that trains it alone.
-            command = join_command(["python", "-m", "mammo.train", *overrides]) if is_one_of_several else this_command()
-            summary = first_summary(config, name, command, overrides, hardware, dataset, model, class_weights)
+            summary = with_stored(summary, stored) | {"status": "running"}
         directory.write_json("summary.json", summary)
         write_data_files(directory, dataset, config.data)
         _describe(config, dataset, model, hardware, balance_note)

@@ -176,11 +176,13 @@ def shortened(override: str) -> str:
 def outcome_on_disk(folder: Path, is_new: bool = True) -> Outcome:
     """What a run directory says of its run."""
     directory = RunDirectory(folder)
-    summary = directory.summary() or {}
+    try:
+        summary, error = directory.summary() or {}, directory.error()
+    except RunDirectoryError as unreadable:
+        return Outcome("failed", None, str(unreadable), is_outage=True)
     if summary.get("status") == "completed":
-        fingerprint = (summary.get("data") or {}).get("fingerprint")
+        fingerprint = summary["data"].get("fingerprint")
         return Outcome("completed", float(summary["objective"]), is_new=is_new, data_fingerprint=fingerprint)
-    error = directory.error()
     if error is not None:
         return Outcome("failed", None, error["message"], is_outage=_is_outage(error["type"]))
     reason = "it was not started" if not summary else "it was killed"

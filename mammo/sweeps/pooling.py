@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import TrainingError
-from mammo.files import read_csv, read_json
+from mammo.files import read_csv
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics, compute_metrics
+from mammo.runs.stored import SplitManifest, read_stored
 from mammo.sweeps.results import RunResult
+
+# A number that somebody has written down is counted to.
+MAX_FOLDS = 10_000
 
 
 class CannotPool(Exception):
@@ -77,9 +81,9 @@ def pool_folds(runs: Sequence[RunResult]) -> Metrics:
 
 def _read_fold(run: RunResult) -> _Fold:
     try:
-        manifest = read_json(run.folder / "splits" / "manifest.json")
+        manifest = read_stored(run.folder / "splits" / "manifest.json", SplitManifest)
         fingerprint, num_folds = manifest.get("folds_fingerprint"), manifest.get("num_folds")
-        if not isinstance(fingerprint, str) or not isinstance(num_folds, int):
+        if fingerprint is None or num_folds is None or num_folds > MAX_FOLDS:
             raise CannotPool(f"{run.name} is not one fold of a division")
         columns, rows = read_csv(run.folder / "val_predictions.csv")
         class_names = tuple(name.removeprefix("p_") for name in columns if name.startswith("p_"))
@@ -111,10 +115,9 @@ def _image_ids(file: Path) -> frozenset[str]:
 def split_fingerprint(run: RunResult) -> str | None:
     """The fingerprint of who is in train and val; None where it cannot be read."""
     try:
-        fingerprint = read_json(run.folder / "splits" / "manifest.json").get("fingerprint")
+        return read_stored(run.folder / "splits" / "manifest.json", SplitManifest).get("fingerprint")
     except (OSError, ValueError):
         return None
-    return fingerprint if isinstance(fingerprint, str) else None
 
 
 def mean_over_seeds(pooled: Sequence[Metrics]) -> dict[str, Any]:

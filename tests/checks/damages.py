@@ -117,7 +117,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "a class that is none": (
         lambda run: change_rows(run / "val_predictions.csv", first_row_with(y_true="E")),
-        ["metrics: a file holds"],
+        ["val_predictions.csv: has classes without a column of probabilities"],
     ),
     "a lost prediction": (
         lambda run: change_rows(run / "val_predictions.csv", lambda rows: rows[1:]),
@@ -164,7 +164,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "an epoch of the history": (
         lambda run: change_history(run, 1, epoch=7),
-        ["train_history.json: record 2 is of epoch 7"],
+        ["train_history.json: record 2 is of another epoch"],
     ),
     "a truncated checkpoint": (
         lambda run: truncate(run / BEST),
@@ -247,12 +247,18 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda run: text_after(run / METRICS, '"loss": ', '"loss": NaN, "x": '),
         ["metrics/val_metrics.json: cannot be read: NaN"],
     ),
-    "a repeated key": (lambda run: text_after(run / METRICS, "{", '{"loss": 0,'), ["the key 'loss' is there twice"]),
+    "a repeated key": (lambda run: text_after(run / METRICS, "{", '{"loss": 0,'), ["a key is there twice"]),
     "a key that is missing": (
         lambda run: text_after(run / "summary.json", '"torch"', '"tensorflow"'),
         ["summary.json: environment.torch is missing"],
     ),
-    "text for a number": (lambda run: change(run / METRICS, kappa="0.5"), ["val_metrics.json: kappa is '0.5'"]),
-    "another version": (lambda run: change(run / "summary.json", schema_version=7), ["schema_version is 7"]),
+    "text for a number": (
+        lambda run: change(run / METRICS, kappa="0.5"),
+        ["val_metrics.json: kappa is text, expected a number or null"],
+    ),
+    "another version": (
+        lambda run: change(run / "summary.json", schema_version=7),
+        ["schema_version is another than 1"],
+    ),
     "an unknown status": (lambda run: change(run / "summary.json", status="done"), ["status: 'done' is none of"]),
 }

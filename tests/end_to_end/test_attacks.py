@@ -1,0 +1,53 @@
+"""A short campaign of hostile files; `make attacks` is the long one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammo.shapes import require_bounded
+from tests.attacks.campaign import tasks
+from tests.attacks.values import changed_tree, json_text
+from tests.conftest import REPOSITORY
+
+
+@pytest.mark.slow
+def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.attacks", "--count", "300", "--seed", "7"],
+        cwd=REPOSITORY, env=environment | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=900,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    row = next(line.split(" | ") for line in done.stdout.splitlines() if line.startswith("all"))
+    assert int(row[1]) == 300
+    # It would prove nothing if all were harmless, or all refused at the door.
+    assert int(row[2]) > 30
+    assert int(row[3]) + int(row[4]) > 100
+
+
+def test_a_seed_names_a_hostile_tree() -> None:
+    tree = {"a": [1, {"b": 2}], "c": {"d": "x"}}
+    for seed in range(200):
+        one, other = (changed_tree(tree, np.random.default_rng(seed), "/nowhere", 3) for _ in range(2))
+        assert one[1] == other[1]
+        assert json_text(one[0]) == json_text(other[0])
+    assert tree == {"a": [1, {"b": 2}], "c": {"d": "x"}}
+    assert len(tasks(5000)) == 5000
+
+
+@pytest.mark.parametrize("kind", ["deep", "cycle", "references"])
+def test_values_that_no_file_of_ours_holds_are_counted_before_they_are_copied(kind: str) -> None:
+    value: list = [1]
+    if kind == "cycle":
+        value.append(value)
+    for _ in range({"deep": 100_000, "cycle": 1, "references": 20}[kind]):
+        value = [value] * (10 if kind == "references" else 1)
+    with pytest.raises(ValueError, match=r"nested deeper|more than"):
+        require_bounded(value)
