@@ -87,10 +87,14 @@ def look_once(images: StoredImages, keys: Sequence[str], folder: Path, num_worke
     """
     try:
         kept = KeyedRows(folder / f"looks_{LOOKS_VERSION}", (_LOOK.itemsize,), "uint8")
-        _look_at_new(kept, images, [row for row, key in enumerate(keys) if key not in kept], keys, num_workers)
-        return _looks_of(kept[np.array([kept.row_of(key) for key in keys], dtype=np.int64)])
+        for _ in range(2):
+            _look_at_new(kept, images, [row for row, key in enumerate(keys) if key not in kept], keys, num_workers)
+            seen, is_damaged = kept.read(np.array([kept.row_of(key) for key in keys], dtype=np.int64))
+            if not is_damaged.any():  # else what is damaged is looked at once more
+                return _looks_of(seen)
     except OSError:
-        return look_at(images, num_workers)
+        pass
+    return look_at(images, num_workers)
 
 
 def _look_at_new(
