@@ -91,17 +91,20 @@ class KeyedRows:
             if len(header) < HEADER_BYTES:  # cut off by a crash; `append` writes it
                 return
             if header != self._header:
-                self._require_damaged(header)
+                self._mend_header(header)
             num_lost = 0
             # What follows the last whole entry was cut off by a crash; `append` writes over it.
             while content := self._read_entries(file):
                 num_lost += self._take_in(content)
             if num_lost:
-                self._say(f"{num_lost} of its {self._next_slot} keys are damaged, or their rows cut off")
+                self._say(num_lost, self._next_slot)
 
-    def _require_damaged(self, header: bytes) -> None:
+    def _mend_header(self, header: bytes) -> None:
         if is_whole(header):
             raise DamagedFile(f"{self._name} in the cache folder holds rows of another kind; delete it")
+        log.warning("%s in the cache folder is damaged: the header of its keys is written again", self._name)
+        with suppress(OSError), self._lock, self._keys_file.open("r+b") as file:  # OSError: may only be read
+            file.write(self._header)
 
     def _read_entries(self, file: BinaryIO) -> bytes:
         file.seek(HEADER_BYTES + self._next_slot * ENTRY.itemsize)
@@ -172,7 +175,7 @@ class KeyedRows:
             entries = self._write_rows(new, rows)
             self._keys_file.touch()
             with self._keys_file.open("r+b") as file:
-                if file.read(HEADER_BYTES) != self._header:
+                if len(file.read(HEADER_BYTES)) < HEADER_BYTES:
                     file.seek(0)
                     file.write(self._header)
                 num_entries = max(0, file.seek(0, os.SEEK_END) - HEADER_BYTES) // ENTRY.itemsize
@@ -241,7 +244,7 @@ class KeyedRows:
                 total = len(self._row_of)
                 every = np.array(sorted(self._row_of.values()), np.int64)
                 rows = np.union1d(rows, [row for row in every if not self._is_sound(int(row))])
-                self._say(f"{len(rows)} of its {total} rows are damaged")
+                self._say(len(rows), total)
             self._is_checked[rows] = False
             lost = [row for row in rows.tolist() if self._row_of.get(self._keys[row]) == row]
             for row in lost:
@@ -254,9 +257,10 @@ class KeyedRows:
         is_read = self._read_at(int(self._places[row]) * self.row_bytes, target) == self.row_bytes
         return is_read and zlib.crc32(target.data) == int(self._sums[row])
 
-    def _say(self, what: str) -> None:
+    def _say(self, num_lost: int, total: int) -> None:
         if not self._has_said:
-            log.warning("%s in the cache folder: %s; computed anew when needed", self._name, what)
+            what = f"{num_lost} of its {total} rows are computed anew when they are needed"
+            log.warning("%s in the cache folder is damaged: %s", self._name, what)
         self._has_said = True
 
     @property
