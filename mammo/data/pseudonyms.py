@@ -28,6 +28,7 @@ LENGTH = 12
 KEY_BYTES = 32
 # In place of a pseudonym, in the last row of a table.
 _SUM_ROW = "sha256"
+MAX_TABLE_BYTES = 2**28
 _PRIVATE = 0o600
 
 Rename = Callable[[str], str]
@@ -90,7 +91,8 @@ def _compare_with_check(cache_folder: Path, key: bytes) -> None:
         raise _not_the_key("is another one than before")
     if state == "unchecked":
         check = cache_folder / CHECK_FILE
-        if not all(table.leads_back for table in tables_of(cache_folder, key)):
+        known = [table.is_of_key for table in tables_of(cache_folder, key) if table.is_of_key is not None]
+        if known and not any(known):
             raise _not_the_key("is not the one of the tables in pseudonyms/")
         with contextlib.suppress(OSError):  # read-only: compared next time
             check.unlink(missing_ok=True)
@@ -147,7 +149,7 @@ def write_lookup(file: Path, rename: Rename, identifiers: Iterable[str]) -> None
     writer.writerow(["pseudonym", "id"])
     writer.writerows((rename(one), cell_text(one)) for one in sorted(set(identifiers)) if one)
     content = text.getvalue().encode(errors="backslashreplace")
-    content += f"{_SUM_ROW},{hashlib.sha256(content).hexdigest()}\r\n".encode()
+    content += _sum_row(content)
     # A file of our own that takes the place of what is there: neither its permissions nor a link are taken over.
     descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # readable by the user alone
     with os.fdopen(descriptor, "wb") as stream:
@@ -156,30 +158,35 @@ def write_lookup(file: Path, rename: Rename, identifiers: Iterable[str]) -> None
 
 
 class Table(NamedTuple):
-    """A table from pseudonym to id as it was found: whether it is as written (None where an earlier version wrote
-    it, without a checksum), and whether any of its pseudonyms, if it has some, is one of the key's."""
+    """A table from pseudonym to id as it was found, and whether it is of the key (None where it does not say).
+
+    `is_whole` is None where it has no checksum: an earlier version wrote it, or its end was cut off.
+    """
 
     name: str
     is_whole: bool | None
-    leads_back: bool
+    is_of_key: bool | None
 
 
 def tables_of(cache_folder: Path, key: bytes) -> Iterator[Table]:
-    """Every table in the cache folder; one that cannot be read is not whole, and says nothing about the key."""
+    """Every table in the cache folder."""
     for file in sorted((cache_folder / TABLES).glob("*.csv")):
         try:
-            content = file.read_bytes() if file.is_file() else b""
+            content = file.read_bytes() if file.stat().st_size <= MAX_TABLE_BYTES else b""
             rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
         except (OSError, ValueError, csv.Error):
-            yield Table(file.name, False, True)
+            yield Table(file.name, False, None)
             continue
-        pairs = [(row[0], text_of_cell(row[1])) for row in rows[1:] if len(row) == 2 and row[0] != _SUM_ROW]
-        leads_back = not pairs or any(
-            _pseudonym(key, identifier).startswith(name) for name, identifier in pairs if name
-        )
         start = content.rfind(f"{_SUM_ROW},".encode())
-        ending = f"{_SUM_ROW},{hashlib.sha256(content[: max(0, start)]).hexdigest()}\r\n".encode()
-        is_whole = content[start:] == ending if start >= 0 else None
-        if is_whole is None and any(_pseudonym(key, identifier)[: len(name)] != name for name, identifier in pairs):
+        is_whole = content[start:] == _sum_row(content[:start]) if start >= 0 else None
+        pairs = [(row[0], text_of_cell(row[1])) for row in rows[1:] if len(row) == 2 and row[0] != _SUM_ROW]
+        fits = [len(name) >= LENGTH and _pseudonym(key, one).startswith(name) for name, one in pairs]
+        # What is plain is in the table as it is.
+        is_plain = [one.isascii() and one.isprintable() for _, one in pairs]
+        if is_whole is None and not all(fit for fit, plain in zip(fits, is_plain, strict=True) if plain):
             is_whole = False
-        yield Table(file.name, is_whole, leads_back)
+        yield Table(file.name, is_whole, any(fits) if fits else None)
+
+
+def _sum_row(content: bytes) -> bytes:
+    return f"{_SUM_ROW},{hashlib.sha256(content).hexdigest()}\r\n".encode()
