@@ -12,7 +12,8 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,9 @@ class Source:
         for part_bank, trunk, inputs in parts:
             self._fill(part_bank, trunk, inputs, counting)
         self.seconds_feature_bank = time.perf_counter() - started
-        train = BankedTraining(self.train, bank, drawn)
-        validation = BankedEvaluation(self.validation, exact_bank, shown)
+        kept, exactly_kept = (_Kept(bank, inputs, self._compute(trunk, inputs)) for bank, trunk, inputs in parts)
+        train = BankedTraining(self.train, kept, drawn)
+        validation = BankedEvaluation(self.validation, exactly_kept)
         return Inputs(train, validation, self._to_device, self._to_device)
 
     def _bank(
@@ -153,14 +155,17 @@ class Source:
         return FeatureBank(folder, identity, trunk.example(int(pixels["size_px"])))
 
     def _fill(self, bank: FeatureBank, trunk: FrozenTrunk, inputs: _TrunkInputs, counting: Counting) -> None:
+        image_pixels = inputs.data.images.read([0]).size
+        on_gpu = max(self.train.sizes[0], GPU_PIXELS_AT_ONCE // image_pixels)
+        with counting("Filling the feature bank") as count:
+            bank.fill(inputs.keys, self._compute(trunk, inputs), trunk.images_at_once or on_gpu, count)
+
+    def _compute(self, trunk: FrozenTrunk, inputs: _TrunkInputs) -> Callable[[Sequence[int]], Tensor]:
         def compute(places: Sequence[int]) -> Tensor:
             batch = make_batch(inputs.data, inputs.positions[places], inputs.changes_of(places))
             return trunk(self.preparation(batch)[0])
 
-        image_pixels = inputs.data.images.read([0]).size
-        on_gpu = max(self.train.sizes[0], GPU_PIXELS_AT_ONCE // image_pixels)
-        with counting("Filling the feature bank") as count:
-            bank.fill(inputs.keys, compute, trunk.images_at_once or on_gpu, count)
+        return compute
 
     def _to_device(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
         return self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
@@ -213,12 +218,43 @@ class FeatureBatch:
     positions: np.ndarray
 
 
+class _Kept:
+    """Features of some inputs in a bank; those that are found damaged there are computed again.
+
+    `compute`: from places in the inputs to features [N, ...].
+    """
+
+    def __init__(self, bank: FeatureBank, inputs: _TrunkInputs, compute: Callable[[Sequence[int]], Tensor]) -> None:
+        self.bank = bank
+        self._keys, self._compute = inputs.keys, compute
+        self._rows = bank.rows_of(inputs.keys)
+
+    def batches(
+        self, parts: Iterable[slice], places: np.ndarray, targets: Tensor, positions: np.ndarray, num_workers: int
+    ) -> Iterator[FeatureBatch]:
+        """Parts of `places`, with the class indices and positions that belong to them; read ahead by threads."""
+        loaded = in_order(lambda part: (part, *self.bank.read(self._rows[places[part]])), parts, num_workers)
+        for part, features, is_damaged in loaded:
+            if is_damaged.any():
+                # Not by those threads: torch may use another number of threads there, and round otherwise.
+                self._compute_again(features, places[part], is_damaged)
+            yield FeatureBatch(features, targets[part], positions[part])
+
+    def _compute_again(self, features: Tensor, places: np.ndarray, is_damaged: np.ndarray) -> None:
+        again = places[is_damaged]
+        computed = self._compute(again.tolist())
+        features[torch.from_numpy(is_damaged)] = computed.to(features.device)
+        keys = [self._keys[place] for place in again]
+        with suppress(OSError):  # read-only, or full: they are computed whenever they are needed
+            self.bank.replace(keys, computed)
+            self._rows[again] = self.bank.rows_of(keys)
+
+
 class BankedTraining:
     """The batches of `TrainingBatches`, as outputs of the trunk from a bank."""
 
-    def __init__(self, batches: TrainingBatches, bank: FeatureBank, drawn: _Drawn) -> None:
-        self._batches, self._bank, self._drawn = batches, bank, drawn
-        self._rows = bank.rows_of(drawn.inputs.keys)
+    def __init__(self, batches: TrainingBatches, kept: _Kept, drawn: _Drawn) -> None:
+        self._batches, self._kept, self._drawn = batches, kept, drawn
 
     @property
     def sizes(self) -> list[int]:
@@ -227,33 +263,24 @@ class BankedTraining:
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[FeatureBatch]:
         """The batches of epoch `epoch` (0-based), from `first_batch` on."""
-        self._bank.mark_as_used()
+        self._kept.bank.mark_as_used()
         order, views = self._batches.drawn(epoch)
-        rows = self._rows[self._drawn.places(order, views)]
         targets = torch.from_numpy(self._batches.data.targets[order])
-
-        def load(part: slice) -> FeatureBatch:
-            return FeatureBatch(self._bank.read(rows[part]), targets[part], order[part])
-
-        return in_order(load, self._batches.plan[first_batch:], self._batches.num_workers)
+        parts, num_workers = self._batches.plan[first_batch:], self._batches.num_workers
+        return self._kept.batches(parts, self._drawn.places(order, views), targets, order, num_workers)
 
 
 class BankedEvaluation:
     """The batches of `EvaluationBatches`, as outputs of the trunk from a bank."""
 
-    def __init__(self, batches: EvaluationBatches, bank: FeatureBank, shown: _TrunkInputs) -> None:
-        self._batches, self._bank = batches, bank
-        self._rows = bank.rows_of(shown.keys)
+    def __init__(self, batches: EvaluationBatches, kept: _Kept) -> None:
+        self._batches, self._kept = batches, kept
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
-        self._bank.mark_as_used()
+        self._kept.bank.mark_as_used()
+        everything = np.arange(self._batches.num_images)
         targets = torch.from_numpy(self._batches.data.targets)
-
-        def load(part: slice) -> FeatureBatch:
-            positions = np.arange(part.start, part.stop)
-            return FeatureBatch(self._bank.read(self._rows[part]), targets[part], positions)
-
-        return in_order(load, self._batches.plan, self._batches.num_workers)
+        return self._kept.batches(self._batches.plan, everything, targets, everything, self._batches.num_workers)

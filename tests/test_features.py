@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,8 @@ from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, HeadOnly
 from mammo.models.trunk import FrozenTrunk
+from mammo.row_files import survey
+from tests.damage_to_rows import DAMAGES, damage
 
 AUGMENT = AugmentOptions(flip_probability=0.5, rotation_degrees=5.0, contrast_fraction=0.1)
 PIXELS = {"key": "k", "size_px": 64}
@@ -60,7 +66,7 @@ def banked(source: Source, folder, epochs: range = EPOCHS, choice: str = "on") -
 
 
 def num_features(folder) -> int:
-    return sum(len(file.read_text().splitlines()) for file in folder.glob("*/keys.txt"))
+    return sum(part.num_sound for bank in folder.glob("*/keys.bin") for part in survey(bank.parent))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +153,70 @@ def test_a_folder_that_cannot_be_used_costs_time_and_no_result(tmp_path):
         banked(source, in_the_way, choice="on")
 
 
-def test_a_damaged_bank_is_not_used(tmp_path):
-    banked(make_source(), tmp_path)
-    for file in tmp_path.glob("*/rows.bin"):
-        file.write_bytes(b"")
-    source = make_source(seed=43)
-    assert banked(source, tmp_path, choice="auto").train is source.train
+def all_of(inputs: Inputs) -> list[torch.Tensor]:
+    trained = [inputs.prepare(batch)[0] for epoch in EPOCHS for batch in inputs.train.epoch(epoch)]
+    return [*trained, *(inputs.prepare_validation(batch)[0] for batch in inputs.validation)]
+
+
+@pytest.fixture(scope="module")
+def full_bank(tmp_path_factory) -> tuple[Path, list[torch.Tensor]]:
+    """A folder of banks, and what comes out of it."""
+    folder = tmp_path_factory.mktemp("banks")
+    return folder, all_of(banked(make_source(**SMALL), folder))
+
+
+SMALL = {"strategy": HeadOnly(), "dtype": torch.bfloat16}
+
+
+@pytest.mark.parametrize("when", ["before filling", "after filling"])
+@pytest.mark.parametrize(("file", "name"), DAMAGES[::6], ids=lambda one: one)
+def test_a_damaged_bank_gives_the_same_inputs(full_bank, tmp_path, file, name, when, caplog):
+    """All classes of damage are tried on the rows themselves; here is what a run makes of some."""
+    original, expected = full_bank
+    folder = tmp_path / "banks"
+    shutil.copytree(original, folder)
+    source = make_source(**SMALL)
+    inputs = banked(source, folder) if when == "after filling" else None
+    for bank in folder.glob("*/bank.json"):
+        damage(bank.parent, file, name, feature_bytes(bank))
+    found = all_of(inputs or banked(source, folder))
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert len(caplog.records) <= 2 * 2, "once for each of the two banks, and for its header"
+
+
+def feature_bytes(bank: Path) -> int:
+    described = json.loads(bank.read_text())
+    return math.prod(described["shape"]) * (2 if described["dtype"] == "torch.bfloat16" else 4)
+
+
+def test_what_is_damaged_while_training_is_computed_once(full_bank, tmp_path, caplog):
+    original, expected = full_bank
+    folder = tmp_path / "banks"
+    shutil.copytree(original, folder)
+    source = make_source(**SMALL)
+    inputs = banked(source, folder)
+    for bank in folder.glob("*/bank.json"):
+        damage(bank.parent, "rows", "every second byte", feature_bytes(bank))
+    for _ in range(2):
+        assert all(torch.equal(a, b) for a, b in zip(expected, all_of(inputs), strict=True))
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "30 of its 30 rows are computed anew when they are needed",
+        "5 of its 5 rows are computed anew when they are needed",
+    ]
+    caplog.clear()
+    assert all(torch.equal(a, b) for a, b in zip(expected, all_of(banked(make_source(**SMALL), folder)), strict=True))
+    assert caplog.records == []
+    assert num_features(folder) == 35
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null"])
+def test_the_description_of_a_bank_decides_nothing(full_bank, tmp_path, content):
+    original, expected = full_bank
+    shutil.copytree(original, tmp_path / "banks")
+    for bank in (tmp_path / "banks").glob("*/bank.json"):
+        bank.write_bytes(content)
+    found = all_of(banked(make_source(**SMALL), tmp_path / "banks"))
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_auto_computes_at_every_step_when_every_input_is_new(tmp_path):

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from mammo.cache import user_cache_folder
+from mammo.data.content_hashes import ContentHashes
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
-from mammo.data.phantom import phantom_folder
+from mammo.data.phantom_cache import phantom_folder
 from mammo.data.store import ImageFile, PixelSettings
 from mammo.errors import DataError
 
@@ -70,7 +71,8 @@ def _manifest(options: DataOptions, cache_folder: Path, counting: Counting) -> M
     root = Path(options.root).expanduser() if options.root is not None else None
     if options.format == "phantom" and root is None:
         with counting("Generating phantom exams") as count:
-            root = phantom_folder(cache_folder, options.phantom.num_patients, options.phantom.seed, count)
+            known_hash = ContentHashes(cache_folder / STORES).known_hash
+            root = phantom_folder(cache_folder, options.phantom.num_patients, options.phantom.seed, count, known_hash)
     with counting("Reading headers") as count:
         return read_manifest(options, root, progress=count)
 

@@ -115,13 +115,18 @@ def look_once(
     """
     try:
         kept = KeyedRows(folder / f"looks_{LOOKS_VERSION}", (_LOOK.itemsize,), "uint8")
-        # Equal files have one key.
-        new = {key: row for row, key in enumerate(keys) if key not in kept}
-        for rows, looks in _looked_at(images, list(new.values()), num_workers, negatives):
-            kept.append([keys[row] for row in rows], looks)
-        return _looks_of(StoredImages(kept, np.array([kept.row_of(key) for key in keys], dtype=np.int64)))
+        for _ in range(2):
+            # Equal files have one key.
+            new = {key: row for row, key in enumerate(keys) if key not in kept}
+            for rows, looks in _looked_at(images, list(new.values()), num_workers, negatives):
+                kept.append([keys[row] for row in rows], looks)
+            places = np.array([kept.row_of(key) for key in keys], dtype=np.int64)
+            damaged = [kept.read(places[group])[1].any() for group in _in_groups(range(len(places)))]
+            if not any(damaged):  # else what is damaged is looked at once more
+                return _looks_of(StoredImages(kept, places))
     except OSError:
-        return look_at(images, num_workers, negatives)
+        pass
+    return look_at(images, num_workers, negatives)
 
 
 def _looks_of(seen: StoredImages) -> Looks:

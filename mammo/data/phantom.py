@@ -13,13 +13,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +137,7 @@ def generate_phantom(
     if folder.exists():
         raise DataError("the folder for the phantom already exists", to_do="remove it, or choose another one")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=_partial_prefix(folder), dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=partial_prefix(folder), dir=folder.parent))
     pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8))
     try:
         jobs = {pool.submit(_write_exam, partial, seed, number): number for number in range(num_patients)}
@@ -158,34 +156,8 @@ def generate_phantom(
     pool.shutdown()
 
 
-def phantom_folder(
-    cache_dir: Path, num_patients: int, seed: int, progress: Callable[[int, int], None] | None = None
-) -> Path:
-    """The folder of the phantom below `cache_dir`, generated on the first call.
-
-    Processes that ask at the same time wait for the one that generates.
-    """
-    folder = cache_dir / f"phantom-v{VERSION}-n{num_patients}-s{seed}"
-    if folder.is_dir():
-        return folder
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with _lock(cache_dir / f".{folder.name}.lock"):
-        if not folder.is_dir():
-            for killed in cache_dir.glob(f"{_partial_prefix(folder)}*"):
-                shutil.rmtree(killed)
-            generate_phantom(folder, num_patients, seed, progress)
-    return folder
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system drops when the process dies."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _partial_prefix(folder: Path) -> str:
+def partial_prefix(folder: Path) -> str:
+    """How the name of a folder begins in which `folder` is being generated."""
     return f".{folder.name}.partial-"
 
 

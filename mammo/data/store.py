@@ -9,30 +9,26 @@ bytes.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
-import hashlib
-import json
 import logging
-import os
 import shutil
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
+from mammo.data.content_hashes import ContentHashes, read_content
 from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.errors import BadFile, DataError
+from mammo.errors import BadFile, DamagedFile, DataError
 from mammo.files import one_at_a_time
 from mammo.keyed_rows import KeyedRows
+from mammo.row_files import LAYOUT_VERSION
 
 __all__ = ["ContentHashes", "ImageFile", "ImageStore", "PixelSettings", "Shard", "StoreResult", "StoredImages"]
 
@@ -42,12 +38,6 @@ log = logging.getLogger(__name__)
 IMAGES_PER_FLUSH = 64
 # A process takes about a second to start, in which another one decodes about as many files as this.
 FILES_PER_PROCESS = 16
-# A file this young may change again without its time stamp changing: its hash is not remembered.
-YOUNG_FILE_SECONDS = 2.0
-# Size, two times and inode of a file.
-SIGNATURE_LENGTH = 4
-# The largest tomosynthesis objects are below 1 GB; a file is read into memory as a whole.
-MAX_FILE_BYTES = 2_000_000_000
 
 Progress = Callable[[int, int], None]
 
@@ -72,7 +62,7 @@ class Shard(NamedTuple):
 class StoredImages:
     """Read access to some images of a store, in the order they were asked for."""
 
-    pixels: np.ndarray | KeyedRows
+    pixels: np.ndarray | KeyedRows | _MendedPixels
     rows: np.ndarray
 
     def __len__(self) -> int:
@@ -106,54 +96,6 @@ class _Content(NamedTuple):
     pixels: np.ndarray | str | None
 
 
-class ContentHashes:
-    """SHA-256 of files, remembered while size, times and inode of a file stay what they were."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "content_hashes.jsonl"
-        self._lock = FileLock(folder / "content_hashes.lock")
-        self._known: dict[str, list] = {}
-        for entry in _read_lines(self._file):
-            if isinstance(entry, dict) and len(entry.get("hash") or ()) == SIGNATURE_LENGTH + 1:
-                self._known[str(entry.get("file"))] = entry["hash"]
-
-    def known_hash(self, path: Path) -> str | None:
-        """The remembered hash of a file that has not changed since; None for others and unreadable ones."""
-        known = self._known.get(_name_hash(path))
-        try:
-            return str(known[-1]) if known is not None and known[:SIGNATURE_LENGTH] == _signature(path.stat()) else None
-        except OSError:
-            return None
-
-    def remember(self, entries: Sequence[dict]) -> None:
-        """Append entries of `read_content` to the file."""
-        with self._lock:
-            _append_lines(self._file, entries)
-
-
-def read_content(path: Path) -> tuple[bytes, str, dict | None]:
-    """Content and SHA-256 of a file, and the entry for `ContentHashes` unless it is young.
-
-    Raises OSError, also for what is no file and for a file of more than `MAX_FILE_BYTES`.
-    """
-    stat = path.stat()
-    if not S_ISREG(stat.st_mode) or stat.st_size > MAX_FILE_BYTES:
-        raise OSError(errno.EFBIG, "too large" if S_ISREG(stat.st_mode) else "not a regular file")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    is_young = time.time() - max(stat.st_mtime, stat.st_ctime) < YOUNG_FILE_SECONDS
-    return content, digest, None if is_young else {"file": _name_hash(path), "hash": [*_signature(stat), digest]}
-
-
-def _name_hash(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
-
-
-def _signature(stat: os.stat_result) -> list[int]:
-    # The time of the last change of the inode cannot be set by a program, unlike the modification time.
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-
-
 class _Reader:
     """Reads, hashes and decodes files, mostly in a process of its own, but not what is stored already."""
 
@@ -183,6 +125,45 @@ class _Reader:
         return key in self._rows
 
 
+class _MendedPixels:
+    """The pixels of a store by row; what is found damaged is decoded again from its file.
+
+    `origins` has the file and the key of each row. Threads may read at once.
+    """
+
+    def __init__(self, rows: KeyedRows, settings: PixelSettings, origins: Mapping[int, tuple[ImageFile, str]]) -> None:
+        self._rows, self._settings, self._origins = rows, settings, origins
+        self._moved_to: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [N, size_px, size_px]; raises DamagedFile where a file is not there any more as it was."""
+        places = np.array([self._moved_to.get(row, row) for row in rows.tolist()], np.int64)
+        pixels, is_damaged = self._rows.read(places)
+        for i in np.flatnonzero(is_damaged):
+            pixels[i] = self._decoded_again(int(rows[i]))
+        return pixels
+
+    def _decoded_again(self, row: int) -> np.ndarray:
+        file, key = self._origins[row]
+        try:
+            content, digest, _ = read_content(file.path)
+            if _key_of(digest, file, self._settings) != key:
+                raise BadFile("has changed since")
+            pixels = pixels_of(content, file.laterality, self._settings)
+        except (OSError, BadFile) as error:
+            reason = error.reason if isinstance(error, BadFile) else f"cannot be read ({error.strerror})"
+            name = f"stores/{self._rows.folder.name}"
+            raise DamagedFile(
+                f"{name} in the cache folder is damaged, and a file of which it was made {reason}; put that file back, "
+                f"or delete {name} and start again"
+            ) from error
+        with self._lock, suppress(OSError):  # read-only, or full: it is decoded whenever it is needed
+            self._rows.append([key], pixels[None])
+            self._moved_to[row] = self._rows.row_of(key)
+        return pixels
+
+
 def _open_rows(folder: Path, settings: PixelSettings) -> KeyedRows:
     return KeyedRows(folder, (settings.size_px, settings.size_px), "uint8")
 
@@ -193,12 +174,12 @@ def _key_of(digest: str, file: ImageFile, settings: PixelSettings) -> str:
 
 
 class ImageStore:
-    """The store of one set of settings in `<folder>/<key of the settings>`."""
+    """The store of one set of settings in `<folder>/<key of the settings>-<version of its files>`."""
 
     def __init__(self, folder: Path, settings: PixelSettings) -> None:
         self.settings = settings
         self.root = folder
-        self.folder = folder / settings.key()
+        self.folder = folder / f"{settings.key()}-{LAYOUT_VERSION}"
         self._rows = _open_rows(self.folder, settings)
 
     def fill(
@@ -245,7 +226,9 @@ class ImageStore:
         kept = [i for i in wanted if keys.get(i, "") in self._rows]
         kept_keys = [keys[i] for i in kept]
         rows = np.array([self._rows.row_of(key) for key in kept_keys], dtype=np.int64)
-        return StoreResult(StoredImages(self._rows, rows), kept, kept_keys, left_out, num_decoded)
+        origins = {row: (files[i], key) for row, i, key in zip(rows.tolist(), kept, kept_keys, strict=True)}
+        pixels = _MendedPixels(self._rows, self.settings, origins)
+        return StoreResult(StoredImages(pixels, rows), kept, kept_keys, left_out, num_decoded)
 
     def _has_all(self, keys: dict[int, str], wanted: range) -> bool:
         return all(keys.get(i, "") in self._rows for i in wanted)
@@ -313,32 +296,3 @@ def _require_room(folder: Path, num_bytes: int) -> None:
             f"the prepared images need {num_bytes / 1e9:.2f} GB, and {free_bytes / 1e9:.2f} GB are free",
             to_do="free some space, choose cache_dir=DIR on another disk, or a smaller data.image_size",
         )
-
-
-def _read_lines(file: Path) -> Iterator[dict]:
-    """The entries of a file of JSON lines; a last line that was cut off by a crash is left out."""
-    if not file.exists():
-        return
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            yield json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            continue
-
-
-def _append_lines(file: Path, entries: Sequence[dict]) -> None:
-    if not entries:
-        return
-    with file.open("a+b") as stream:
-        # A line that a crash has cut off must not swallow the first new one.
-        if stream.tell() and not _ends_with_newline(file):
-            stream.write(b"\n")
-        stream.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _ends_with_newline(file: Path) -> bool:
-    with file.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"

@@ -31,7 +31,7 @@ from mammo.keyed_rows import KeyedRows
 log = logging.getLogger(__name__)
 
 # Raise it when the layout of a bank, or what its keys mean, changes.
-BANK_VERSION = 1
+BANK_VERSION = 2
 # Features are forced to disk in groups of about this size, so that an interruption loses seconds of work
 # and the memory that filling takes stays small.
 IMAGES_PER_FLUSH = 512
@@ -168,10 +168,15 @@ class FeatureBank:
         rows = self._filled()
         return np.fromiter((rows.row_of(key) for key in keys), dtype=np.int64, count=len(keys))
 
-    def read(self, rows: np.ndarray) -> Tensor:
-        """Features [N, ...] in the layout that the trunk gives them."""
-        features = torch.from_numpy(self._filled()[rows]).view(self.dtype)
-        return features.permute(0, 3, 1, 2) if self._is_channels_last else features
+    def read(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Features [N, ...] in the layout that the trunk gives them, and which of them are damaged, bool [N]."""
+        stored, is_damaged = self._filled().read(rows)
+        features = torch.from_numpy(stored).view(self.dtype)
+        return features.permute(0, 3, 1, 2) if self._is_channels_last else features, is_damaged
+
+    def replace(self, keys: Sequence[str], features: Tensor) -> None:
+        """Keep features [N, ...] in place of damaged ones; raises OSError."""
+        self._filled().append(keys, self._to_rows(features))
 
     def _filled(self) -> KeyedRows:
         if self._rows is None:

@@ -228,6 +228,8 @@ def test_what_was_seen_of_an_image_is_kept(tmp_path):
         assert np.array_equal(looks.aspect, expected.aspect[order])
         assert np.array_equal(looks.has_bright_background, expected.has_bright_background[order])
     (kept,) = tmp_path.glob("looks_*/rows.bin")
-    kept.write_bytes(b"damaged")
-    assert look_once(StoredImages(squares, rows), keys, tmp_path).digests == expected.digests
+    original = kept.read_bytes()
+    for damaged in (b"damaged", original[:-1], original[:5000] + b"?" + original[5001:]):
+        kept.write_bytes(damaged)
+        assert look_once(StoredImages(squares, rows), keys, tmp_path).digests == expected.digests
     assert [sorted(copy) for copy in first.copies()] == [[0, 69]]

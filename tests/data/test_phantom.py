@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,10 +24,10 @@ from mammo.data.phantom import (
     density_class,
     density_fraction,
     generate_phantom,
-    phantom_folder,
     render_view,
     stored_pixels,
 )
+from mammo.data.phantom_cache import differing, phantom_folder, sums_file
 from mammo.errors import DataError
 
 NUM_WOMEN = 8
@@ -256,3 +257,51 @@ def test_the_cache_is_filled_once_by_whoever_comes_first(tmp_path: Path) -> None
     assert calls == [(1, 2), (2, 2)]
     assert not remains_of_a_killed_process.exists()
     assert len(list(first.result().rglob("*.dcm"))) == 8
+
+
+def test_what_is_damaged_in_the_cache_is_generated_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = phantom_folder(tmp_path, 1, SEED)
+    sums = sums_file(folder)
+    original, digests = files_of(folder), sums.read_text()
+    assert len(original) == len(digests.splitlines()) == 5
+    views = sorted(folder.rglob("*.dcm"))
+    labels = folder / "classificacao.csv"
+
+    def flip(path: Path, at: int) -> None:
+        content = bytearray(path.read_bytes())
+        content[at] ^= 1
+        path.write_bytes(content)
+
+    damages = [
+        lambda: flip(views[1], -5000),
+        lambda: views[2].write_bytes(views[2].read_bytes()[:-7]),
+        lambda: shutil.copy(views[0], views[1]),
+        lambda: views[3].unlink(),
+        lambda: labels.write_text(labels.read_text()[:-2]),
+        lambda: flip(labels, -13),
+        lambda: flip(sums, 5),
+        lambda: flip(sums, 70),
+        lambda: sums.write_bytes(b"\xff"),
+        lambda: flip(views[0], 200),
+    ]
+    for damage in damages:
+        damage()
+        assert differing(folder, lambda path: None)
+        if damage is not damages[-1]:
+            sums.write_text(digests)
+            for name, content in original.items():
+                (folder / name).write_bytes(content)
+    caplog.clear()
+    assert phantom_folder(tmp_path, 1, SEED) == folder
+    assert "generated files in phantom-v1-n1-s5 in the cache folder are damaged" in caplog.text
+    assert (files_of(folder), sums.read_text()) == (original, digests)
+    caplog.clear()
+    sums.unlink()  # as of an earlier version
+    phantom_folder(tmp_path, 1, SEED)
+    assert (sums.read_text(), caplog.text) == (digests, "")
+    shutil.copy(views[0], views[0].with_name("more.dcm"))
+    with pytest.raises(DataError, match="1 files in phantom-v1-n1-s5 in the cache folder are not generated ones"):
+        phantom_folder(tmp_path, 1, SEED)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".phantom-v1-n1-s5.lock", "phantom-v1-n1-s5", "phantom-v1-n1-s5.sha256"
+    ]  # fmt: skip

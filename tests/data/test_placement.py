@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mammo.data.grey import GreyImage
-from mammo.data.phantom import phantom_folder
+from mammo.data.phantom_cache import phantom_folder
 from mammo.data.pixels import PixelSettings, image_and_placement, pixels_of
 from mammo.data.placement import Placement
 from mammo.data.preprocess import locate, placement_of, prepare

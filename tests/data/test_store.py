@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mammo.data import pixels, store
+from mammo.data import content_hashes, pixels, store
 from mammo.data.images import read_image
 from mammo.data.preprocess import prepare
-from mammo.data.store import ImageFile, ImageStore, PixelSettings, Shard
-from mammo.errors import DataError
+from mammo.data.store import ContentHashes, ImageFile, ImageStore, PixelSettings, Shard
+from mammo.errors import DamagedFile, DataError
+from mammo.keyed_rows import KeyedRows
 from tests.conftest import REPOSITORY
+from tests.damage_to_rows import DAMAGES, damage
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
 
@@ -42,6 +48,14 @@ def files(tmp_path) -> list[ImageFile]:
 def fill(tmp_path, files, settings=SETTINGS, num_workers=0, **options):
     result = ImageStore(tmp_path / "stores", settings).fill(files, num_workers, **options)
     return result, result.num_decoded
+
+
+def folder_in(tmp_path: Path, settings: PixelSettings = SETTINGS) -> Path:
+    return ImageStore(tmp_path / "stores", settings).folder
+
+
+def num_keys(tmp_path: Path) -> int:
+    return len(KeyedRows(folder_in(tmp_path), (SETTINGS.size_px,) * 2, "u1"))
 
 
 def expected(file: ImageFile, settings: PixelSettings = SETTINGS) -> np.ndarray:
@@ -135,7 +149,7 @@ def test_bad_files_are_left_out_with_their_reason_and_the_rest_is_kept(tmp_path,
 def test_what_is_no_file_or_too_large_is_left_out_unread(tmp_path, files):
     os.mkfifo(tmp_path / "pipe.png")
     with (tmp_path / "huge.png").open("wb") as stream:
-        stream.truncate(store.MAX_FILE_BYTES + 1)
+        stream.truncate(content_hashes.MAX_FILE_BYTES + 1)
     strange = [ImageFile(name, tmp_path / name, "L") for name in ("pipe.png", "huge.png")]
     result, _ = fill(tmp_path, [*files, *strange])
     assert len(result.kept) == 5
@@ -144,10 +158,10 @@ def test_what_is_no_file_or_too_large_is_left_out_unread(tmp_path, files):
     assert reasons["huge.png"] == ("file", "the file cannot be read (too large)")
 
 
-@pytest.mark.parametrize("cut", [1, 10, 40])
+@pytest.mark.parametrize("cut", [1, 10, 32])
 def test_keys_that_a_crash_has_cut_off_are_mended(tmp_path, files, cut):
     fill(tmp_path, files[:3])
-    keys = tmp_path / "stores" / SETTINGS.key() / "keys.txt"
+    keys = folder_in(tmp_path) / "keys.bin"
     keys.write_bytes(keys.read_bytes()[:-cut])
     result, decoded = fill(tmp_path, files)
     assert decoded == 3, "the image whose key was cut off and the two new ones"
@@ -159,7 +173,7 @@ def test_keys_that_a_crash_has_cut_off_are_mended(tmp_path, files, cut):
 
 
 def test_files_that_have_not_changed_are_not_read_again(tmp_path, files, monkeypatch):
-    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
+    monkeypatch.setattr(content_hashes, "YOUNG_FILE_SECONDS", -1)
     fill(tmp_path, files)
     progress: list[tuple[int, int]] = []
     fill(tmp_path, files, progress=lambda done, of: progress.append((done, of)))
@@ -194,7 +208,7 @@ def test_what_another_process_stores_meanwhile_is_found(tmp_path, files):
 
 def test_nothing_is_written_where_everything_is_stored(tmp_path, files, monkeypatch):
     """The folder may be read-only then."""
-    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
+    monkeypatch.setattr(content_hashes, "YOUNG_FILE_SECONDS", -1)
     fill(tmp_path, files)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "stores").rglob("*")}
     fill(tmp_path, files)
@@ -216,10 +230,10 @@ def test_equal_files_are_stored_once(tmp_path, files):
 
 
 def test_the_store_names_no_file(tmp_path, files, monkeypatch):
-    monkeypatch.setattr(store, "YOUNG_FILE_SECONDS", -1)
+    monkeypatch.setattr(content_hashes, "YOUNG_FILE_SECONDS", -1)
     fill(tmp_path, files)
-    hashes, keys = (tmp_path / "stores" / name for name in ("content_hashes.jsonl", f"{SETTINGS.key()}/keys.txt"))
-    assert len(keys.read_text().splitlines()) == len(hashes.read_text().splitlines()) == 5
+    hashes, keys = tmp_path / "stores" / "content_hashes.jsonl", folder_in(tmp_path) / "keys.bin"
+    assert num_keys(tmp_path) == len(hashes.read_text().splitlines()) == 5
     written = hashes.read_bytes() + keys.read_bytes()
     assert b"images" not in written
     assert b".png" not in written
@@ -237,5 +251,119 @@ def test_two_processes_fill_one_store(tmp_path, files):
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(2)]
     sums = {process.communicate()[0] for process in both}
     assert sums == {str(sum(int(expected(file).sum()) for file in files)).encode() + b"\n"}
-    keys = (tmp_path / "stores" / SETTINGS.key() / "keys.txt").read_text().splitlines()
-    assert len(keys) == 5
+    assert num_keys(tmp_path) == 5
+
+
+@pytest.fixture(scope="module")
+def kept_store(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """A folder with five files and their store, and the pixels in it."""
+    folder = tmp_path_factory.mktemp("kept")
+    for i in range(5):
+        write_png(folder / f"{i}.png", i)
+    time.sleep(content_hashes.YOUNG_FILE_SECONDS)
+    result, _ = fill(folder, files_in(folder))
+    return folder, result.images.read(range(5))
+
+
+def files_in(folder: Path) -> list[ImageFile]:
+    return [ImageFile(f"{i}.png", folder / f"{i}.png", "L") for i in range(5)]
+
+
+@pytest.mark.parametrize("when", ["before filling", "after filling"])
+@pytest.mark.parametrize(("file", "name"), DAMAGES, ids=lambda one: one)
+def test_a_damaged_store_gives_the_same_pixels(kept_store, tmp_path, file, name, when, caplog):
+    """Also when nobody notices before an image is read; two processes later everything is well."""
+    original, expected = kept_store
+    shutil.copytree(original / "stores", tmp_path / "stores")
+    if when == "before filling":
+        damage(folder_in(tmp_path), file, name, SETTINGS.size_px**2)
+    result, _ = fill(tmp_path, files_in(original))
+    if when == "after filling":
+        damage(folder_in(tmp_path), file, name, SETTINGS.size_px**2)
+    for order in ([4, 0, 2], range(5), range(5)):
+        assert np.array_equal(result.images.read(order), expected[order])
+    assert len(caplog.records) <= 2
+    for _ in range(2):
+        caplog.clear()
+        again, _ = fill(tmp_path, files_in(original))
+        assert np.array_equal(again.images.read(range(5)), expected)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_what_is_damaged_and_cannot_be_decoded_again_is_an_error(tmp_path, files, change):
+    result, _ = fill(tmp_path, files)
+    damage(folder_in(tmp_path), "rows", "first byte of middle row", SETTINGS.size_px**2)
+    if change == "removed":
+        files[2].path.unlink()
+    else:
+        write_png(files[2].path, 9)
+    reason = "cannot be read" if change == "removed" else "has changed since"
+    with pytest.raises(DamagedFile, match=rf"stores/\w+-2 in the cache folder is damaged.*{reason}.*delete stores"):
+        result.images.read(range(5))
+    assert np.array_equal(result.images.read([0])[0], expected(files[0]))
+
+
+def test_where_nothing_can_be_written_what_is_damaged_is_decoded_each_time(tmp_path, files, monkeypatch):
+    result, _ = fill(tmp_path, files)
+    damage(folder_in(tmp_path), "rows", "all is zeros", SETTINGS.size_px**2)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(2):
+        assert np.array_equal(result.images.read(range(5)), np.stack([expected(file) for file in files]))
+
+
+def test_threads_that_find_damage_at_once(tmp_path, files, caplog):
+    result, _ = fill(tmp_path, files)
+    damage(folder_in(tmp_path), "rows", "every second byte", SETTINGS.size_px**2)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda i: result.images.read([i % 5])[0], range(40)):
+            assert any(np.array_equal(found, expected(file)) for file in files)
+        assert [found.sum() for found in pool.map(lambda i: result.images.read([i % 5]), range(5))] == [
+            expected(file).sum() for file in files
+        ]
+    assert len(caplog.records) == 1
+    assert num_keys(tmp_path) == 5
+
+
+@pytest.mark.parametrize("field", ["file", "hash", "sum", "a line over another", "no sum", "a line end", "removed"])
+def test_damaged_hashes_of_files_are_not_believed(kept_store, tmp_path, field):
+    """Each image keeps its own pixels, whatever the remembered hashes say."""
+    original, expected = kept_store
+    shutil.copytree(original / "stores", tmp_path / "stores")
+    hashes = tmp_path / "stores" / "content_hashes.jsonl"
+    entries = [json.loads(line) for line in hashes.read_text().splitlines()]
+    assert len(entries) == 5
+    if field == "file":
+        entries[0]["file"], entries[1]["file"] = entries[1]["file"], entries[0]["file"]
+    elif field == "hash":
+        entries[0]["hash"][-1], entries[1]["hash"][-1] = entries[1]["hash"][-1], entries[0]["hash"][-1]
+    elif field == "sum":
+        entries[0]["sum"] ^= 1
+    elif field == "a line over another":
+        entries[0]["hash"][-1] = entries[1]["hash"][-1]
+    elif field == "no sum":  # as earlier versions wrote them
+        entries[0] = {"file": entries[0]["file"], "hash": [*entries[0]["hash"][:-1], entries[1]["hash"][-1]]}
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    hashes.write_text(text.replace("\n", " ", 1) if field == "a line end" else text)
+    if field == "removed":
+        hashes.unlink()
+    result, decoded = fill(tmp_path, files_in(original))
+    assert decoded == 0
+    assert np.array_equal(result.images.read(range(5)), expected)
+
+
+def test_every_byte_of_the_hashes_of_files(kept_store, tmp_path):
+    """No change of a byte makes another hash of a file: it is the right one, or there is none."""
+    original, _ = kept_store
+    content = b"".join((original / "stores" / "content_hashes.jsonl").read_bytes().splitlines(keepends=True)[:2])
+    right = {file.path: ContentHashes(original / "stores").known_hash(file.path) for file in files_in(original)}
+    assert None not in right.values()
+    for at in range(len(content)):
+        changed = content[at] ^ 1 << at % 8
+        (tmp_path / "content_hashes.jsonl").write_bytes(content[:at] + bytes([changed]) + content[at + 1 :])
+        hashes = ContentHashes(tmp_path)
+        assert all(hashes.known_hash(path) in (digest, None) for path, digest in right.items())

@@ -23,6 +23,7 @@ from mammo.data.image_list import list_images
 from mammo.data.options import DataOptions
 from mammo.data.store import ImageStore
 from mammo.prepare import PREPARE
+from mammo.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY
 
@@ -93,14 +94,14 @@ def test_training_finds_what_was_prepared(class_folders, tmp_path):
     assert "newly decoded: 32" in output
     assert "python -m mammo.train finds them" in output
     assert [path.name for path in tmp_path.iterdir()] == ["cache"], "nothing else is left"
-    (keys,) = cache.glob("stores/*/keys.txt")
+    (keys,) = cache.glob("stores/*/keys.bin")
     before = (keys.read_bytes(), keys.with_name("rows.bin").stat().st_mtime_ns)
     rest = (f"data.root={class_folders}", f"cache_dir={cache}", "train.epochs=1")
     training = start(*TINY, *rest, folder=tmp_path, program="mammo.train")
     _, errors = training.communicate(timeout=300)
     assert training.returncode == 0, errors
     assert (keys.read_bytes(), keys.with_name("rows.bin").stat().st_mtime_ns) == before
-    assert len(list(cache.glob("stores/*/keys.txt"))) == 1, "training asks for the same size"
+    assert len(list(cache.glob("stores/*/keys.bin"))) == 1, "training asks for the same size"
     assert "newly decoded: none" in prepare(*arguments, folder=tmp_path)
 
 
@@ -119,6 +120,12 @@ def test_the_size_is_that_of_training(arguments, size_px, class_folders, tmp_pat
     assert checked_config(OmegaConf.create(shown), PREPARE).data.image_size == size_px
 
 
+def num_stored(cache: Path) -> int:
+    """Images in the store, also while it is being filled."""
+    sizes = [file.stat().st_size for file in cache.glob("stores/*/keys.bin")]
+    return sum(max(0, size - HEADER_BYTES) // ENTRY.itemsize for size in sizes)
+
+
 @pytest.mark.slow
 def test_killed_at_any_time_it_goes_on(many, tmp_path):
     cache = tmp_path / "cache"
@@ -128,10 +135,10 @@ def test_killed_at_any_time_it_goes_on(many, tmp_path):
     while flushed == 0:
         assert process.poll() is None, "done before it could be killed"
         time.sleep(0.01)
-        flushed = sum(len(file.read_text().splitlines()) for file in cache.glob("stores/*/keys.txt"))
+        flushed = num_stored(cache)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    flushed = sum(len(file.read_text().splitlines()) for file in cache.glob("stores/*/keys.txt"))
+    flushed = num_stored(cache)
     assert 0 < flushed < 520
     wait_until_nobody_is_left(process.pid)
     output = prepare(*arguments, folder=tmp_path)

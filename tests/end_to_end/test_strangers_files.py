@@ -142,7 +142,7 @@ def test_pickles_of_hydra_and_optuna_are_not_read(train, tmp_path, marker):
 def test_keys_of_a_store_are_never_names_of_files(keys, tmp_path):
     folder = tmp_path / "store"
     folder.mkdir()
-    (folder / "keys.txt").write_bytes(keys)
+    (folder / "keys.bin").write_bytes(keys)
     (folder / "rows.bin").write_bytes(b"")
     before = sorted(tmp_path.rglob("*"))
     try:

@@ -46,7 +46,9 @@ def fill(bank: FeatureBank, keys: list[str], images_at_once: int = 2) -> list[st
 
 
 def read(bank: FeatureBank, *keys: str) -> torch.Tensor:
-    return bank.read(bank.rows_of(keys))
+    found, is_damaged = bank.read(bank.rows_of(keys))
+    assert not is_damaged.any()
+    return found
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -109,7 +111,7 @@ def test_a_killed_process_loses_only_what_was_not_on_disk(tmp_path):
 def read_after_filling(bank: FeatureBank) -> list[float]:
     keys = [str(i) for i in range(20)]
     bank.fill(keys, lambda places: torch.full((len(places), 5), 7.0), 2, quiet)
-    return bank.read(bank.rows_of(keys))[:, 0].tolist()
+    return read(bank, *keys)[:, 0].tolist()
 
 
 FILLING = """
