@@ -3,6 +3,7 @@
     python -m mammo.doctor
     python -m mammo.doctor data=archive data.root=DIR data.csv=classificacao.csv
     python -m mammo.doctor outputs/NAME multirun/NAME
+    python -m mammo.doctor cache
     python -m mammo.doctor --help
 
 Nothing it looks at is changed; images of a dataset are decoded into the store, as by a run. It has to work
@@ -28,6 +29,7 @@ HELP = """\
 usage: python -m mammo.doctor [--json]
        python -m mammo.doctor [--json] KEY=VALUE ...
        python -m mammo.doctor [--json] DIR ...
+       python -m mammo.doctor [--json] cache [cache_dir=DIR]
 
 Says what is in order and what is not, and what to do about it.
 
@@ -47,6 +49,10 @@ With folders:
   a sweep (multirun/NAME)   the same for each run, and the sweep as a whole
   any other folder          the dataset in it: data=auto data.root=DIR;
                             more options may follow
+
+With the word cache: every checksum in the user's cache folder, or in cache_dir,
+is compared: image stores, feature banks, generated exams, the key and the tables
+of the pseudonyms. A folder of that name is ./cache.
 
   --json    the findings as one JSON object, for scripts
 
@@ -82,6 +88,8 @@ def _look(words: Sequence[str]) -> list[Section]:
         if sys.stderr.isatty():
             print("Importing every package once ...", file=sys.stderr)
         return check_environment()
+    if words[0] == "cache":
+        return _look_at_cache(words[1:])
     has_flags = any(word.startswith("--") for word in words)  # of Hydra: what follows one is no folder
     is_folder = [Path(word).exists() or not (has_flags or _is_option(word)) for word in words]
     folders = [Path(word) for word, it_is in zip(words, is_folder, strict=True) if it_is]
@@ -100,6 +108,23 @@ def _look(words: Sequence[str]) -> list[Section]:
     from mammo.checks.composed import check_composed, options_for_folder
 
     return check_composed(options_for_folder(folders[0], options) if folders else options)
+
+
+def _look_at_cache(options: Sequence[str]) -> list[Section]:
+    """The cache folder; raises UserError for any option but `cache_dir=DIR`."""
+    from mammo.cache import user_cache_folder
+
+    name, _, folder = options[0].partition("=") if options else ("cache_dir", "", "")
+    if name != "cache_dir" or len(options) > 1 or (options and not folder):
+        raise UserError(
+            "these arguments do not belong together",
+            "cache alone, or cache cache_dir=DIR",
+            "a folder called cache is ./cache; python -m mammo.doctor --help shows the ways to call it",
+        )
+    from mammo.checks.cache import check_cache
+    from mammo.progress import counting
+
+    return check_cache(user_cache_folder(folder or None), counting)
 
 
 def _is_option(word: str) -> bool:

@@ -17,6 +17,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 ROWS_FILE, KEYS_FILE = "rows.bin", "keys.bin"
+# Of the version before, which had no checksums.
+OLD_KEYS_FILE = "keys.txt"
 # Raise it when the layout changes; whoever names folders of rows puts it into the name.
 LAYOUT_VERSION = 2
 HEADER_BYTES = 128
@@ -26,7 +28,7 @@ KEY_BYTES, _SUM_BYTES = 16, 4
 NO_KEY = bytes(KEY_BYTES)
 MOST_PLACES = 2**40
 _HEADER = re.compile(rb"mammo rows %d: [<|][uif]([1248]) (\d{1,9}(?:x\d{1,9}){0,7}) *\n" % LAYOUT_VERSION)
-_ENTRIES_PER_READ = 2**12
+_ENTRIES_PER_READ = 2**6
 _BYTES_PER_READ = 2**20
 
 
@@ -72,11 +74,15 @@ def entries_of(content: bytes) -> Entries:
 
 
 class Survey(NamedTuple):
-    """Of a part of a folder: rows that are as they were written, rows that are not, keys that lead to none."""
+    """Of a part of a folder: rows that are as they were written, rows that are not, keys that lead to none.
+
+    `num_bytes` is the size of a part of the keys; the last one may be smaller.
+    """
 
     num_sound: int
     num_damaged: int
     num_lost: int
+    num_bytes: int
 
 
 def survey(folder: Path) -> Iterator[Survey]:
@@ -97,7 +103,9 @@ def survey(folder: Path) -> Iterator[Survey]:
             kept = entries.fields[~is_lost & ~entries.is_void]
             sums = zip(kept["place"].tolist(), kept["row_sum"].tolist(), strict=True)
             num_sound = sum(_sum_of(rows, place * row_bytes, row_bytes) == row_sum for place, row_sum in sums)
-            yield Survey(num_sound, len(kept) - num_sound, int(np.count_nonzero(is_lost)))
+            yield Survey(
+                num_sound, len(kept) - num_sound, int(np.count_nonzero(is_lost)), _ENTRIES_PER_READ * ENTRY.itemsize
+            )
 
 
 def _sum_of(rows: BinaryIO, start: int, num_bytes: int) -> int | None:

@@ -17,6 +17,8 @@ from mammo.files import file_sha256, write_text
 
 log = logging.getLogger(__name__)
 
+SUMS_SUFFIX = ".sha256"
+
 
 def phantom_folder(
     cache_dir: Path,
@@ -53,7 +55,7 @@ def phantom_folder(
 
 def sums_file(folder: Path) -> Path:
     """Where the SHA-256 of the files of a phantom are, as `sha256sum` writes them."""
-    return folder.with_name(f"{folder.name}.sha256")
+    return folder.with_name(f"{folder.name}{SUMS_SUFFIX}")
 
 
 def _files_in(folder: Path) -> dict[str, Path]:

@@ -30,6 +30,8 @@ from mammo.keyed_rows import KeyedRows
 
 log = logging.getLogger(__name__)
 
+# Folder of all banks in the cache folder.
+BANKS = "features"
 # Raise it when the layout of a bank, or what its keys mean, changes.
 BANK_VERSION = 2
 # Features are forced to disk in groups of about this size, so that an interruption loses seconds of work

@@ -27,6 +27,7 @@ from mammo.interruption import is_asked_to_stop, stop_if_asked
 from mammo.intervals import bootstrap_ci95
 from mammo.metrics import Metrics
 from mammo.models.build import BuiltModel
+from mammo.models.feature_bank import BANKS
 from mammo.models.strategy import FrozenTrunkOptions
 from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import is_file
@@ -172,7 +173,7 @@ class Run:
         return self.source.with_bank(
             strategy.feature_bank,
             strategy.feature_bank_budget_gb,
-            user_cache_folder(config.cache_dir) / "features",
+            user_cache_folder(config.cache_dir) / BANKS,
             pixels,
             epochs,
             counting,
