@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from mammo.errors import ConfigError
-from mammo.foreign_config import CONFIG_FOLDER, is_plain_path, more_than_data
+from mammo.foreign_config import CONFIG_FOLDER, is_plain_path, more_than_data, with_present_names
 from mammo.yaml_files import bounded_text
 
 # Packages whose configurations are code that has been installed.
@@ -54,6 +54,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
             return super().load_config(config_path)
         name = f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml"
         tree, header = _read(file, name)
+        tree = with_present_names(tree, config_path, header["package"])
         found = list(islice(more_than_data(tree, config_path, header["package"], self.typed), SHOWN_PROBLEMS))
         if found:
             raise ConfigError(

@@ -15,6 +15,7 @@ from typing import Any
 from mammo.config import Config
 from mammo.data.options import PrepareOptions
 from mammo.errors import nearest, nearest_key
+from mammo.renamed import with_current_keys
 from mammo.schema import guarded_keys, key_tree
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
@@ -32,15 +33,13 @@ def more_than_data(tree: Any, config_path: str, package: str | None, typed: Cont
     `tree` are the values of the file, `config_path` its name as Hydra has it (`experiment/mine`), `package` what its
     header says, and `typed` the keys that the command line sets, which may be any.
     """
-    place = config_path.removesuffix(".yaml").split("/")[:-1]
-    package_parts = place if package is None else package.split(".")
-    if "hydra" in [*config_path.removesuffix(".yaml").split("/"), *package_parts]:
+    place, section = config_path.split("/")[:-1], _section(config_path, package)
+    if "hydra" in [*config_path.removesuffix(".yaml").split("/"), *section]:
         yield "it is meant for Hydra"
         return
     if config_path.split("/")[0] == "options":
         yield "it takes the place of the defaults of all options, which are declared in code"
         return
-    section = package_parts[1:] if package_parts[:1] == [WHOLE] else package_parts
     known: Any = _options()
     for part in section:
         known = known.get(part) if isinstance(known, Mapping) else None
@@ -66,6 +65,21 @@ def _options() -> dict[str, Any]:
 @functools.cache
 def _guarded() -> dict[str, Any]:
     return guarded_keys(Config)
+
+
+def with_present_names(tree: Any, config_path: str, package: str | None) -> Any:
+    """The values of a file of an earlier version under the names that its options have now."""
+    if not isinstance(tree, Mapping):
+        return tree
+    section = _section(config_path, package)
+    whole = with_current_keys(functools.reduce(lambda inner, part: {part: inner}, reversed(section), tree))
+    return functools.reduce(lambda outer, part: outer.get(part, {}), section, whole)
+
+
+def _section(config_path: str, package: str | None) -> list[str]:
+    """Where the values of a file go, as the names of sections."""
+    parts = config_path.split("/")[:-1] if package is None else package.split(".")
+    return parts[1:] if parts[:1] == [WHOLE] else parts
 
 
 def _option_problems(

@@ -221,6 +221,12 @@ ALLOWED = {
         {"friend/model/mine.yaml": "family: timm\nname: resnet18\ndropout: 0.25"},
         ["--config-dir", "friend", "model=mine"], ["dropout: 0.25"],
     ),
+    "names of an earlier version": (
+        {"friend/experiment/x.yaml": GLOBAL + "augment: {num_views: 9}"}, X, ["num_variants: 9"],
+    ),
+    "names of an earlier version in a group": (
+        {"friend/augment/mine.yaml": "num_views: 9"}, ["--config-dir", "friend", "augment=mine"], ["num_variants: 9"],
+    ),
     "a link to conf": ({"friend/experiment/x.yaml": Path("conf/experiment/resnet50_frozen.yaml")}, X, ["lr: 0.0001"]),
     "ones own file in conf": (
         {"conf/experiment/x.yaml": GLOBAL + "hydra: {job: {env_set: {A: b}}}\ndata: {pseudonymize: false}"},
