@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from mammo.data.formats.rows import shown_view
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
 from mammo.data.looks import look_once
 from mammo.data.manifest import Manifest
+from mammo.data.negatives import read_negatives
 from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
 from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
@@ -104,7 +105,12 @@ def load_dataset(
     table = manifest.table.iloc[stored.kept].reset_index(drop=True)
     manifest = manifest.replace(left_out=[*manifest.left_out, *stored.left_out])
     check_defects(manifest.left_out, len(table), wanted.num_not_looked_at, options.max_bad_fraction)
-    looks = look_once(stored.images, stored.content_keys, store.folder, num_workers)
+
+    def negatives(rows: Sequence[int]) -> Iterator[np.ndarray | None]:
+        files = [wanted.files[stored.kept[row]] for row in rows]
+        return read_negatives(files, wanted.settings, num_workers, options.file_timeout_seconds)
+
+    looks = look_once(stored.images, stored.content_keys, store.folder, num_workers, negatives)
     notes = _remarks(table)
     if manifest.group_by == "image":
         table, more_notes = with_copies_together(table, looks)

@@ -58,6 +58,13 @@ def pixels_of(content: bytes, laterality: str, settings: PixelSettings) -> np.nd
     return prepare(grey, laterality, settings.size_px, settings.crop, settings.orient, breast)
 
 
+def negative_pixels_of(content: bytes, laterality: str, settings: PixelSettings) -> np.ndarray:
+    """`pixels_of` the negative of an image file: the breast is looked for in what is dark in the file."""
+    opened, laterality = _opened(content, laterality, settings)
+    grey = GreyImage(1 - opened.grey(None).levels())
+    return prepare(grey, laterality, settings.size_px, settings.crop, settings.orient)
+
+
 def image_and_placement(
     content: bytes, laterality: str, settings: PixelSettings, enough_px: int
 ) -> tuple[GreyImage, Placement]:
