@@ -30,10 +30,10 @@ _NEGATIVE = _CELLS[::-1, ::-1].ravel()
 _CHANGES = (_CELLS.ravel(), _MIRROR, _NEGATIVE, _NEGATIVE[_MIRROR])
 
 # Chosen on mini-MIAS, see docs/bad-input.md: of pairs of different women 1 in 1000 is proposed, none is confirmed.
-_LEAST_VOTES, _LEAST_INLIERS = 14, 12
-_NUM_DIVISIONS, _LEAST_BITS, _MOST_BITS, _CELLS_PER_DIVISION = 8, 18, 24, 1_000_003
-_RATIO, _NEAR_PX = 0.85, 3.0
-_SCALES, _MOST_STRETCH = (0.5, 2.0), 1.25
+_LEAST_VOTES, _LEAST_INLIERS = 14, 20
+_NUM_DIVISIONS, _LEAST_BITS, _MOST_BITS, _CELLS_PER_DIVISION = 8, 18, 24, 262_139
+_RATIO, _NEAR_PX = 0.85, 2.0
+_SCALES, _MOST_STRETCH = (0.5, 2.0), 1.1
 _AT_A_TIME = 256
 
 
@@ -87,11 +87,10 @@ def same_pictures(points: Keypoints, rows: np.ndarray, others: np.ndarray) -> It
     """Pairs (one of `rows`, one of `others`) that show the same picture."""
     seen: set[tuple[int, int]] = set()
     for row, other, change in _proposed(points, rows, others):
-        if (
-            row != other
-            and (row, other) not in seen
-            and _num_joined(*points.read(np.array([row, other])), change) >= _LEAST_INLIERS
-        ):
+        if row == other or (row, other) in seen:
+            continue
+        one, another = points.read(np.array([row, other]))
+        if _num_joined(one, another, change) >= _LEAST_INLIERS:
             seen.add((row, other))
             yield row, other
 
