@@ -30,7 +30,7 @@ _IMAGES_PER_READ = 64
 _PAIRS_PER_BLOCK = 2**24
 # Where most of the frame of what is shown is bright, it is a negative; where much is, it may be one. Of the films of
 # mini-MIAS 2 of 322 may be one; of their negatives 97% are one, and all may be.
-_BRIGHT, _BRIGHTER_BY = 128, 1.1
+_BRIGHT, _BRIGHTER_BY = 128, 1.02
 _MAY_BE_NEGATIVE, _IS_NEGATIVE = 0.4, 0.6
 # Shapes further from the middle half of all than this many times its spread are outliers, as in a box plot's far ones.
 _FAR_OUT = 3.0
@@ -196,10 +196,8 @@ def _shown_part(square: np.ndarray) -> np.ndarray:
 
 
 def _bright_frame(picture: np.ndarray) -> float:
-    """The share of a frame, without the side of the chest wall, that is bright and brighter than the middle."""
+    """The share of a frame, without the side of the chest wall, that is bright, and brighter than the whole."""
     rows, columns = (max(1, length // 16) for length in picture.shape)
     frame = (picture[:, -columns:], picture[:rows], picture[-rows:])
-    height, width = picture.shape
-    middle = np.median(picture[height // 3 : 2 * height // 3 + 1, width // 4 : width // 2 + 1])
-    bright = max(_BRIGHT, _BRIGHTER_BY * middle)
+    bright = max(_BRIGHT, _BRIGHTER_BY * float(picture.mean()))
     return float(np.mean(np.concatenate([part.ravel() for part in frame]) >= bright))
