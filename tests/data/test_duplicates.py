@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.near_copies import CHANGES
 from mammo.data.dataset import Dataset, load_dataset
-from mammo.data.looks import NEARLY_EQUAL, local_contrast, look_at, look_once
+from mammo.data.looks import look_at, look_once
 from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
 from mammo.errors import DataError
 from mammo.progress import counting
+from tests.conftest import Once
 
 SETTINGS = PixelSettings(96, crop=True, orient=True)
 
@@ -123,9 +125,13 @@ def test_without_patients_but_with_a_prescribed_split_copies_across_it_are_an_er
         load(table, session_cache, group_by="image")
 
 
-def test_no_two_generated_exams_look_alike(tmp_path):
-    generate_phantom(tmp_path / "exams", 8, seed=0)
-    options = DataOptions(format="archive", root=str(tmp_path / "exams"), image_size=128)
+@pytest.fixture
+def generated_exams(once: Once) -> Path:
+    return once("exams_of_eight", lambda folder: generate_phantom(folder / "exams", 8, seed=0)) / "exams"
+
+
+def test_no_two_generated_exams_look_alike(tmp_path, generated_exams):
+    options = DataOptions(format="archive", root=str(generated_exams), image_size=128)
     dataset = load_dataset(options, tmp_path / "cache", 0, counting)
     assert not [note for note in dataset.manifest.notes if "pictures" in note or "images" in note]
     looks = look_at(dataset.images)
@@ -139,9 +145,9 @@ def test_no_two_generated_exams_look_alike(tmp_path):
 # Real films.
 
 
-def square_of(picture: Image.Image, name: str = "PNG", **options: object) -> np.ndarray:
+def square_of(picture: Image.Image) -> np.ndarray:
     content = io.BytesIO()
-    picture.save(content, name, **options)
+    picture.save(content, "PNG", compress_level=1)
     return pixels_of(content.getvalue(), "", SETTINGS)
 
 
@@ -166,33 +172,94 @@ def test_real_films_raise_no_false_alarm(films):
     assert len(set(itertools.chain(looks.digests))) == len(squares)
 
 
-CHANGES = {
-    "compressed": lambda picture: square_of(picture, "JPEG", quality=60),
-    "half the size": lambda picture: square_of(picture.resize((picture.width // 2, picture.height // 2))),
-    "brighter": lambda picture: square_of(picture.point([min(255, int(1.2 * level + 10)) for level in range(256)])),
-    "mirrored": lambda picture: square_of(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
-}
+def changed(squares: np.ndarray, copies: list[np.ndarray]) -> float:
+    """The share of copies that are found among the originals, each by its own; none by another's."""
+    everything = np.concatenate([squares, np.stack(copies)])
+    looks = look_at(StoredImages(everything, np.arange(len(everything))))
+    pairs = looks.near_copies(np.arange(len(squares)), np.arange(len(squares), len(everything)))
+    expected = {(row, len(squares) + row) for row in range(len(squares))}
+    assert set(pairs) <= expected
+    same = {(row, copy) for row, copy in expected if looks.digests[row] == looks.digests[copy]}
+    return len(same | set(pairs)) / len(expected)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", [name for name in CHANGES if "negative" not in name])
 def test_changed_copies_of_real_films_look_alike(films, change):
-    paths, _, squares = films
-    found = 0
-    for row in range(0, 322, 23):
-        with Image.open(paths[row]) as picture:
-            changed = CHANGES[change](picture.convert("L"))
-        found += float(local_contrast(changed) @ local_contrast(squares[row])) > NEARLY_EQUAL
-    assert found >= 13, "of 14"
-
-
-def test_negatives_of_real_films_are_noticed(films):
     paths, _, _ = films
-    negatives = []
-    for path in paths[::23]:
+    pictures = []
+    for path in paths[::41]:
         with Image.open(path) as picture:
-            negatives.append(square_of(Image.fromarray(255 - np.asarray(picture.convert("L")))))
-    looks = look_at(StoredImages(np.stack(negatives), np.arange(len(negatives))))
-    assert looks.has_bright_background.mean() > 0.4
+            pictures.append(picture.convert("L").resize((512, 512), Image.Resampling.BOX))
+    squares = np.stack([square_of(picture) for picture in pictures])
+    for make in CHANGES[change]:
+        found = changed(squares, [square_of(make(picture)) for picture in pictures])
+        assert found >= (0.75 if change in HARD else 1)
+
+
+# Not promised: what is found of them is in docs/bad-input.md.
+HARD = {"window that clips 15% and 25%", "white border"}
+
+
+@pytest.mark.parametrize("change", ["negative", "negative, shifted or turned"])
+def test_negatives_of_real_films_are_noticed_and_told_from_others(films, change, tmp_path):
+    """Also those of whose breast nothing is left in the square: the file is read again."""
+    paths, patients, _ = films
+    lines = ["path,label,patient_id,split"]
+    for number, row in enumerate(range(0, 322, 41)):
+        with Image.open(paths[row]) as picture:
+            film = picture.convert("L").resize((512, 512), Image.Resampling.BOX)
+        film.save(tmp_path / f"film{number}.png")
+        CHANGES[change][0](film).save(tmp_path / f"negative{number}.png")
+        lines += [
+            f"film{number}.png,{'ABCD'[number % 4]},{patients[row]},train",
+            f"negative{number}.png,{'ABCD'[number % 4]},x{row},val",
+        ]
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, ""]))
+    notes = load(tmp_path, tmp_path / "cache").manifest.notes
+    assert any(note.startswith("8 pairs of images in different parts of the split look alike: film0.png ~ ")
+               for note in notes), notes  # fmt: skip
+    assert any(note.endswith(" more") and "are they negatives?" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("size_px", [64, 256])
+def test_changed_copies_of_generated_exams_are_reported_across_parts_only(tmp_path, size_px, generated_exams):
+    """As files of other patients; nothing is reported of a copy in the same part or under the same patient."""
+    options = DataOptions(format="archive", root=str(generated_exams), image_size=512, crop=False, orient=False)
+    dataset = load_dataset(options, tmp_path / "cache", 0, counting)
+    lines = ["path,label,patient_id,split"]
+    kinds = ["shift of 8 px", "crop of 2%, one side or all", "flip, either way or both", "rotation of 2 degrees",
+             "noise of 8 grey levels", "negative", "quarter turn"]  # fmt: skip
+    for number, square in enumerate(dataset.images.read(np.arange(len(kinds) + 1))):
+        picture = Image.fromarray(square)
+        picture.save(tmp_path / f"film{number}.png")
+        lines.append(f"film{number}.png,{'ABCD'[number % 4]},p{number},train")
+        # The last one is changed under its own patient, and under another one in its own part.
+        kind, of_patients = (
+            (kinds[number], [("val", "x")]) if number < len(kinds) else (kinds[0], [("train", "p"), ("train", "x")])
+        )
+        for i, (part, letter) in enumerate(of_patients):
+            CHANGES[kind][-1 - i](picture).save(tmp_path / f"copy{number}_{i}.png")
+            lines.append(f"copy{number}_{i}.png,{'ABCD'[number % 4]},{letter}{number},{part}")
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, ""]))
+    dataset = load(tmp_path, tmp_path / "cache", image_size=size_px, allow_duplicates=True)
+    # What ends as the same pixels is another remark.
+    copies = [set(dataset.table["image_id"].iloc[rows]) for rows in look_at(dataset.images).copies()]
+    num_equal = sum({f"film{number}.png", f"copy{number}_0.png"} in copies for number in range(len(kinds)))
+    (note,) = [note for note in dataset.manifest.notes if "look alike" in note]
+    assert note.startswith(f"{len(kinds) - num_equal} pairs of images")
+    assert num_equal <= 2
+    assert "copy7" not in note
+
+
+def test_near_copies_do_not_depend_on_workers_or_order(films):
+    _, _, squares = films
+    some = np.concatenate([squares[:40], squares[:40, ::-1]])
+    alone, shared = (look_at(StoredImages(some, np.arange(80)), workers) for workers in (0, 3))
+    everyone = np.arange(80)
+    assert np.array_equal(alone.keypoints.read(everyone), shared.keypoints.read(everyone))
+    pairs = alone.near_copies(everyone[:40], everyone[40:])
+    assert pairs == [(row, 40 + row) for row in range(40)]
+    assert shared.near_copies(everyone[39::-1], everyone[:39:-1]) == pairs
 
 
 def test_pictures_that_look_wrong_are_remarked(table, session_cache):
@@ -206,7 +273,10 @@ def test_pictures_that_look_wrong_are_remarked(table, session_cache):
     add(table, "strip.png", "B", "s", "train")
     add(table, "darker.png", "B", "d", "val")
     notes = load(table, session_cache).manifest.notes
-    assert "1 pairs of images in different parts of the split look alike: B2.png ~ darker.png" in notes
+    assert (
+        "2 pairs of images in different parts of the split look alike: B2.png ~ darker.png, negative.png ~ darker.png"
+        in notes
+    )
     assert "1 images have a bright background: are they negatives? negative.png" in notes
     assert "1 images are far wider or narrower than the others: is something cut off? strip.png" in notes
 
