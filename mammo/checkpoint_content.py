@@ -162,7 +162,7 @@ def _is_random_state(state: dict[str, Any]) -> bool:
     """Whether the generators can be put into a state; tried with others than the global ones."""
     try:
         version, internal, gauss = state["python"]
-        random.Random().setstate((version, tuple(internal), gauss))  # noqa: S311
+        random.Random().setstate((version, tuple(internal), gauss))  # noqa: S311  (no secret)
         np.random.RandomState().set_state(tuple(state["numpy"]))
         torch.Generator().set_state(state["torch"])
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError):

@@ -93,7 +93,7 @@ def _read(file: Path, name: str) -> tuple[Any, dict[str, str | None]]:
     """Values and header of a file, as Hydra would read them; raises ConfigError for what cannot be read."""
     try:
         text = bounded_text(file)
-        return yaml.load(text, Loader=get_yaml_loader()), ConfigSource._get_header_dict(text[:512])  # noqa: S506
+        return yaml.load(text, Loader=get_yaml_loader()), ConfigSource._get_header_dict(text[:512])  # noqa: S506  (safe)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     except (OSError, ValueError, TypeError) as error:

@@ -51,8 +51,8 @@ With folders:
                             more options may follow
 
 With the word cache: every checksum in the user's cache folder, or in cache_dir,
-is compared: image stores, feature banks, generated exams, the key and the tables
-of the pseudonyms. A folder of that name is ./cache.
+is compared: image stores, feature banks, generated exams, the key and tables of
+the pseudonyms. A folder of that name is ./cache.
 
   --json    the findings as one JSON object, for scripts
 

@@ -34,11 +34,14 @@ from mammo.sweeps.results import without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
 from mammo.sweeps.study import (
     STUDY_FILE,
+    UNUSABLE,
     finished_trials,
     open_study,
     parameters_of,
+    reading_study,
     require_own_results,
     study_file_url,
+    trials_of,
 )
 from mammo.trees import flatten
 
@@ -51,8 +54,6 @@ DATA = "data_fingerprint"
 # Samplers whose state in a study is plain numbers. CmaEsSampler keeps a pickle there, which would run whatever the
 # writer of somebody else's study put into it.
 SAMPLERS = tuple(f"optuna.samplers.{name}" for name in ("TPESampler", "RandomSampler", "NSGAIISampler"))
-# What samplers raise when a study holds other things than they have put there.
-UNUSABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 # What makes runs vary without making them better.
 NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
 
@@ -195,7 +196,7 @@ class Search:
         Raises ConfigError for results in the study that are not of this search.
         """
         while not self.sweep.jobs.is_stopped:
-            trials = self.study.get_trials(deepcopy=False)
+            trials = trials_of(self.study)
             require_own_results(trials, self.space)
             over = [trial for trial in trials if trial.state.is_finished()]
             self._require_success(over)
@@ -205,7 +206,7 @@ class Search:
             begun = [trial._trial_id for trial in trials if not trial.state.is_finished()][:wanted]
             batch = []
             for i in range(wanted):
-                trial_id = begun[i] if i < len(begun) else self.study.ask()._trial_id
+                trial_id = begun[i] if i < len(begun) else self._new_trial()
                 try:
                     batch.append(self._proposed(trial_id))
                 except ConfigError as error:
@@ -222,7 +223,8 @@ class Search:
 
         Raises ConfigError when this search cannot have begun the trial, or nothing can be drawn for it.
         """
-        stored = self.study._storage.get_trial(trial_id)
+        with reading_study():
+            stored = self.study._storage.get_trial(trial_id)
         parameters_of(stored, self.space)
         try:
             self.study.sampler = self._sampler(stored.number)
@@ -234,6 +236,10 @@ class Search:
             reason = f"trial {stored.number} of the study has attributes that no sampler leaves"
             raise ConfigError(f"{reason} ({type(error).__name__})") from error
         return trial
+
+    def _new_trial(self) -> int:
+        with reading_study():
+            return self.study.ask()._trial_id
 
     def _refuse(self, trial_id: int, reason: str) -> None:
         """End a trial as failed that is not run, and that no sampler learns from."""

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from mammo.config import Config, original_identity_tree
 from mammo.errors import ConfigError
 from mammo.files import without_credentials
 from mammo.renamed import original_key
 from mammo.selection import Criterion
+from mammo.sweeps.results import number_or_none
 from mammo.trees import flatten
 
 STUDY_FILE = "study.db"
+# What Optuna, its samplers and its storage raise when a study holds other things than they have put there.
+UNUSABLE = (SQLAlchemyError, OptunaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 _SETUP = "setup"
 OTHER_NAME = "give this search a name of its own: sweep.name=NAME"
 # Names of parameters that somebody else has made up are quoted no longer than this.
@@ -77,13 +82,38 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
             "the options that it was begun with; only hpo.trials and what cannot change a result may differ",
             OTHER_NAME,
         )
-    require_own_results(finished_trials(study), space)
+    require_own_results(trials_of(study), space)
     return study
 
 
+@contextmanager
+def reading_study() -> Iterator[None]:
+    """Raises ConfigError where a study holds other things than Optuna has put there, whatever that made it raise.
+
+    A storage that is gone while the search runs looks the same from here.
+    """
+    try:
+        yield
+    except UNUSABLE as error:
+        raise ConfigError(
+            f"the study cannot be read ({type(error).__name__}): it is damaged, or its storage is gone",
+            "what Optuna has written, in a storage that answers",
+            OTHER_NAME,
+        ) from error
+
+
+def trials_of(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials, by number; raises ConfigError for a study that cannot be read."""
+    with reading_study():
+        trials = study.get_trials(deepcopy=False)
+        if [trial.number for trial in trials] != list(range(len(trials))):
+            raise ValueError("trials are numbered from 0")
+        return trials
+
+
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have been told, by number."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    """The trials that have been told, by number; raises ConfigError as `trials_of` does."""
+    return [trial for trial in trials_of(study) if trial.state.is_finished()]
 
 
 def require_own_results(trials: list[FrozenTrial], space: Mapping[str, BaseDistribution]) -> None:
@@ -91,7 +121,7 @@ def require_own_results(trials: list[FrozenTrial], space: Mapping[str, BaseDistr
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
             lacking = sorted(set(space) - set(parameters_of(trial, space)))
-            if len(trial.values or []) != 1 or not math.isfinite(trial.values[0]):
+            if len(trial.values or []) != 1 or number_or_none(trial.values[0]) is None:
                 lacking.append("value")
             if lacking:
                 raise ConfigError(

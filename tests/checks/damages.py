@@ -191,7 +191,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda run: change_checkpoint(run / BEST, class_names=["A", "B"]),
         ["its classes are A, B"],
     ),
-    "weights that are no numbers": (spoil_weights, ["best_model.pth: weights that are not finite"]),
+    "weights that are no numbers": (spoil_weights, ["best_model.pth: the weights in best_model.pth are none"]),
     "a patient in both parts": (move_patient, ["splits: 1 patient in both train and val"]),
     "a patient in both parts, spelt differently": (
         lambda run: move_patient(run, lambda patient: f"\u200b{patient.upper()} "),

@@ -193,7 +193,7 @@ def test_a_placeholder_for_patients_and_equal_pictures_are_remarked(class_folder
         for name in "ABCD":
             for number in range(8):
                 shutil.copy(class_folders / name / f"{name}{number}.png", tmp_path)
-                table.writerow([f"{name}{number}.png", name, "ANON" if number < 5 else f"{name}{number}"])
+                table.writerow([f"{name}{number}.png", name, "P0" if number < 5 else f"{name}{number}"])
         shutil.copy(tmp_path / "A7.png", tmp_path / "again.png")
         table.writerow(["again.png", "A", "somebody else"])
     options = DataOptions(format="table", root=str(tmp_path), image_size=64, val_fraction=0.4, allow_duplicates=True)

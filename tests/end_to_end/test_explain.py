@@ -58,7 +58,7 @@ def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp
         assert float(row[f"p_{row['y_pred']}"]) == max(float(p[f"p_{row['y_pred']}"]) for p in same)
         with Image.open(folder / row["file"]) as picture:
             assert np.ptp(np.asarray(picture.convert("RGB")).astype(int), axis=-1).max() > 50  # there is a map
-    assert sorted(file.name for file in folder.iterdir()) == sorted(
+    assert sorted(file.name for file in folder.glob("[!.]*")) == sorted(
         [row["file"] for row in rows] + ["explanations.csv", "grid.png", "grid.pdf"]
     )
 
