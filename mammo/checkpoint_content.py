@@ -10,50 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mammo.epoch_records import Record, ScoreTree
 from mammo.shapes import AtLeast, Number, Whole, faults, require_bounded, required_keys
 
 # More classes than any scale has: a matrix of them would fill the memory.
 MAX_CLASSES = 1000
-
-
-class ScoreTree(TypedDict):
-    """The scores of an epoch; null where one is undefined."""
-
-    loss: Number | None
-    acc: Number | None
-    bal_acc: Number | None
-    bal_acc_adj: Number | None
-    kappa: Number | None
-    kappa_quadratic: Number | None
-    macro_f1: Number | None
-    auc_ovr: Number | None
-    auc_ovo: Number | None
-    mae: Number | None
-    ece: Number | None
-
-
-class Record(TypedDict):
-    """An epoch of the history."""
-
-    epoch: Annotated[int, AtLeast(1)]
-    train_loss: Number
-    train_acc: Number
-    val_loss: Number | None
-    val_acc: Number | None
-    val_bal_acc: Number | None
-    val_bal_acc_adj: Number | None
-    val_kappa: Number | None
-    val_kappa_quadratic: Number | None
-    val_macro_f1: Number | None
-    val_auc_ovr: Number | None
-    val_auc_ovo: Number | None
-    val_pred_counts: list[Whole]
-    lr: Number
-    lr_groups: dict[str, Number]
-    seconds: Number
-    images_per_second: Number
-    skipped_steps: Whole
-    is_best: bool
 
 
 class MonitorState(TypedDict):
@@ -155,7 +116,7 @@ def wrong_content(content: dict[str, Any]) -> Iterator[str]:
         yield "rng is no state of the generators"
     names = content.get("class_names")
     if isinstance(names, list) and (len(names) > MAX_CLASSES or len(set(map(str, names))) < len(names)):
-        yield f"class_names is a list of {len(names)}, expected at most {MAX_CLASSES} different names"
+        yield f"class_names is a list of {len(names)}, expected a list of different names, at most {MAX_CLASSES}"
 
 
 def _is_random_state(state: dict[str, Any]) -> bool:

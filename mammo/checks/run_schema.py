@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mammo.checkpoint_content import Record
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.checks.run_files import CsvTable, RunFiles
+from mammo.epoch_records import Record
 from mammo.runs.stored import SplitManifest, ValMetrics, shape_of
 from mammo.shapes import faults
 

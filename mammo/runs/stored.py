@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from mammo.checkpoint_content import Record, ScoreTree
+from mammo.epoch_records import Record, ScoreTree
 from mammo.files import parse_json, read_json, read_text
 from mammo.shapes import AtLeast, Length, Number, Whole, faults, lacking
 

@@ -312,10 +312,10 @@ def test_a_checkpoint_of_another_shape_is_refused(sweep, command, class_folders,
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("preprocessing", {}, "no mean and standard deviation"),
+        ("preprocessing", {}, "preprocessing.mean is missing"),
         ("preprocessing", {"mean": [0.5] * 3, "std": [0.0] * 3}, "no mean and standard deviation"),
-        ("preprocessing", {"mean": [0.5] * 3, "std": [float("nan")] * 3}, "no mean and standard deviation"),
-        ("class_names", ["A", "B", "C", "A"], "no list of different names"),
+        ("preprocessing", {"mean": [0.5] * 3, "std": [float("nan")] * 3}, "is no finite number"),
+        ("class_names", ["A", "B", "C", "A"], "expected a list of different names"),
         ("class_names", ["A", "B", "C"], "with 3 classes"),
         ("config", {}, "not one of this version"),
     ],
