@@ -172,10 +172,11 @@ def test_manipulated_content_hashes_are_passed_over(tmp_path):
 def test_a_link_in_the_cache_is_not_written_through(tmp_path):
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
+    rename = renamer(tmp_path / "cache")
     lookup = tmp_path / "cache" / "pseudonyms" / "x.csv"
     lookup.parent.mkdir(parents=True)
     lookup.symlink_to(victim)
-    write_lookup(lookup, renamer(tmp_path / "cache"), ["=cmd|' /C calc'!A0", "caf\u00e9"])
+    write_lookup(lookup, rename, ["=cmd|' /C calc'!A0", "caf\u00e9"])
     assert victim.read_text() == "mine"
     assert "'=cmd" in lookup.read_text()
     (tmp_path / "run").mkdir()
