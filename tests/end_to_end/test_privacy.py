@@ -298,7 +298,16 @@ def test_mistakes_at_the_terminal_name_nobody(archive, tmp_path):
             dataset.save_as(file)
     nearly = archive / f"{TAGS['AccessionNumber']}-3" / "Quesadila"
     typed = str(nearly).encode()
+    table = tmp_path / "table"
+    table.mkdir()
+    (table / "Quesadilla_Ximenia.csv").write_text("\n".join(LABELS[1:]))  # without a header line
+    wrong_table = (*SWEPT[2:-1], f"data.root={table}")
     commands = [
+        ("mammo.train", *wrong_table), ("mammo.train", "data=archive", f"data.root={nearly}"),
+        ("mammo.prepare", "data=archive", f"data.root={nearly}"),
+        ("mammo.train", "-m", *wrong_table, "hpo=density", "hpo.trials=1", "sweep.name=search"),
+        ("mammo.explain", run, f"image={nearly}"),
+        ("mammo.export", run, "format=safetensors", f"output={nearly.parent}"),
         ("mammo.predict", run, f"input={nearly}"), ("mammo.predict", f"run={nearly}", f"input={archive}"),
         ("mammo.report", str(nearly)), ("mammo.embed", run, f"output={nearly.parent}"),
         ("mammo.evaluate", run, "data=folders", f"data.root={archive}", "data.group_by=image", "cache_dir=cache"),
@@ -314,3 +323,5 @@ def test_mistakes_at_the_terminal_name_nobody(archive, tmp_path):
         assert [secret for secret in SECRETS if secret.lower().encode() in lower] == [], (program, words, said.decode())
     assert b"vendor in the DICOM header" in done.stdout
     assert b"other" in done.stdout
+    assert (tmp_path / "multirun" / "search").is_dir()
+    assert leaks(tmp_path / "multirun", SECRETS) == []
