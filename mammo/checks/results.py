@@ -11,7 +11,8 @@ from mammo.errors import UserError, nearest
 from mammo.progress import start_logging
 from mammo.runs.directory import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS
 from mammo.sweeps.nearby import results_in
-from mammo.sweeps.results import PLAN_FILE, is_sweep_folder
+from mammo.sweeps.results import is_sweep_folder
+from mammo.sweeps.stored import PLAN_FILE
 
 
 def holds_results(folder: Path) -> bool:

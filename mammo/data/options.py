@@ -56,12 +56,14 @@ class DataOptions:
         "what ids are that may be one patient's (1 and 0001, P-1 and P1, letters that look alike): merge or distinct; "
         "null: ask",
         since_default=None,
+        guarded=True,
     )
     exam_ids: Literal["global", "per_patient"] | None = option(
         None,
         "global: images that share an exam id are of one woman; per_patient: each patient counts her own exams "
         "(visit 1, 2); null: by the table, and ask where it is not clear",
         since_default=None,
+        guarded=True,
     )
     views: list[str] | None = option(["CC", "MLO"], "views to keep; images without a known view are kept; null: all")
     implants: Literal["include", "exclude"] = option("include", "images with a breast implant")

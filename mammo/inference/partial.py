@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ SUFFIX = ".partial.jsonl"
 class PartialResults:
     """Lines of JSON beside `output`, the first of which says what they were made with.
 
-    Each result has a key, which names a file and its state, so that a file that has changed is done again.
+    Each result has a key, which names a file and its state, so that a file that has changed is done again, and a sum.
     """
 
     def __init__(self, output: Path, made_with: Mapping[str, Any]) -> None:
@@ -34,7 +35,7 @@ class PartialResults:
         whole = content[: content.rfind(b"\n") + 1]
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
-            first, results = lines[0] if lines else {}, {line["key"]: dict(line["result"]) for line in lines[1:]}
+            first, results = lines[0] if lines else {}, dict(map(_result_of, lines[1:]))
             # Without a whole line it is the first that was cut off.
             is_own = isinstance(first, dict) and (lines or self._head().startswith(content))
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -65,7 +66,7 @@ class PartialResults:
             if is_new:
                 stream.write(self._head().decode())
             for key, result in results:
-                stream.write(json.dumps({"key": key, "result": result}) + "\n")
+                stream.write(json.dumps({"key": key, "result": result, "crc32": _sum_of(key, result)}) + "\n")
                 self.results[key] = dict(result)
             stream.flush()
             os.fsync(stream.fileno())
@@ -73,3 +74,18 @@ class PartialResults:
     def remove(self) -> None:
         """Remove the file: its results are where they belong."""
         self.file.unlink(missing_ok=True)
+
+
+def _sum_of(key: str, result: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps([key, result]).encode())
+
+
+def _result_of(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Key and result of a line; raises ValueError where they are not as written, KeyError and TypeError elsewhere.
+
+    Lines of versions before checksums have none.
+    """
+    key, result = line["key"], dict(line["result"])
+    if line.get("crc32", _sum_of(key, result)) != _sum_of(key, result):
+        raise ValueError("a line is not as it was written")
+    return key, result

@@ -22,10 +22,11 @@ from mammo.errors import ConfigError
 from mammo.files import read_json
 from mammo.renamed import current_key, current_override
 from mammo.runs.directory import LATER_FOLDERS
+from mammo.runs.stored import Malformed
+from mammo.sweeps.stored import PLAN_FILE, read_plan
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
 
-PLAN_FILE = "sweep.json"
 # Below it lies the best configuration of a search, where `--config-dir` finds it.
 BEST_FOLDER = "experiment"
 # What other things than runs lie in the folder of a sweep.
@@ -137,7 +138,7 @@ class SweepResults:
     @property
     def trials_to_come(self) -> int:
         """How many trials of a search are not finished."""
-        return max(0, (_whole((self.search or {}).get("trials")) or 0) - len(self.trials))
+        return max(0, (self.search or {}).get("trials", 0) - len(self.trials))
 
     @property
     def is_search(self) -> bool:
@@ -158,8 +159,8 @@ def is_sweep_folder(folder: Path) -> bool:
 def read_sweep(folder: Path) -> SweepResults:
     """Everything that is known of a sweep."""
     problems: list[str] = []
-    plan = _read_plan(folder, problems)
-    jobs = planned_jobs(plan, problems)
+    plan = _plan_or_report(folder, problems)
+    jobs = {job["run"]: tuple(job.get("overrides", ())) for job in plan.get("jobs", ())}
     on_disk = {path.name: path for path in _subfolders(folder)}
     names = [*jobs, *(name for name in on_disk if name not in jobs)]
     runs = []
@@ -176,7 +177,7 @@ def read_sweep(folder: Path) -> SweepResults:
             problems.append(f"{name}/ is not a run: neither config.yaml nor summary.json is in it")
     runs = without_repeated(runs, problems)
     configured = (run.identity["train.monitor"] for run in runs if run.identity)
-    search = plan.get("search") if isinstance(plan.get("search"), dict) else None
+    search = plan.get("search")
     return SweepResults(
         folder=folder,
         name=str(plan.get("name") or folder.resolve().name),
@@ -205,23 +206,17 @@ def _read_or_report(file: Path, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _read_plan(folder: Path, problems: list[str]) -> dict[str, Any]:
-    plan = _read_or_report(folder / PLAN_FILE, problems)
-    if plan and not isinstance(plan.get("jobs"), list):
-        problems.append(f"{PLAN_FILE} has no list of jobs")
+def _plan_or_report(folder: Path, problems: list[str]) -> dict[str, Any]:
+    """The plan; empty where there is none, with a problem noted where it cannot be read."""
+    try:
+        return read_plan(folder)
+    except FileNotFoundError:
         return {}
-    return plan
-
-
-def planned_jobs(plan: Mapping[str, Any], problems: list[str]) -> dict[str, tuple[str, ...]]:
-    """Name of the run directory of each job, and its overrides."""
-    jobs, stated = {}, plan.get("jobs")
-    for job in stated if isinstance(stated, list) else []:
-        if isinstance(job, dict) and isinstance(job.get("run"), str) and job["run"]:
-            jobs[job["run"]] = _texts(job.get("overrides"))
-        else:
-            problems.append(f"{PLAN_FILE} has a job without the name of its run")
-    return jobs
+    except Malformed as error:
+        problems.append(f"{PLAN_FILE} is not as a sweep leaves it, and not used: {error}")
+    except (OSError, ValueError):
+        problems.append(f"{PLAN_FILE} cannot be read")
+    return {}
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -310,24 +305,21 @@ def without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResu
 
 
 def _trials(search: Mapping[str, Any] | None) -> Iterator[Trial]:
-    for entry in map(_mapping, (search or {}).get("finished") or []):
-        number = _whole(entry.get("number"))
-        if number is not None:
-            failed, runs = entry.get("failed"), entry.get("runs") or ()
-            yield Trial(
-                number=number,
-                params={current_key(key): value for key, value in _mapping(entry.get("params")).items()},
-                value=number_or_none(entry.get("value")),
-                failed=None if failed is None else str(failed),
-                runs=tuple(map(str, runs)),
-            )
+    for entry in (search or {}).get("finished", ()):
+        yield Trial(
+            number=entry["number"],
+            params={current_key(key): value for key, value in entry.get("params", {}).items()},
+            value=number_or_none(entry.get("value")),
+            failed=entry.get("failed"),
+            runs=tuple(entry.get("runs", ())),
+        )
 
 
-def _published(entries: Any, problems: list[str]) -> list[Published]:
+def _published(entries: list[dict[str, Any]] | None, problems: list[str]) -> list[Published]:
     found = []
-    for entry in entries if isinstance(entries, list) else []:
-        metrics = {name: _mean_and_std(value) for name, value in _mapping(_mapping(entry).get("metrics")).items()}
-        where = _mapping(_mapping(entry).get("where"))
+    for entry in entries or ():
+        metrics = {name: _mean_and_std(value) for name, value in _mapping(entry.get("metrics")).items()}
+        where = _mapping(entry.get("where"))
         known = {name: value for name, value in metrics.items() if value is not None}
         if not where or not known or len(known) < len(metrics):
             problems.append(f"{PLAN_FILE} has published values that are not understood")

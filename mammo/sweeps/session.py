@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mammo.config import Config
 from mammo.errors import RunDirectoryError, TrainingError
-from mammo.files import read_json, this_command
+from mammo.files import this_command
 from mammo.outputs import Outputs
 from mammo.ownership import Owner, one_owner
 from mammo.runs.closing import show
@@ -23,7 +23,7 @@ from mammo.runs.directory import LOCK_FILE
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
-from mammo.sweeps.results import PLAN_FILE, planned_jobs
+from mammo.sweeps.stored import PLAN_FILE, read_plan
 from mammo.sweeps.summary import COMMAND, SUMMARIES, close_sweep
 
 
@@ -151,7 +151,6 @@ def _in_use(folder: Path, holder: str) -> RunDirectoryError:
 def _earlier_jobs(folder: Path) -> list[dict[str, Any]]:
     """The jobs of earlier starts, which stay part of the sweep."""
     try:
-        jobs = planned_jobs(read_json(folder / PLAN_FILE), [])
+        return read_plan(folder)["jobs"]
     except (OSError, ValueError):
         return []
-    return [{"run": name, "overrides": list(overrides)} for name, overrides in jobs.items()]

@@ -98,6 +98,8 @@ EXPERIMENTS = {
     "pseudonyms by reference": ("data: {pseudonymize: '${train.compile}'}", GUARDED),
     "outside": ("data: {allow_outside_root: true}", GUARDED),
     "duplicates": ("data: {allow_duplicates: true}", GUARDED),
+    "patients": ("data: {same_patient: distinct}", GUARDED),
+    "exams": ("data: {exam_ids: per_patient}", GUARDED),
     "cache": ("cache_dir: /somewhere", GUARDED),
     "study": ("hpo: {storage: 'postgresql://friend/x'}", GUARDED),
     "tracker": ("defaults: [{override /tracker: mlflow}]\ntracker: {folder: /somewhere}", GUARDED),

@@ -6,6 +6,7 @@ import errno
 import hmac
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -247,6 +248,20 @@ def test_what_an_interrupted_command_leaves_names_files_by_keyed_hashes(
     key = bytes.fromhex((session_cache / "pseudonym.key").read_text())
     assert json.loads(line)["key"] == hmac.new(key, name.encode(), "sha256").hexdigest()
     assert "Erika" not in line
+    monkeypatch.setattr(os, "replace", replace)
+    partial = tmp_path / ".p.csv.partial.jsonl"
+    whole = partial.read_text()
+    # One digit of a probability: valid JSON, and another prediction.
+    digit = re.search(r"0\.\d(\d)", line)
+    at = whole.index(line) + digit.start(1)
+    partial.write_text(whole[:at] + str((int(whole[at]) + 1) % 10) + whole[at + 1 :])
+    with pytest.raises(RunDirectoryError, match=r"partial\.jsonl is damaged"):
+        command(TOOL, run_of(sweep), f"input={image}", "output=p.csv")
+    # As a version without sums has left it.
+    first, _ = whole.splitlines()
+    partial.write_text("\n".join([first, json.dumps({k: json.loads(line)[k] for k in ("key", "result")}), ""]))
+    command(TOOL, run_of(sweep), f"input={image}", "output=p.csv")
+    assert (tmp_path / "p.csv").exists()
 
 
 def test_an_output_that_another_process_writes_is_told_from_one_that_cannot_be_written(

@@ -211,6 +211,27 @@ def test_other_data_is_a_problem(sweep):
     assert "different data" in summary["by_config"][0]["problem"]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"search": {"finished": 5}}, "search.finished"),
+        ({"search": {"finished": [{"number": 0, "runs": 3}]}}, "search.finished[0].runs"),
+        ({"search": {"finished": [{"value": 0.5}]}}, "search.finished[0].number is missing"),
+        ({"jobs": [{"overrides": []}]}, "jobs[0].run is missing"),
+        ({"jobs": {"run": "a"}}, "jobs"),
+        ({"monitor": ["KOWALSKA"]}, "monitor"),
+    ],
+)
+def test_a_plan_of_other_types_is_said_by_key_and_not_used(sweep, change, said):
+    write_plan(sweep, plan_of(sweep) | change)
+    _, summary = summarised(sweep)
+    problem = next(problem for problem in summary["problems"] if problem.startswith("sweep.json"))
+    assert "is not as a sweep leaves it" in problem
+    assert said in problem
+    assert "KOWALSKA" not in problem
+    assert summary["aggregate"]["acc"]["n"] == 4
+
+
 def test_published_values_stand_beside_what_they_describe(sweep):
     plan = plan_of(sweep)
     plan["published"] = [
