@@ -1,14 +1,19 @@
 """JPEG streams that are read to their end: libjpeg completes one that lacks data, and says so to nobody.
 
 What it puts in place of the missing data is recognised by its form: mid-grey blocks, or in a lossless image a last
-row that only repeats. Such an image is decoded once more with further data before the end mark. A stream that was
+row that only repeats. Such an image is decoded once more with further data behind each of its scans. A scan that was
 whole is not read beyond its end, so its image stays the same.
+
+Where scans and the image end is found as a decoder finds it: segments are skipped by their length, whatever they
+hold (thumbnails are JPEG images with all their markers), and the first end mark outside of them ends the image. The
+parsers that there are (Pillow, pydicom) stop at the first scan.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -16,29 +21,74 @@ import numpy as np
 from mammo.errors import BadFile
 
 _BLOCK_PX = 8
-_LOSSLESS, _PROGRESSIVE = (0xC3, 0xC7, 0xCB, 0xCF), (0xC2, 0xC6, 0xCA, 0xCE)
-_SCAN, _MARKER = b"\xff\xda", re.compile(rb"\xff[^\x00\xff]")
-_RESTARTS = bytes(range(0xD0, 0xD8))
-# Huffman tables, scans, number of lines, restart interval, quantisation tables, application data and comments.
-_BETWEEN_SCANS = bytes([0xC4, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE])
+_JPEG_LS, _LOSSLESS, _PROGRESSIVE = 0xF7, (0xC3, 0xC7, 0xCB, 0xCF), (0xC2, 0xC6, 0xCA, 0xCE)
+_FRAMES = (_JPEG_LS, *(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)))
+_TABLES, _END, _SCAN, _RESTART_INTERVAL = 0xC4, 0xD9, 0xDA, 0xDD
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
+# Scans, number of lines, restart interval, tables of JPEG and of JPEG-LS, application data and comments.
+_BETWEEN_SCANS = (_TABLES, _SCAN, 0xDB, 0xDC, _RESTART_INTERVAL, *range(0xE0, 0xF0), 0xF8, 0xFE)
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+# Within a scan; restart marks have no place in one without an interval. In JPEG-LS data FF comes before a bit 0.
+_MARKER_IN_SCAN = {False: _MARKER, True: re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")}
+_MARKER_IN_JPEG_LS = {False: re.compile(rb"\xff[\x80-\xfe]"), True: re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")}
 # Any data will do that holds no marker (FF).
 _FURTHER_DATA = bytes(range(1, 0xFF))
 # By how much the even end of an image and that of its data may differ: where they begin is within a byte.
 _SLACK_BYTES = 4
 
 
-def frame_header(stream: bytes) -> tuple[int, int, int, int]:
-    """(marker, rows, columns, components) of a JPEG (T.81 B.2.2) or JPEG-LS (T.87 C.2.2) stream; raises `BadFile`."""
+class Parts(NamedTuple):
+    """What a JPEG (T.81 B.2.2) or JPEG-LS (T.87 C.2.2) stream consists of.
+
+    `marker` is that of the frame header, `end` the position behind the end mark, `scan_ends` those of the markers that
+    end the data of a scan. `is_interrupted` tells whether one of them has no place there: libjpeg reads no further.
+    `tables` is the first segment of Huffman tables, without marker and length.
+    """
+
+    marker: int
+    rows: int
+    columns: int
+    components: int
+    end: int
+    scan_ends: tuple[int, ...]
+    is_interrupted: bool
+    tables: bytes
+
+
+def parts_of(stream: bytes) -> Parts:
+    """The parts of a stream up to its end mark; `BadFile` when it is none or has no end."""
+    frame: tuple[int, ...] = ()
+    scan_ends, tables = [], b""
+    is_interrupted = in_scan = has_restarts = False
     position = 2
-    while stream[:2] == b"\xff\xd8" and position + 10 <= len(stream) and stream[position] == 0xFF:
-        marker = stream[position + 1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return marker, *struct.unpack_from(">HHB", stream, position + 5)
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        else:
-            position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
-    raise BadFile("the compressed pixel data is no JPEG image")
+    while True:
+        pattern = _MARKER
+        if in_scan:
+            pattern = (_MARKER_IN_JPEG_LS if frame[:1] == (_JPEG_LS,) else _MARKER_IN_SCAN)[has_restarts]
+        found = pattern.search(stream, position) if stream[:2] == b"\xff\xd8" else None
+        if found is None:
+            break
+        marker, position = found[0][1], found.end()
+        if in_scan:
+            scan_ends.append(found.start())
+            in_scan = marker != _END and marker not in _BETWEEN_SCANS
+            is_interrupted |= in_scan
+        if marker == _END:
+            if not frame:
+                break
+            return Parts(*frame, position, tuple(scan_ends), is_interrupted, tables)
+        if in_scan or marker in _WITHOUT_LENGTH:
+            continue
+        length = int.from_bytes(stream[position : position + 2])
+        segment, position = stream[position + 2 : position + length], position + length
+        if marker in _FRAMES and not frame and len(segment) >= 6:
+            frame = (marker, *struct.unpack_from(">HHB", segment, 1))
+        elif marker == _TABLES:
+            tables = tables or segment
+        elif marker == _RESTART_INTERVAL:
+            has_restarts = segment[:2] != b"\0\0"
+        in_scan = marker == _SCAN
+    raise BadFile("the compressed image is cut off" if frame else "the compressed pixel data is no JPEG image")
 
 
 def decode_jpeg(stream: bytes, colorspace: str | None = None) -> np.ndarray:
@@ -53,49 +103,46 @@ def decode_jpeg(stream: bytes, colorspace: str | None = None) -> np.ndarray:
 
 def refuse_completed(stream: bytes, values: np.ndarray) -> None:
     """Raise `BadFile` when `values`, decoded by libjpeg, are not all from the stream."""
-    end = stream.rfind(b"\xff\xd9")
-    if end < 0:
-        raise BadFile("the compressed image is cut off")
-    # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
-    data = stream[:end].rstrip(b"\xff")
-    if not _looks_completed(data, values):
+    parts = parts_of(stream)
+    if not _looks_completed(stream, parts, values):
         return
-    one, other = (imagecodecs.jpeg8_decode(data + more + b"\xff\xd9") for more in (b"", _FURTHER_DATA))
-    if _is_interrupted(data) or not np.array_equal(one, other):
+    one, other = (imagecodecs.jpeg8_decode(_with_more_data(stream, parts, more)) for more in (b"", _FURTHER_DATA))
+    if parts.is_interrupted or not np.array_equal(one, other):
         raise BadFile("the compressed image lacks data")
 
 
-def _is_interrupted(data: bytes) -> bool:
-    """Whether there is a marker within a scan that has no place there: libjpeg reads no further."""
-    start = data.find(_SCAN)
-    expected = _BETWEEN_SCANS + (_RESTARTS if b"\xff\xdd" in data[:start] else b"")
-    return any(found[1] not in expected for found in _MARKER.findall(data, start))
+def _with_more_data(stream: bytes, parts: Parts, more: bytes) -> bytes:
+    """The stream with more data at the end of each of its scans."""
+    edges = (0, *parts.scan_ends)
+    # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
+    scans = [stream[start:stop].rstrip(b"\xff") + more for start, stop in zip(edges, edges[1:], strict=False)]
+    return b"".join(scans) + stream[edges[-1] : parts.end]
 
 
-def _looks_completed(data: bytes, values: np.ndarray) -> bool:
+def _looks_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
     """Whether the last pixels are like those that libjpeg puts in place of missing data."""
-    marker = frame_header(data)[0]
-    if marker in _PROGRESSIVE:  # an earlier scan has them all: what is missing is detail
+    if parts.marker in _PROGRESSIVE:  # an earlier scan has them all: what is missing is detail
         return True
-    if marker not in _LOSSLESS:
+    if parts.marker not in _LOSSLESS:
         corner = values[-1, -_BLOCK_PX:]
         return bool((corner == corner[-1]).all())
     last = values[-1]
     if (last == last[0]).all():
-        return not _has_data_for_the_end(data, values)
+        return not _has_data_for_the_end(stream, parts, values)
     return len(values) > 1 and bool((last == values[-2]).all())
 
 
-def _has_data_for_the_end(data: bytes, values: np.ndarray) -> bool:
+def _has_data_for_the_end(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
     """Whether a lossless stream ends with the code of an unchanged value as often as its image ends with one value.
 
     That is how an even background is stored. Interleaved colour and restart markers are not followed: False.
     """
     changes = np.flatnonzero((values != values[-1, -1]).ravel())
     num_even = values.size - (int(changes[-1]) + 1 if len(changes) else 0)
-    code_bits = _bits_of_no_difference(data)
-    if values.ndim != 2 or code_bits == 0:
+    code_bits = _bits_of_no_difference(parts.tables)
+    if values.ndim != 2 or code_bits == 0 or not parts.scan_ends:
         return False
+    data = stream[: parts.scan_ends[-1]].rstrip(b"\xff")
     expected_bytes = num_even * code_bits // 8
     # The code repeats after as many bytes as it has bits. The last byte is filled up with ones.
     tail = np.frombuffer(data, np.uint8)[-expected_bytes - code_bits - 2 * _SLACK_BYTES : -1]
@@ -104,10 +151,9 @@ def _has_data_for_the_end(data: bytes, values: np.ndarray) -> bool:
     return abs(num_bytes - expected_bytes) <= _SLACK_BYTES + code_bits
 
 
-def _bits_of_no_difference(data: bytes) -> int:
+def _bits_of_no_difference(tables: bytes) -> int:
     """Length of the code of category 0 in the first Huffman table (T.81 B.2.4.2); 0 when there is none."""
-    start = data.find(b"\xff\xc4")
-    counts, symbols = data[start + 5 : start + 21], data[start + 21 :]
+    counts, symbols = tables[1:17], tables[17:]
     lengths = [length for length, count in enumerate(counts, start=1) for _ in range(count)]
-    position = symbols[: len(lengths)].find(0) if start >= 0 else -1
+    position = symbols[: len(lengths)].find(0)
     return lengths[position] if position >= 0 else 0

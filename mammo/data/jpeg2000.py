@@ -15,14 +15,14 @@ from PIL import Image
 
 from mammo.errors import BadFile
 
-_COD, _START_OF_TILE = 0x52, 0x90
+_COD, _START_OF_TILE, _END = 0x52, 0x90, b"\xff\xd9"
 
 
 class CodeStream(NamedTuple):
     """The main header of a code stream (T.800 A.5 and A.6).
 
     `levels` is how often the size can be halved; `starts_at_0` tells whether the image lies at the origin of
-    its grid, as everywhere but in theory.
+    its grid, as everywhere but in theory; `is_reversible` is the wavelet; `end` is the position behind the end mark.
     """
 
     rows: int
@@ -32,6 +32,8 @@ class CodeStream(NamedTuple):
     is_signed: bool
     starts_at_0: bool
     levels: int
+    is_reversible: bool
+    end: int
 
     def reduced_shape(self, reduction: int) -> tuple[int, int]:
         """(rows, columns) of the image at 1 / 2**reduction of its size."""
@@ -49,12 +51,13 @@ class CodeStream(NamedTuple):
 
 
 def read_code_stream(stream: bytes) -> CodeStream:
-    """The main header of a code stream or of a JP2 file; `BadFile` when it is neither."""
-    start = stream.find(b"\xff\x4f\xff\x51")
-    if start < 0:
+    """The main header of a code stream or of a JP2 file; `BadFile` when it is neither, or has no end."""
+    start = _start_of_code_stream(stream)
+    if stream[start : start + 4] != b"\xff\x4f\xff\x51":
         raise BadFile("the compressed pixel data is no JPEG 2000 image")
     width, height, left, top = struct.unpack_from(">4I", stream, start + 8)
     components, depth = struct.unpack_from(">HB", stream, start + 40)
+    levels, is_reversible, first_tile = _coding_style(stream, start + 2)
     return CodeStream(
         rows=height - top,
         columns=width - left,
@@ -62,17 +65,52 @@ def read_code_stream(stream: bytes) -> CodeStream:
         bits=(depth & 0x7F) + 1,
         is_signed=depth >= 0x80,
         starts_at_0=left == top == 0,
-        levels=_decomposition_levels(stream, start + 2),
+        levels=levels,
+        is_reversible=is_reversible,
+        end=_end_of_code_stream(stream, first_tile),
     )
 
 
-def _decomposition_levels(stream: bytes, position: int) -> int:
-    """The number of levels in the COD segment; `position` is that of the first segment."""
-    while position + 10 <= len(stream) and stream[position] == 0xFF and stream[position + 1] != _START_OF_TILE:
-        if stream[position + 1] == _COD:
-            return stream[position + 9]
-        position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
+def _start_of_code_stream(stream: bytes) -> int:
+    """0, or where the box of the code stream begins in a JP2 file (T.800 I.4): others may hold the same bytes."""
+    position = 0
+    while stream[4:8] == b"jP  " and position + 8 <= len(stream):
+        length, kind = struct.unpack_from(">I4s", stream, position)
+        header_bytes = 8
+        if length == 1:
+            length, header_bytes = struct.unpack_from(">Q", stream, position + 8)[0], 16
+        if kind == b"jp2c":
+            return position + header_bytes
+        if length < header_bytes:
+            break
+        position += length
     return 0
+
+
+def _coding_style(stream: bytes, position: int) -> tuple[int, bool, int]:
+    """Levels and reversibility of the COD segment, and where the first tile begins; `position`: the first segment."""
+    levels, is_reversible = 0, False
+    while position + 14 <= len(stream) and stream[position] == 0xFF and stream[position + 1] != _START_OF_TILE:
+        if stream[position + 1] == _COD:
+            levels, is_reversible = stream[position + 9], stream[position + 13] == 1
+        position += 2 + struct.unpack_from(">H", stream, position + 2)[0]
+    return levels, is_reversible, position
+
+
+def _end_of_code_stream(stream: bytes, position: int) -> int:
+    """Where a code stream ends that has its first tile at `position`; `BadFile` when its end is missing."""
+    first_tile = position
+    while stream[position : position + 2] == bytes([0xFF, _START_OF_TILE]) and position + 12 <= len(stream):
+        length = struct.unpack_from(">I", stream, position + 6)[0]
+        if length == 0:
+            break
+        position += length
+    if stream[position : position + 2] != _END:
+        # The length of the last tile may be left open, and is sometimes wrong. Its data holds no marker.
+        position = stream.rfind(_END, first_tile) if position < len(stream) else -1
+    if position < 0:
+        raise BadFile("the compressed image is cut off")
+    return position + 2
 
 
 def decode_reduced(stream: bytes, header: CodeStream, reduction: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammo.data.jpeg import decode_jpeg, frame_header
+from mammo.data.jpeg import decode_jpeg, parts_of
 from mammo.errors import BadFile
 
 
@@ -84,4 +84,4 @@ def test_markers_that_have_no_place_in_a_scan_do_not_hide_that_data_is_missing(n
 def test_what_is_no_stream() -> None:
     for content in (b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x04ab", b"RIFF" * 9):
         with pytest.raises(BadFile, match="no JPEG image"):
-            frame_header(content)
+            parts_of(content)

@@ -1,0 +1,87 @@
+"""Which bits of what was decoded are the pixel, and what becomes of values that the header has no bits for.
+
+Bits above the stored ones may hold anything (PS3.5 8.1.1; an overlay before 2004) and are masked, as DCMTK does.
+Values that go on above them are another matter: masked, they would begin again at black. Where a lossy codec or
+the low band of a wavelet overshoots what it was given, the excess is clipped, as viewers do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mammo.data.layout import Layout
+from mammo.errors import BadFile
+
+# Of the range of the stored bits. Film with letters at strong compression overshoots by a third of it beside them, and
+# elsewhere by a few hundredths; an image of one bit more than the header says goes beyond in all that is bright.
+MOST_OVERSHOOT = 1 / 2
+COMMON_OVERSHOOT = 1 / 16
+MAX_FRACTION_BEYOND_COMMON = 0.02
+
+_EVERY_ROW = 8  # one row in so many shows whether a picture goes on in the bits above
+
+
+def signed_bits(values: np.ndarray, layout: Layout) -> np.ndarray:
+    """The low `bits_stored` bits of integers, signed if the header says so, in the type that it names."""
+    bits = layout.bits_allocated
+    unused = bits - layout.bits_stored
+    values = values.astype(f"u{bits // 8}", copy=False)
+    if not layout.signed:
+        return values if unused == 0 else values & values.dtype.type(2**layout.bits_stored - 1)
+    signed = np.ascontiguousarray(values).view(f"i{bits // 8}")
+    return signed if unused == 0 else (signed << unused) >> unused
+
+
+def bits_of_cells(cells: np.ndarray, layout: Layout) -> np.ndarray:
+    """The stored bits of frames [frames, rows, columns, ...] of whole cells of `bits_allocated`, native byte order.
+
+    Raises `BadFile` where the picture goes on in the bits above them.
+    """
+    cells = cells >> cells.dtype.type(layout.high_bit + 1 - layout.bits_stored)
+    stored = signed_bits(cells, layout)
+    whole = cells.view(stored.dtype)
+    if not np.array_equal(whole, stored) and _variation(whole) < _variation(stored):
+        raise _does_not_fit(layout)
+    return stored
+
+
+def _variation(values: np.ndarray) -> int:
+    """Sum of the steps between neighbours: a picture that is cut at a power of 2 has more of them, not less."""
+    return int(np.abs(np.diff(values[:, ::_EVERY_ROW].astype(np.int64), axis=2)).sum())
+
+
+def fitted(values: np.ndarray, layout: Layout, may_overshoot: bool) -> np.ndarray:
+    """A decoded frame in the shape and type of the header; `BadFile` if it does not fit them.
+
+    With `may_overshoot` values are clipped to the stored bits that exceed them by no more than `MOST_OVERSHOOT`, and
+    only `MAX_FRACTION_BEYOND_COMMON` of them by more than `COMMON_OVERSHOOT`.
+    """
+    if values.shape != layout.frame_shape:
+        raise BadFile(f"the decoder returned an array of shape {values.shape}, expected {layout.frame_shape}")
+    if values.dtype.kind not in "ui" or values.dtype.itemsize * 8 > layout.bits_allocated:
+        raise BadFile(f"the compressed image has {values.dtype} pixels, the header says {layout.bits_allocated} bits")
+    if layout.signed and values.dtype.kind == "u":
+        # From all decoders but JPEG 2000's: the unsigned integers with the same bits, of those stored or of more.
+        num_bits = max(layout.bits_stored, int(values.max()).bit_length())
+        values = signed_bits(values, dataclasses.replace(layout, bits_stored=num_bits))
+    lowest, highest = layout.value_range
+    if values.min() < lowest or values.max() > highest:
+        if not (may_overshoot and _is_overshoot(values, lowest, highest)):
+            raise _does_not_fit(layout)
+        values = values.clip(lowest, highest)
+    return values.astype(f"{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}", copy=False)
+
+
+def _is_overshoot(values: np.ndarray, lowest: int, highest: int) -> bool:
+    """Whether an image exceeds its range as overshoot does: by little, or in few pixels."""
+    span = highest - lowest
+    most, common = span * MOST_OVERSHOOT, span * COMMON_OVERSHOOT
+    if values.min() < lowest - most or values.max() > highest + most:
+        return False
+    return float(((values < lowest - common) | (values > highest + common)).mean()) <= MAX_FRACTION_BEYOND_COMMON
+
+
+def _does_not_fit(layout: Layout) -> BadFile:
+    return BadFile(f"the image has values that do not fit the {layout.bits_stored} bits of the header")
