@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from itertools import pairwise
 
 import imagecodecs
 import numpy as np
@@ -86,25 +87,35 @@ def _segments_without_padding(stream: bytes, layout: Layout) -> bytes:
     """An RLE frame in which nothing follows the code of a segment."""
     count, *starts = _RLE_HEADER.unpack_from(stream)
     edges = [*starts[:count], len(stream)]
-    segments = [stream[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
-    segments = [_without_padding(segment, _end_of_code(segment, layout.rows * layout.columns)) for segment in segments]
+    segments = [stream[start:stop] for start, stop in pairwise(edges)]
+    segments = [segment[: _end_of_code(segment, layout)] for segment in segments]
     starts = [_RLE_HEADER.size + sum(map(len, segments[:i])) for i in range(count)] + [0] * (15 - count)
     return b"".join([_RLE_HEADER.pack(count, *starts), *segments])
 
 
-def _end_of_code(segment: bytes, num_bytes: int) -> int:
-    """Where the code of so many bytes ends (PS3.5 G.3.1); `BadFile` if that is within a run."""
+def _end_of_code(segment: bytes, layout: Layout) -> int:
+    """Where the code of all pixels ends in an RLE segment (PS3.5 G.3.1); `BadFile` if what follows is no padding.
+
+    A wrong length of a run shifts all pixels after it, and leaves code at the end. No run crosses a row (G.3.1), so
+    such a shift is seen; where an encoder does not care for rows, padding is one value repeated.
+    """
     position = produced = 0
-    while produced < num_bytes and position < len(segment):
+    crosses_a_row = False
+    while produced < layout.rows * layout.columns and position < len(segment):
         code = segment[position]
-        produced += code + 1 if code < 128 else 257 - code if code > 128 else 0
+        length = code + 1 if code < 128 else 257 - code if code > 128 else 0
+        crosses_a_row |= produced % layout.columns + length > layout.columns
+        produced += length
         position += code + 2 if code < 128 else 2 if code > 128 else 1
-    if produced != num_bytes or position > len(segment):
-        raise BadFile(f"an RLE segment of {produced} bytes, expected {num_bytes}")
-    return position
+    if produced != layout.rows * layout.columns or position > len(segment):
+        raise BadFile(f"an RLE segment of {produced} bytes, expected {layout.rows * layout.columns}")
+    if crosses_a_row and len(set(segment[position:])) > 1:
+        raise BadFile("an RLE segment goes on after its last pixel")
+    return len(_without_padding(segment, position))
 
 
 def _without_padding(stream: bytes, end: int) -> bytes:
+    """What comes before `end`; `BadFile` if more follows than padding."""
     num_bytes = len(stream[end:].rstrip(b"\0\xff"))
     if num_bytes > MAX_PADDING_BYTES:
         raise BadFile(f"{num_bytes} bytes after the end of the compressed image, more than {MAX_PADDING_BYTES}")

@@ -25,6 +25,18 @@ from mammo.data.layout import MAX_FRAME_VALUES, MAX_VALUES, Layout, layout_of
 from mammo.data.stored_bits import bits_of_cells, fitted
 from mammo.errors import BadFile
 
+__all__ = [
+    "MAX_FRAME_VALUES",
+    "MAX_VALUES",
+    "bad_file_if_it_fails",
+    "decode_reduced",
+    "decode_stored_values",
+    "integer_of",
+    "shown_code",
+    "text_of",
+    "transfer_syntax_of",
+]
+
 _NATIVE = (
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRLittleEndian,
@@ -53,7 +65,7 @@ def decode_stored_values(dataset: pydicom.Dataset, frame: int | None = None) -> 
         value_representation = str(dataset["PixelData"].VR)
     start, stop = (0, layout.frames) if frame is None else (frame, frame + 1)
     if syntax in _NATIVE:
-        cells = _native_cells(pixels, layout, syntax != uid.ExplicitVRBigEndian, value_representation)[start:stop]
+        cells = _native(pixels, layout, syntax != uid.ExplicitVRBigEndian, value_representation)[start:stop]
         values = bits_of_cells(cells.astype(cells.dtype.newbyteorder("=")), layout)
     else:
         values = _decode_encapsulated(pixels, layout, syntax, start, stop)
@@ -87,8 +99,8 @@ def decode_reduced(dataset: pydicom.Dataset, min_side_px: int, frame: int | None
     return decode_stored_values(dataset, frame), 0
 
 
-def _native_cells(pixels: bytes, layout: Layout, is_little_endian: bool, value_representation: str) -> np.ndarray:
-    """All frames [frames, ...] of uncompressed pixels (PS3.5 section 8.1), whole cells in the byte order of the file."""
+def _native(pixels: bytes, layout: Layout, is_little_endian: bool, value_representation: str) -> np.ndarray:
+    """All frames [frames, ...] of uncompressed pixels (PS3.5 section 8.1): cells of the file, in its byte order."""
     if layout.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise BadFile("uncompressed pixels of this colour model are not supported")
     item_bytes = layout.bits_allocated // 8

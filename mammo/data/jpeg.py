@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 import imagecodecs
@@ -57,14 +58,14 @@ class Parts(NamedTuple):
 
 def parts_of(stream: bytes) -> Parts:
     """The parts of a stream up to its end mark; `BadFile` when it is none or has no end."""
-    frame: tuple[int, ...] = ()
+    frame: tuple[int, int, int, int] | None = None
     scan_ends, tables = [], b""
     is_interrupted = in_scan = has_restarts = False
     position = 2
     while True:
         pattern = _MARKER
         if in_scan:
-            pattern = (_MARKER_IN_JPEG_LS if frame[:1] == (_JPEG_LS,) else _MARKER_IN_SCAN)[has_restarts]
+            pattern = (_MARKER_IN_JPEG_LS if frame and frame[0] == _JPEG_LS else _MARKER_IN_SCAN)[has_restarts]
         found = pattern.search(stream, position) if stream[:2] == b"\xff\xd8" else None
         if found is None:
             break
@@ -115,7 +116,7 @@ def _with_more_data(stream: bytes, parts: Parts, more: bytes) -> bytes:
     """The stream with more data at the end of each of its scans."""
     edges = (0, *parts.scan_ends)
     # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
-    scans = [stream[start:stop].rstrip(b"\xff") + more for start, stop in zip(edges, edges[1:], strict=False)]
+    scans = [stream[start:stop].rstrip(b"\xff") + more for start, stop in pairwise(edges)]
     return b"".join(scans) + stream[edges[-1] : parts.end]
 
 

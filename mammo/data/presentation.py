@@ -7,14 +7,21 @@ https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pydicom
 from pydicom import uid
 
-from mammo.data.decode import bad_file_if_it_fails, integer_of, text_of, transfer_syntax_of
+from mammo.data.elements import bad_file_if_it_fails, integer_of, text_of, transfer_syntax_of
 from mammo.data.grey import GreyImage
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
+
+# Of the way from black to white. Where all pixels are nearer to one another, nothing is seen.
+LEAST_CONTRAST = 0.1
+SHOWS_NOTHING = "the window or lookup table shows nothing: all pixels lie within a tenth of its range"
+_CONSTANT = "constant image"
 
 
 def may_be_reduced(dataset: pydicom.Dataset, is_negative: bool) -> bool:
@@ -38,29 +45,52 @@ def shown_image(values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool,
         for_presentation: without a window, the range of the stored bits is what is meant to be seen; other
             images are shown between the percentiles 0.5 and 99.5 of the breast.
 
-    Raises `BadFile`.
+    The stored bits may be more than the images of a detector use: where their range shows nothing, it is not what is
+    meant. A window that shows nothing is refused, as is what leads to values that are not finite. Raises `BadFile`.
     """
     if values.dtype.itemsize > 2:
         raise BadFile("pixels of 32 bits: no projection X-ray image has more than 16")
     padding = _padding_range(dataset)
-    if not _shows_something(values, padding):
-        raise BadFile("constant image")
     lowest, highest = min(int(values.min()), 0), int(values.max())
     stored = np.arange(lowest, highest + 1)
-    inputs = _after_modality_lut(stored, dataset)
-    shown = _after_voi_lut(inputs, dataset)
-    if shown is None and for_presentation:
-        ends = _after_modality_lut(np.array(_stored_range(dataset)), dataset)
-        shown = np.clip((inputs - ends.min()) / np.ptp(ends), 0, 1)
-    if shown is None:
-        visible = _visible(values, padding)
-        seen = slice(int(visible.min()) - lowest, int(visible.max()) - lowest + 1)
-        shown = _between_percentiles(values, -inputs if is_negative else inputs, seen, lowest)
-    elif is_negative:
-        shown = 1 - shown
+    if not _contrast(GreyImage(values, stored.astype(np.float32), lowest), padding, enough=1):
+        raise BadFile(_CONSTANT)
+    with np.errstate(all="ignore"):
+        shown = _table(values, stored, dataset, padding, is_negative, for_presentation)
+    if not np.isfinite(shown).all():
+        raise BadFile("the pixel values lead to grey levels that are not finite")
     if padding is not None:
         shown[(stored >= padding[0]) & (stored <= padding[1])] = 0
     return GreyImage(values, shown.astype(np.float32), lowest)
+
+
+def _table(
+    values: np.ndarray,
+    stored: np.ndarray,
+    dataset: pydicom.Dataset,
+    padding: tuple[int, int] | None,
+    is_negative: bool,
+    for_presentation: bool,
+) -> np.ndarray:
+    """The grey level of each of the `stored` values, see `shown_image`; that of padding means nothing."""
+    lowest = int(stored[0])
+    inputs = _after_modality_lut(stored, dataset)
+    shown = _after_voi_lut(inputs, dataset)
+    if shown is not None:
+        contrast = _contrast(GreyImage(values, shown, lowest), padding)
+        if contrast < LEAST_CONTRAST:
+            raise BadFile(SHOWS_NOTHING if contrast > 0 else _CONSTANT)
+    elif for_presentation:
+        first, last = _stored_range(dataset)
+        possible = _after_modality_lut(np.arange(first, last + 1), dataset)
+        shown = np.clip((inputs - possible.min()) / np.ptp(possible), 0, 1)
+        if _contrast(GreyImage(values, shown, lowest), padding) < LEAST_CONTRAST:
+            shown = None
+    if shown is None:
+        visible = _visible(values, padding)
+        seen = slice(int(visible.min()) - lowest, int(visible.max()) - lowest + 1)
+        return _between_percentiles(values, -inputs if is_negative else inputs, seen, lowest)
+    return 1 - shown if is_negative else shown
 
 
 def _between_percentiles(values: np.ndarray, bright: np.ndarray, seen: slice, lowest: int) -> np.ndarray:
@@ -77,14 +107,19 @@ def _visible(values: np.ndarray, padding: tuple[int, int] | None) -> np.ndarray:
     return values if padding is None else values[(values < padding[0]) | (values > padding[1])]
 
 
-def _shows_something(values: np.ndarray, padding: tuple[int, int] | None) -> bool:
-    """Whether the values that are no padding differ."""
+def _contrast(image: GreyImage, padding: tuple[int, int] | None, enough: float = LEAST_CONTRAST) -> float:
+    """How far the grey levels lie apart that are no padding, or how far some of them do if that is enough."""
+    contrast = 0.0
     # A few pixels nearly always answer the question.
-    for part in (values[::16, ::16], values):
-        visible = _visible(part, padding)
-        if visible.size and visible.min() != visible.max():
-            return True
-    return False
+    for step in (16, 1):
+        levels = image.sample(step)
+        if padding is not None:
+            values = image.values[::step, ::step]
+            levels = levels[(values < padding[0]) | (values > padding[1])]
+        contrast = float(np.ptp(levels)) if levels.size else 0.0
+        if contrast >= enough:
+            break
+    return contrast
 
 
 def _stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
@@ -108,27 +143,52 @@ def _padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:
 
 
 def _lookup_table(dataset: pydicom.Dataset, keyword: str) -> tuple[np.ndarray, int, int] | None:
-    """Entries, first input value and bits of an entry of the first table in a LUT sequence (C.11.1.1)."""
+    """Entries, first input value and bits of an entry of the first table in a LUT sequence (C.11.1.1).
+
+    Items without content are no tables: some writers add one beside a window.
+    """
     with bad_file_if_it_fails(f"malformed {keyword}"):
-        sequence = dataset.get(keyword)
-        if not sequence:
+        items = [item for item in dataset.get(keyword) or [] if _has_content(item)]
+        if not items:
             return None
-        num_entries, first, bits = (int(number) for number in sequence[0].LUTDescriptor)
-        num_entries = num_entries or 65536
-        data = sequence[0].LUTData
-        if isinstance(data, bytes):
-            width = 1 if len(data) < 2 * num_entries else 2
-            order = ">" if transfer_syntax_of(dataset) == uid.ExplicitVRBigEndian else "<"
-            data = np.frombuffer(data, f"{order}u{width}", count=num_entries)
-        entries = np.asarray(data, dtype=np.float64).reshape(-1)[:num_entries]
-        if len(entries) != num_entries or not 8 <= bits <= 16:
-            raise BadFile(f"malformed {keyword}: {len(entries)} of {num_entries} entries of {bits} bits")
-        return entries, first, bits
+        num_entries, first, bits = (int(number) for number in items[0].LUTDescriptor)
+        entries = _entries_of(items[0].LUTData, num_entries & 0xFFFF or 65536, transfer_syntax_of(dataset))
+    return entries, first, _bits_of_entry(entries, bits)
+
+
+def _has_content(item: pydicom.Dataset) -> bool:
+    values = [item.get("LUTDescriptor"), item.get("LUTData")]
+    return any(value is not None and np.size(value) > 0 and value != b"" for value in values)
+
+
+def _entries_of(data: bytes | Sequence[int], num_entries: int, syntax: uid.UID) -> np.ndarray:
+    """The entries of LUT data, float64: bytes or words, of 16 bits or of two times 8."""
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+    content = data if isinstance(data, bytes) else (np.atleast_1d(data) & 0xFFFF).astype(f"{order}u2").tobytes()
+    width = 1 if len(content) < 2 * num_entries else 2
+    if len(content) < num_entries:
+        raise BadFile(f"a lookup table of {len(content)} bytes for {num_entries} entries")
+    return np.frombuffer(content, f"{order}u{width}", count=num_entries).astype(np.float64)
+
+
+def _bits_of_entry(entries: np.ndarray, bits: int) -> int:
+    """The bits of an entry: corrected where they cannot be true, as DCMTK does, or leave the whole table near black."""
+    needed = max(8, int(entries.max()).bit_length())
+    is_possible = needed <= bits <= 16 and entries.max() >= LEAST_CONTRAST * (2**bits - 1)
+    return bits if is_possible else needed
 
 
 def _look_up(inputs: np.ndarray, entries: np.ndarray, first: int) -> np.ndarray:
     """Inputs outside of the table get its first or last entry."""
-    return entries[np.clip(np.rint(inputs).astype(np.int64) - first, 0, len(entries) - 1)]
+    # The sign of the first input is often that of the wrong value representation (US for SS).
+    for other in (first - 2**16, first + 2**16):
+        if not _overlaps(inputs, first, entries) and _overlaps(inputs, other, entries):
+            first = other
+    return entries[np.clip(np.rint(inputs) - first, 0, len(entries) - 1).astype(np.int64)]
+
+
+def _overlaps(inputs: np.ndarray, first: int, entries: np.ndarray) -> bool:
+    return bool(first <= inputs.max() and inputs.min() < first + len(entries))
 
 
 def _numbers_of(dataset: pydicom.Dataset, keyword: str) -> list[float]:
@@ -149,6 +209,8 @@ def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndar
         return _look_up(levels, table[0], table[1])
     slope = (_numbers_of(dataset, "RescaleSlope") or [1.0])[0]
     intercept = (_numbers_of(dataset, "RescaleIntercept") or [0.0])[0]
+    if slope == 0:
+        raise BadFile(_CONSTANT)
     return levels * slope + intercept
 
 
