@@ -60,6 +60,14 @@ def decode_frame(stream: bytes, layout: Layout, syntax: uid.UID) -> np.ndarray:
     return fitted(values, layout, syntax in _JPEG_LOSSY)
 
 
+def is_whole(stream: bytes, syntax: uid.UID) -> bool:
+    """Whether the end of a code stream of the JPEG family is there."""
+    try:
+        return bool(jpeg2000.read_code_stream(stream) if syntax in JPEG_2000 else jpeg.parts_of(stream))
+    except (BadFile, struct.error):
+        return False
+
+
 def checked_jpeg_2000(stream: bytes, layout: Layout) -> tuple[bytes, jpeg2000.CodeStream]:
     """A JPEG 2000 stream without what follows its end, and its main header; `BadFile` if it is not the image."""
     header = jpeg2000.read_code_stream(stream)
@@ -111,7 +119,9 @@ def _end_of_code(segment: bytes, layout: Layout) -> int:
         raise BadFile(f"an RLE segment of {produced} bytes, expected {layout.rows * layout.columns}")
     if crosses_a_row and len(set(segment[position:])) > 1:
         raise BadFile("an RLE segment goes on after its last pixel")
-    return len(_without_padding(segment, position))
+    # A segment of odd length has one byte of padding that is its own.
+    _without_padding(segment, position + position % 2)
+    return position
 
 
 def _without_padding(stream: bytes, end: int) -> bytes:

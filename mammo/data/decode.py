@@ -9,6 +9,8 @@ JPEG 2000 can also be decoded at a fraction of its size (`decode_reduced`), unde
 from __future__ import annotations
 
 import dataclasses
+import io
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -16,10 +18,10 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import uid
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offsets
 
 from mammo.data import jpeg2000
-from mammo.data.codecs import JPEG_2000, checked_jpeg_2000, decode_frame, refuse_syntax
+from mammo.data.codecs import JPEG_2000, checked_jpeg_2000, decode_frame, is_whole, refuse_syntax
 from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code, text_of, transfer_syntax_of
 from mammo.data.layout import MAX_FRAME_VALUES, MAX_VALUES, Layout, layout_of
 from mammo.data.stored_bits import bits_of_cells, fitted
@@ -85,7 +87,7 @@ def decode_reduced(dataset: pydicom.Dataset, min_side_px: int, frame: int | None
     layout = layout_of(dataset, frame)
     if transfer_syntax_of(dataset) in JPEG_2000 and not layout.signed and (frame is not None or layout.frames == 1):
         with bad_file_if_it_fails("malformed compressed pixel data"):
-            streams = generate_frames(bytes(dataset.PixelData or b""), number_of_frames=layout.frames)
+            streams = _streams(bytes(dataset.PixelData or b""), layout, transfer_syntax_of(dataset))
             stream = next(islice(streams, frame or 0, None), b"")
             stream, header = checked_jpeg_2000(stream, layout)
             reduction = header.strongest_reduction(min_side_px)
@@ -122,8 +124,28 @@ def _decode_encapsulated(pixels: bytes, layout: Layout, syntax: uid.UID, start: 
     """Frames `start` to `stop` of compressed pixels (PS3.5 annex A.4)."""
     refuse_syntax(syntax, layout)
     with bad_file_if_it_fails("malformed compressed pixel data"):
-        streams = islice(generate_frames(pixels, number_of_frames=layout.frames), start, stop)
+        streams = islice(_streams(pixels, layout, syntax), start, stop)
         decoded = [decode_frame(stream, layout, syntax) for stream in streams]
     if len(decoded) != stop - start:
         raise BadFile(f"the pixel data holds fewer than the {layout.frames} frames of the header")
     return decoded[0][np.newaxis] if len(decoded) == 1 else np.stack(decoded)
+
+
+def _streams(pixels: bytes, layout: Layout, syntax: uid.UID) -> Iterator[bytes]:
+    """The compressed frames.
+
+    Where neither offsets nor the number of fragments tell frames apart, pydicom looks for an end mark in the last bytes
+    of each fragment, and finds none before padding. Here a frame ends with the fragment that holds the end of its code.
+    """
+    content = io.BytesIO(pixels)
+    has_offsets = bool(parse_basic_offsets(content))
+    fragments = [] if has_offsets or layout.frames == 1 else list(generate_fragments(content))
+    if len(fragments) <= layout.frames:
+        yield from generate_frames(pixels, number_of_frames=layout.frames)
+        return
+    stream = b""
+    for fragment in fragments:
+        stream += fragment
+        if b"\xff\xd9" in stream[-len(fragment) - 1 :] and is_whole(stream, syntax):
+            yield stream
+            stream = b""

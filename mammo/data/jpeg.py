@@ -125,7 +125,7 @@ def _looks_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
     if parts.marker in _PROGRESSIVE:  # an earlier scan has them all: what is missing is detail
         return True
     if parts.marker not in _LOSSLESS:
-        corner = values[-1, -_BLOCK_PX:]
+        corner = values[-1, (values.shape[1] - 1) // _BLOCK_PX * _BLOCK_PX :]
         return bool((corner == corner[-1]).all())
     last = values[-1]
     if (last == last[0]).all():

@@ -21,7 +21,7 @@ from mammo.errors import BadFile
 # Of the way from black to white. Where all pixels are nearer to one another, nothing is seen.
 LEAST_CONTRAST = 0.1
 SHOWS_NOTHING = "the window or lookup table shows nothing: all pixels lie within a tenth of its range"
-_CONSTANT = "constant image"
+_CONSTANT, _NOT_FINITE = "constant image", "the pixel values are mapped to grey levels that are not finite"
 
 
 def may_be_reduced(dataset: pydicom.Dataset, is_negative: bool) -> bool:
@@ -58,7 +58,7 @@ def shown_image(values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool,
     with np.errstate(all="ignore"):
         shown = _table(values, stored, dataset, padding, is_negative, for_presentation)
     if not np.isfinite(shown).all():
-        raise BadFile("the pixel values lead to grey levels that are not finite")
+        raise BadFile(_NOT_FINITE)
     if padding is not None:
         shown[(stored >= padding[0]) & (stored <= padding[1])] = 0
     return GreyImage(values, shown.astype(np.float32), lowest)
@@ -75,6 +75,10 @@ def _table(
     """The grey level of each of the `stored` values, see `shown_image`; that of padding means nothing."""
     lowest = int(stored[0])
     inputs = _after_modality_lut(stored, dataset)
+    if not np.isfinite(inputs).all():
+        raise BadFile(_NOT_FINITE)
+    if inputs.min() == inputs.max():
+        raise BadFile(_CONSTANT)
     shown = _after_voi_lut(inputs, dataset)
     if shown is not None:
         contrast = _contrast(GreyImage(values, shown, lowest), padding)
@@ -209,8 +213,6 @@ def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndar
         return _look_up(levels, table[0], table[1])
     slope = (_numbers_of(dataset, "RescaleSlope") or [1.0])[0]
     intercept = (_numbers_of(dataset, "RescaleIntercept") or [0.0])[0]
-    if slope == 0:
-        raise BadFile(_CONSTANT)
     return levels * slope + intercept
 
 

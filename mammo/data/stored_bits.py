@@ -21,6 +21,7 @@ COMMON_OVERSHOOT = 1 / 16
 MAX_FRACTION_BEYOND_COMMON = 0.02
 
 _EVERY_ROW = 8  # one row in so many shows whether a picture goes on in the bits above
+_WRAP = 1 / 4  # of the range: the mean step of values that begin again; at the edges of overlays it is a tenth of it
 
 
 def signed_bits(values: np.ndarray, layout: Layout) -> np.ndarray:
@@ -42,14 +43,26 @@ def bits_of_cells(cells: np.ndarray, layout: Layout) -> np.ndarray:
     cells = cells >> cells.dtype.type(layout.high_bit + 1 - layout.bits_stored)
     stored = signed_bits(cells, layout)
     whole = cells.view(stored.dtype)
-    if not np.array_equal(whole, stored) and _variation(whole) < _variation(stored):
+    if not np.array_equal(whole, stored) and _goes_on_above(whole, stored, layout):
         raise _does_not_fit(layout)
     return stored
 
 
-def _variation(values: np.ndarray) -> int:
-    """Sum of the steps between neighbours: a picture that is cut at a power of 2 has more of them, not less."""
-    return int(np.abs(np.diff(values[:, ::_EVERY_ROW].astype(np.int64), axis=2)).sum())
+def _goes_on_above(whole: np.ndarray, stored: np.ndarray, layout: Layout) -> bool:
+    """Whether whole cells, not the stored bits of them, are the picture.
+
+    They are smoother then, and where the bits above change those below begin again at the other end of their range.
+    A large overlay is smooth, too, but the picture below does not change with it.
+    """
+    whole, stored = (cells[:, ::_EVERY_ROW].astype(np.int64) for cells in (whole, stored))
+    steps = np.abs(np.diff(stored, axis=2))[np.diff(whole - stored, axis=2) != 0]
+    return bool(len(steps) and steps.mean() > _WRAP * 2**layout.bits_stored and _roughness(whole) < _roughness(stored))
+
+
+def _roughness(values: np.ndarray) -> float:
+    """The mean step between neighbours, relative to that between any pixels: near 0 for a picture, 1 for noise."""
+    others = np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape)
+    return float(np.abs(np.diff(values, axis=2)).mean() / (np.abs(values - others).mean() + 1e-9))
 
 
 def fitted(values: np.ndarray, layout: Layout, may_overshoot: bool) -> np.ndarray:

@@ -46,10 +46,13 @@ STREAMS = {
 }
 
 
-def lut_item(entries: list[int], first: int, bits: int, words: bool = False) -> Dataset:
-    """An item of a LUT sequence, its data as numbers (US) or as bytes (OW)."""
+def lut_item(
+    entries: list[int], first: int, bits: int, words: bool = False, descriptor: list[int] | None = None
+) -> Dataset:
+    """An item of a LUT sequence, its data as numbers (US) or as bytes (OW); `descriptor` may say something else."""
     item = Dataset()
-    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    descriptor = descriptor or [len(entries), first, bits]
+    item.add_new("LUTDescriptor", "SS" if descriptor[1] < 0 else "US", descriptor)
     item.add_new("LUTData", "OW" if words else "US", np.array(entries, "<u2").tobytes() if words else entries)
     return item
 

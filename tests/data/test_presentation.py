@@ -139,6 +139,11 @@ def test_for_presentation_without_window_is_taken_over_its_range(
     np.testing.assert_allclose(image.ravel(), expected, atol=1e-6)
 
 
+def without(item: Dataset, keyword: str) -> Dataset:
+    delattr(item, keyword)
+    return item
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -147,7 +152,25 @@ def test_for_presentation_without_window_is_taken_over_its_range(
         ({"WindowCenter": 9999, "WindowWidth": 10}, "constant image"),
         ({"RescaleSlope": 0, "RescaleIntercept": 1, "PresentationIntentType": None}, "constant image"),
         ({"VOILUTSequence": [lut_item([1, 2, 3], 0, 40)]}, "the window or lookup table shows nothing"),
-        ({"VOILUTSequence": [lut_of_half_a_table()]}, "malformed VOILUTSequence"),
+        ({"VOILUTSequence": [without(lut_item([1, 2, 3], 0, 16), "LUTData")]}, "malformed VOILUTSequence"),
+        ({"VOILUTSequence": [without(lut_item([1, 2, 3], 0, 16), "LUTDescriptor")]}, "malformed VOILUTSequence"),
+        ({"VOILUTSequence": [lut_item([0, 65535], 0, 16, descriptor=[9, 0, 16])]}, "4 bytes for 9 entries"),
+        ({"WindowCenter": 30000, "WindowWidth": 60000}, "the window or lookup table shows nothing"),
+        ({"WindowCenter": 2000, "WindowWidth": 60000}, "the window or lookup table shows nothing"),
+        ({"WindowCenter": -30000, "WindowWidth": 70000}, "the window or lookup table shows nothing"),
+        (
+            {"WindowCenter": 30000, "WindowWidth": 60000, "PhotometricInterpretation": "MONOCHROME1"},
+            "the window or lookup table shows nothing",
+        ),
+        ({"RescaleSlope": 0}, "constant image"),
+        ({"RescaleSlope": 0, "WindowCenter": 2000, "WindowWidth": 4000}, "constant image"),
+        ({"RescaleSlope": "0", "PhotometricInterpretation": "MONOCHROME1"}, "constant image"),
+        ({"RescaleSlope": 1e305}, "not finite"),
+        ({"RescaleSlope": 1e305, "PresentationIntentType": None}, "not finite|cannot be mapped|constant image"),
+        ({"RescaleSlope": 1e305, "VOILUTSequence": [lut_item([0, 255], 0, 8)]}, "not finite"),
+        ({"RescaleIntercept": 1e308, "RescaleSlope": 1e305}, "not finite"),
+        ({"RescaleIntercept": "nan"}, "malformed value of RescaleIntercept"),
+        ({"ModalityLUTSequence": [lut_item([7, 7], 0, 16)]}, "constant image"),
         ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31, "Columns": 32}, "pixels of 32 bits"),
         ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}, "constant image"),
     ],
@@ -185,3 +208,103 @@ def test_real_tables_and_windows_against_pydicom(name: str, full_scale: int) -> 
         assert is_padding.mean() > 0.1
         reference[is_padding] = 0
     np.testing.assert_allclose(image, reference, atol=1e-6)
+
+
+def empty_item() -> Dataset:
+    """As LEADTOOLS writes it: elements without a value."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", None)
+    item.add_new("LUTData", "OW", b"")
+    return item
+
+
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("items", [[Dataset()], [empty_item()], [Dataset(), empty_item()], []])
+def test_items_without_content_are_no_tables(tmp_path: Path, keyword: str, items: list[Dataset]) -> None:
+    for changes in ({}, {"WindowCenter": 2000, "WindowWidth": 1500, "RescaleSlope": 2, "RescaleIntercept": -900}):
+        expected = show(tmp_path, build(RAMP, **changes))
+        np.testing.assert_array_equal(show(tmp_path, build(RAMP, **changes, **{keyword: items})), expected)
+    table = lut_item(GAMMA, 500, 16)
+    expected = show(tmp_path, build(RAMP, VOILUTSequence=[table]))
+    np.testing.assert_array_equal(show(tmp_path, build(RAMP, VOILUTSequence=[*items, table])), expected)
+
+
+SQUARES = [index**2 // 4096 for index in range(4096)]
+
+
+@pytest.mark.parametrize(
+    ("entries", "bits", "right_bits"),
+    [
+        (SQUARES, 16, 12),  # the whole table would lie below 6% of the range
+        (SQUARES, 8, 12),  # the half of it would be white
+        (SQUARES, 0, 12),
+        (SQUARES, 40, 12),
+        (SQUARES, 12, 12),
+        (SQUARES, 13, 13),  # darker than it might be, and possible
+        ([entry >> 4 for entry in SQUARES], 16, 8),
+        ([entry << 4 for entry in SQUARES], 12, 16),
+        ([entry << 4 for entry in SQUARES], 16, 16),
+        ([entry * 10 for entry in SQUARES], 16, 16),
+    ],
+)
+@pytest.mark.parametrize("words", [True, False])
+def test_bits_of_a_table(tmp_path: Path, entries: list[int], bits: int, right_bits: int, words: bool) -> None:
+    image = show(tmp_path, build(RAMP, VOILUTSequence=[lut_item(entries, 0, bits, words)]))
+    np.testing.assert_allclose(image.ravel(), np.array(entries) / (2**right_bits - 1), atol=1e-6)
+
+
+def test_a_table_of_65536_entries_and_one_of_bytes_in_words(tmp_path: Path) -> None:
+    wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    inverse = lut_item(list(range(65535, -1, -1)), 0, 16, words=True, descriptor=[0, 0, 16])
+    image = show(tmp_path, build(wide, 16, VOILUTSequence=[inverse]))
+    np.testing.assert_allclose(image, 1 - wide / 65535, atol=1e-6)
+    levels = [255 - index // 16 for index in range(4096)]
+    packed = np.array(levels, np.uint8).view("<u2").tolist()
+    for words in (True, False):
+        table = lut_item(packed, 0, 8, words, descriptor=[4096, 0, 8])
+        image = show(tmp_path, build(RAMP, VOILUTSequence=[table]))
+        np.testing.assert_allclose(image.ravel(), np.array(levels) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [-2048, 63488])
+def test_the_first_input_of_a_table_for_signed_values(tmp_path: Path, first: int) -> None:
+    """63488 is -2048 in the wrong value representation."""
+    values = RAMP.astype(np.int16) - 2048
+    table = lut_item(SQUARES, 0, 12, descriptor=[4096, first, 12])
+    for changes in ({"VOILUTSequence": [table]}, {"ModalityLUTSequence": [table]}):
+        image = show(tmp_path, build(values, **changes))
+        np.testing.assert_allclose(image.ravel(), np.array(SQUARES) / SQUARES[-1], atol=1e-3)
+    shifted = build(RAMP, RescaleSlope=1, RescaleIntercept=-2048, VOILUTSequence=[table])
+    np.testing.assert_allclose(show(tmp_path, shifted).ravel(), np.array(SQUARES) / 4095, atol=1e-6)
+
+
+def test_a_modality_table_that_falls_again(tmp_path: Path) -> None:
+    """The range that is taken without a window is that of all its entries, not what lies between its ends."""
+    hill = [min(index, 4095 - index) for index in range(4096)]
+    image = show(tmp_path, build(RAMP, ModalityLUTSequence=[lut_item(hill, 0, 16)]))
+    np.testing.assert_allclose(image.ravel(), np.array(hill) / 2047, atol=1e-6)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_stored_bits_that_are_more_than_an_image_uses_are_no_range(tmp_path: Path, photometric: str, bits: int) -> None:
+    """12 bits in a file that says 16: between percentiles, as without any statement. Nothing else is changed."""
+    bright = half_disc()
+    values = 4095 - bright if photometric == "MONOCHROME1" else bright
+    image = show(tmp_path, build(values, bits, PhotometricInterpretation=photometric))
+    unstated = show(tmp_path, build(values, 12, PhotometricInterpretation=photometric, PresentationIntentType=None))
+    np.testing.assert_allclose(image, bright / 4095 if bits == 12 else unstated, atol=1e-6)
+
+
+def test_padding_does_not_make_a_window_show_something(tmp_path: Path) -> None:
+    values = RAMP.copy()
+    values[0] = 60000
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        dataset = build(
+            values, 16, PixelPaddingValue=60000, PhotometricInterpretation=photometric,
+            WindowCenter=32768, WindowWidth=65536,
+        )  # fmt: skip
+        with pytest.raises(BadFile, match="shows nothing"):
+            read_dicom(save(dataset, tmp_path / "image.dcm"))
+    shown = show(tmp_path, build(values, 16, WindowCenter=32768, WindowWidth=65536))
+    assert shown.max() > 0.9
