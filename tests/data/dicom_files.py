@@ -14,6 +14,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -40,6 +41,11 @@ STREAMS = {
     JPEG2000Lossless: lambda values: imagecodecs.jpeg2k_encode(
         values, level=0, codecformat="j2k", bitspersample=12, reversible=True
     ),
+    # 16 bits for what are 12: a lossy stream overshoots them where it is saturated.
+    JPEG2000: lambda values: imagecodecs.jpeg2k_encode(
+        values, level=65, codecformat="j2k", bitspersample=16, reversible=False
+    ),
+    JPEGExtended12Bit: lambda values: imagecodecs.jpeg_encode(values, level=80, bitspersample=12),
     JPEGLosslessSV1: lambda values: imagecodecs.jpeg_encode(values, lossless=True, predictor=1, bitspersample=12),
     JPEGLSLossless: imagecodecs.jpegls_encode,
     JPEGBaseline8Bit: lambda values: imagecodecs.jpeg8_encode(values, level=95),

@@ -6,7 +6,7 @@ import struct
 import zlib
 
 from tests.mutations.damage_anywhere import EVERYWHERE, HUGE_PX, Damage, Random, flip_a_bit
-from tests.mutations.damage_to_dicom import OF_DICOM, deflate_a_bomb, huge_stream
+from tests.mutations.damage_to_dicom import OF_DICOM, deflate_a_bomb, huge_stream, with_a_thumbnail
 
 # Damage to pictures that keeps their form.
 
@@ -80,6 +80,11 @@ def end_the_jpeg_early(content: bytes, random: Random) -> bytes:
     return content[: random.integers(len(content) // 2, len(content))] + b"\xff\xd9"
 
 
+def append(content: bytes, random: Random) -> bytes:
+    """Something behind the end of the file: anything, or another picture."""
+    return content + (random.bytes(int(random.integers(1, 9000))) if random.integers(2) else content)
+
+
 def change_a_tag(content: bytes, random: Random) -> bytes:
     """A tag of a TIFF directory has another type, count or value."""
     (directory,) = struct.unpack_from("<I", content, 4)
@@ -142,7 +147,7 @@ def double_a_column(content: bytes, random: Random) -> bytes:
 OF_KIND: dict[str, list[Damage]] = {
     "dicom": [*EVERYWHERE, *OF_DICOM],
     "png": [*EVERYWHERE, *[change_a_chunk] * 6],
-    "jpeg": [*EVERYWHERE, *[claim_a_huge_jpeg] * 2, *[end_the_jpeg_early] * 2],
+    "jpeg": [*EVERYWHERE, *[claim_a_huge_jpeg] * 2, *[end_the_jpeg_early] * 2, with_a_thumbnail, append],
     "tiff": [*EVERYWHERE, *[change_a_tag] * 6],
     "csv": [*EVERYWHERE, change_the_encoding, *[spoil_cells] * 4, *[shuffle_lines] * 2, *[double_a_column] * 2],
     "features": [*EVERYWHERE, change_the_encoding, *[spoil_cells] * 4, *[shuffle_lines] * 2],

@@ -122,6 +122,27 @@ def end_the_stream_early(content: bytes, random: Random) -> bytes:
     return _with_a_frame_changed(content, random, lambda frame, start: frame[:start] + b"\xff\xd9")
 
 
+def pad_a_frame(content: bytes, random: Random) -> bytes:
+    """Bytes of any value behind one of the compressed images, up to more than may follow."""
+    length = int(random.choice([1, 2, 3, 7, 100, 4000, 5000]))
+    more = (bytes(length), b" " * length, b"\xff\xd9" * length, random.bytes(length))[random.integers(4)]
+    return _with_a_frame_changed(content, random, lambda frame, _: frame + more)
+
+
+def put_an_image_into_a_frame(content: bytes, random: Random) -> bytes:
+    """A thumbnail, or something like it, in a segment of one of the compressed images, if they are JPEG."""
+    return _with_a_frame_changed(content, random, lambda frame, _: with_a_thumbnail(frame, random))
+
+
+def with_a_thumbnail(stream: bytes, random: Random) -> bytes:
+    """A JPEG stream with a segment in front that holds a part of the stream, or markers alone."""
+    markers = b"\xff\xda\x00\x08\xff\xd9\xff\xc4"
+    inside = markers if random.integers(2) else stream[: int(random.integers(2, min(len(stream), 60000)))]
+    kind = (0xE0, 0xE1, 0xED, 0xFE)[random.integers(4)]
+    segment = bytes([0xFF, kind]) + struct.pack(">H", len(inside) + 2) + inside
+    return stream[:2] + segment + stream[2:] if stream[:2] == b"\xff\xd8" else stream
+
+
 def _with_a_frame_changed(content: bytes, random: Random, change: Callable[[bytes, int], bytes]) -> bytes:
     """One of the compressed frames changed from a place in its last two thirds on."""
 
@@ -216,5 +237,5 @@ def deflate_a_bomb(content: bytes, random: Random, gigabytes: float | None = Non
 OF_DICOM: list[Damage] = [
     change_fields, change_fields, change_fields, claim_a_huge_image, contradict_the_stream, swap_the_transfer_syntax,
     lose_the_middle_of_the_stream, end_the_stream_early, change_a_representation, nest_sequences,
-    change_the_lookup_table,
+    change_the_lookup_table, pad_a_frame, put_an_image_into_a_frame,
 ]  # fmt: skip

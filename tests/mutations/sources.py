@@ -48,7 +48,7 @@ def image_sources() -> list[Source]:
     ]
     for syntax in (
         uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless,
-        uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless,
+        uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEG2000, uid.JPEGExtended12Bit,
     ):  # fmt: skip
         sources.append(Source("dicom", syntax.name, dicom_file(deep, syntax, **window)))
     sources.append(Source("dicom", "JPEG baseline", dicom_file(flat, uid.JPEGBaseline8Bit, bits=8)))
