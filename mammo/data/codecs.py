@@ -8,6 +8,7 @@ worse than a missing one.
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from contextlib import suppress
 from itertools import pairwise
@@ -88,7 +89,9 @@ def _decode_rle(stream: bytes, layout: Layout) -> np.ndarray:
     # Samples of a colour image lie side by side, whatever PlanarConfiguration says: PS3.5 G.
     if layout.samples == 3:
         cells = cells.reshape(3, layout.rows, layout.columns).transpose(1, 2, 0)
-    return bits_of_cells(cells.reshape(1, *layout.frame_shape), layout)[0]
+    # As in all compressed images the highest bit is that of the stored ones, whatever HighBit says: PS3.5 8.2.2.
+    lowest = dataclasses.replace(layout, high_bit=layout.bits_stored - 1)
+    return bits_of_cells(cells.reshape(1, *layout.frame_shape), lowest)[0]
 
 
 def _segments_without_padding(stream: bytes, layout: Layout) -> bytes:

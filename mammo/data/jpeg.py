@@ -1,8 +1,8 @@
 """JPEG streams that are read to their end: libjpeg completes one that lacks data, and says so to nobody.
 
-What it puts in place of the missing data is recognised by its form: mid-grey blocks, or in a lossless image a last
-row that only repeats. Such an image is decoded once more with further data behind each of its scans. A scan that was
-whole is not read beyond its end, so its image stays the same.
+An image is decoded once more with further data behind each of its scans: one that was whole is not read beyond its
+end, so its image stays the same. A lossless image, which takes longer, is so only where its last pixel is what libjpeg
+puts in place of missing data: the prediction from its neighbours.
 
 Where scans and the image end is found as a decoder finds it: segments are skipped by their length, whatever they
 hold (thumbnails are JPEG images with all their markers), and the first end mark outside of them ends the image. The
@@ -21,8 +21,7 @@ import numpy as np
 
 from mammo.errors import BadFile
 
-_BLOCK_PX = 8
-_JPEG_LS, _LOSSLESS, _PROGRESSIVE = 0xF7, (0xC3, 0xC7, 0xCB, 0xCF), (0xC2, 0xC6, 0xCA, 0xCE)
+_JPEG_LS, _LOSSLESS = 0xF7, (0xC3, 0xC7, 0xCB, 0xCF)
 _FRAMES = (_JPEG_LS, *(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)))
 _TABLES, _END, _SCAN, _RESTART_INTERVAL = 0xC4, 0xD9, 0xDA, 0xDD
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
@@ -36,6 +35,7 @@ _MARKER_IN_JPEG_LS = {False: re.compile(rb"\xff[\x80-\xfe]"), True: re.compile(r
 _FURTHER_DATA = bytes(range(1, 0xFF))
 # By how much the even end of an image and that of its data may differ: where they begin is within a byte.
 _SLACK_BYTES = 4
+_LEAST_BYTES = 32
 
 
 class Parts(NamedTuple):
@@ -105,7 +105,7 @@ def decode_jpeg(stream: bytes, colorspace: str | None = None) -> np.ndarray:
 def refuse_completed(stream: bytes, values: np.ndarray) -> None:
     """Raise `BadFile` when `values`, decoded by libjpeg, are not all from the stream."""
     parts = parts_of(stream)
-    if not _looks_completed(stream, parts, values):
+    if not _may_be_completed(stream, parts, values):
         return
     one, other = (imagecodecs.jpeg8_decode(_with_more_data(stream, parts, more)) for more in (b"", _FURTHER_DATA))
     if parts.is_interrupted or not np.array_equal(one, other):
@@ -120,31 +120,41 @@ def _with_more_data(stream: bytes, parts: Parts, more: bytes) -> bytes:
     return b"".join(scans) + stream[edges[-1] : parts.end]
 
 
-def _looks_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
-    """Whether the last pixels are like those that libjpeg puts in place of missing data."""
-    if parts.marker in _PROGRESSIVE:  # an earlier scan has them all: what is missing is detail
+def _may_be_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
+    """Whether the last pixel is what libjpeg puts in place of missing data; a lossy image does not show it."""
+    if parts.marker not in _LOSSLESS or min(values.shape[:2]) < 2:
         return True
-    if parts.marker not in _LOSSLESS:
-        corner = values[-1, (values.shape[1] - 1) // _BLOCK_PX * _BLOCK_PX :]
-        return bool((corner == corner[-1]).all())
-    last = values[-1]
-    if (last == last[0]).all():
-        return not _has_data_for_the_end(stream, parts, values)
-    return len(values) > 1 and bool((last == values[-2]).all())
+    above, (left, last) = values[-2, -2:].astype(int), values[-1, -2:].astype(int)
+    # Without a difference to it a pixel is its prediction (T.81 H.1.2.1), which is one of these.
+    slope, fall = above[1] - above[0], left - above[0]
+    predictions = (
+        left,
+        above[1],
+        above[0],
+        left + slope,
+        left + (slope >> 1),
+        above[1] + (fall >> 1),
+        (left + above[1]) >> 1,
+    )
+    is_prediction = any((last == prediction).any() for prediction in predictions)
+    return is_prediction and not _has_data_for_the_end(stream, parts, values)
 
 
 def _has_data_for_the_end(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
     """Whether a lossless stream ends with the code of an unchanged value as often as its image ends with one value.
 
-    That is how an even background is stored. Interleaved colour and restart markers are not followed: False.
+    That is how an even background is stored. Interleaved colour and restart markers are not followed, and a few bytes
+    tell nothing: False.
     """
     changes = np.flatnonzero((values != values[-1, -1]).ravel())
     num_even = values.size - (int(changes[-1]) + 1 if len(changes) else 0)
     code_bits = _bits_of_no_difference(parts.tables)
     if values.ndim != 2 or code_bits == 0 or not parts.scan_ends:
         return False
-    data = stream[: parts.scan_ends[-1]].rstrip(b"\xff")
     expected_bytes = num_even * code_bits // 8
+    if expected_bytes < _LEAST_BYTES:
+        return False
+    data = stream[: parts.scan_ends[-1]].rstrip(b"\xff")
     # The code repeats after as many bytes as it has bits. The last byte is filled up with ones.
     tail = np.frombuffer(data, np.uint8)[-expected_bytes - code_bits - 2 * _SLACK_BYTES : -1]
     others = np.flatnonzero(tail[code_bits:] != tail[:-code_bits])
