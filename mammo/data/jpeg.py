@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,6 +22,8 @@ import imagecodecs
 import numpy as np
 
 from mammo.errors import BadFile
+
+Decode = Callable[[bytes], np.ndarray]
 
 _JPEG_LS, _LOSSLESS = 0xF7, (0xC3, 0xC7, 0xCB, 0xCF)
 _FRAMES = (_JPEG_LS, *(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)))
@@ -97,19 +101,24 @@ def decode_jpeg(stream: bytes, colorspace: str | None = None) -> np.ndarray:
 
     `colorspace` is that of the samples where the stream does not say it, and then also that of the result.
     """
-    values = imagecodecs.jpeg8_decode(stream, colorspace=colorspace, outcolorspace=colorspace)
-    refuse_completed(stream, values)
+    decode = partial(imagecodecs.jpeg8_decode, colorspace=colorspace, outcolorspace=colorspace)
+    values = decode(stream)
+    _refuse_completed(stream, values, lambda: values, decode)
     return values
 
 
 def refuse_completed(stream: bytes, values: np.ndarray) -> None:
-    """Raise `BadFile` when `values`, decoded by libjpeg, are not all from the stream."""
+    """Raise `BadFile` when `values`, decoded by any libjpeg, are not all from the stream."""
+    decode = imagecodecs.jpeg8_decode
+    _refuse_completed(stream, values, lambda: decode(stream), decode)
+
+
+def _refuse_completed(stream: bytes, values: np.ndarray, whole: Callable[[], np.ndarray], decode: Decode) -> None:
     parts = parts_of(stream)
-    if not _may_be_completed(stream, parts, values):
-        return
-    one, other = (imagecodecs.jpeg8_decode(_with_more_data(stream, parts, more)) for more in (b"", _FURTHER_DATA))
-    if parts.is_interrupted or not np.array_equal(one, other):
-        raise BadFile("the compressed image lacks data")
+    if _may_be_completed(stream, parts, values):
+        with_more = decode(_with_more_data(stream, parts, _FURTHER_DATA))
+        if parts.is_interrupted or not np.array_equal(whole(), with_more):
+            raise BadFile("the compressed image lacks data")
 
 
 def _with_more_data(stream: bytes, parts: Parts, more: bytes) -> bytes:
