@@ -23,8 +23,7 @@ from mammo.data.stored_bits import bits_of_cells, fitted
 from mammo.errors import BadFile
 
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
-_JPEG_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-_JPEG = (*_JPEG_LOSSY, uid.JPEGLossless, uid.JPEGLosslessSV1)
+_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 
 # Bytes that may follow the end of a compressed image: a writer pads to an even length, a word or a block of its buffer
@@ -55,10 +54,10 @@ def decode_frame(stream: bytes, layout: Layout, syntax: uid.UID) -> np.ndarray:
     _refuse_other_size((parts.rows, parts.columns, parts.components), layout)
     stream = _without_padding(stream, parts.end)
     if syntax in _JPEG_LS:
-        return fitted(imagecodecs.jpegls_decode(stream), layout, syntax == uid.JPEGLSNearLossless)
+        return fitted(imagecodecs.jpegls_decode(stream), layout, parts.is_lossy)
     # A colour stream without markers is taken for YCbCr by libjpeg; the header knows better.
     values = jpeg.decode_jpeg(stream, "RGB" if layout.photometric == "RGB" else None)
-    return fitted(values, layout, syntax in _JPEG_LOSSY)
+    return fitted(values, layout, parts.is_lossy)
 
 
 def is_whole(stream: bytes, syntax: uid.UID) -> bool:

@@ -47,7 +47,8 @@ class Parts(NamedTuple):
 
     `marker` is that of the frame header, `end` the position behind the end mark, `scan_ends` those of the markers that
     end the data of a scan. `is_interrupted` tells whether one of them has no place there: libjpeg reads no further.
-    `tables` is the first segment of Huffman tables, without marker and length.
+    `tables` is the first segment of Huffman tables, without marker and length. `selection` is what the first scan says
+    of itself: the predictor of lossless JPEG, the allowed error of JPEG-LS.
     """
 
     marker: int
@@ -58,12 +59,18 @@ class Parts(NamedTuple):
     scan_ends: tuple[int, ...]
     is_interrupted: bool
     tables: bytes
+    selection: int
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether the values may differ from those that were compressed."""
+        return self.selection > 0 if self.marker == _JPEG_LS else self.marker not in _LOSSLESS
 
 
 def parts_of(stream: bytes) -> Parts:
     """The parts of a stream up to its end mark; `BadFile` when it is none or has no end."""
     frame: tuple[int, int, int, int] | None = None
-    scan_ends, tables = [], b""
+    scan_ends, tables, selection = [], b"", -1
     is_interrupted = in_scan = has_restarts = False
     position = 2
     while True:
@@ -81,7 +88,7 @@ def parts_of(stream: bytes) -> Parts:
         if marker == _END:
             if not frame:
                 break
-            return Parts(*frame, position, tuple(scan_ends), is_interrupted, tables)
+            return Parts(*frame, position, tuple(scan_ends), is_interrupted, tables, selection)
         if in_scan or marker in _WITHOUT_LENGTH:
             continue
         length = int.from_bytes(stream[position : position + 2])
@@ -92,6 +99,8 @@ def parts_of(stream: bytes) -> Parts:
             tables = tables or segment
         elif marker == _RESTART_INTERVAL:
             has_restarts = segment[:2] != b"\0\0"
+        elif marker == _SCAN and selection < 0 and len(segment) > 1 + 2 * segment[0]:
+            selection = segment[1 + 2 * segment[0]]
         in_scan = marker == _SCAN
     raise BadFile("the compressed image is cut off" if frame else "the compressed pixel data is no JPEG image")
 
@@ -134,18 +143,13 @@ def _may_be_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
     if parts.marker not in _LOSSLESS or min(values.shape[:2]) < 2:
         return True
     above, (left, last) = values[-2, -2:].astype(int), values[-1, -2:].astype(int)
-    # Without a difference to it a pixel is its prediction (T.81 H.1.2.1), which is one of these.
+    # Without a difference to it a pixel is its prediction (T.81 H.1.2.1).
     slope, fall = above[1] - above[0], left - above[0]
-    predictions = (
-        left,
-        above[1],
-        above[0],
-        left + slope,
-        left + (slope >> 1),
-        above[1] + (fall >> 1),
-        (left + above[1]) >> 1,
-    )
-    is_prediction = any((last == prediction).any() for prediction in predictions)
+    predictions = {
+        1: left, 2: above[1], 3: above[0], 4: left + slope, 5: left + (slope >> 1), 6: above[1] + (fall >> 1),
+        7: (left + above[1]) >> 1,
+    }  # fmt: skip
+    is_prediction = parts.selection not in predictions or bool((last == predictions[parts.selection]).any())
     return is_prediction and not _has_data_for_the_end(stream, parts, values)
 
 

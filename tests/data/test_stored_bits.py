@@ -47,6 +47,10 @@ LOSSY = {
     "JPEG 2000": (JPEG2000, lambda values: jpeg_2000(values, reversible=False, level=65)),
     "JPEG 2000, reversible": (JPEG2000, lambda values: jpeg_2000(values, level=55)),
     "JPEG 2000, named lossless": (JPEG2000Lossless, lambda values: jpeg_2000(values, reversible=False, level=65)),
+    "near-lossless JPEG-LS, named lossless": (
+        JPEGLSLossless,
+        lambda values: imagecodecs.jpegls_encode(values, level=9),
+    ),
     "near-lossless JPEG-LS": (JPEGLSNearLossless, lambda values: imagecodecs.jpegls_encode(values, level=9)),
 }
 
