@@ -158,7 +158,7 @@ def decode_stored_values(dataset: pydicom.Dataset, frame: int | None = None) -> 
         value_representation = str(dataset["PixelData"].VR)
     if syntax in _NATIVE:
         wanted = slice(None) if frame is None else slice(frame, frame + 1)
-        values = _decode_native(pixels, layout, syntax != uid.ExplicitVRBigEndian, value_representation)[wanted]
+        values = _decode_native(pixels, layout, syntax != uid.ExplicitVRBigEndian, value_representation, wanted)
     else:
         start, stop = (0, layout.frames) if frame is None else (frame, frame + 1)
         values = _decode_encapsulated(pixels, layout, syntax, start, stop)
@@ -242,8 +242,10 @@ def _read_layout(dataset: pydicom.Dataset) -> _Layout:
     return layout
 
 
-def _decode_native(pixels: bytes, layout: _Layout, is_little_endian: bool, value_representation: str) -> np.ndarray:
-    """All frames [frames, ...] of uncompressed pixels (PS3.5 section 8.1)."""
+def _decode_native(
+    pixels: bytes, layout: _Layout, is_little_endian: bool, value_representation: str, wanted: slice
+) -> np.ndarray:
+    """The wanted frames [frames, ...] of uncompressed pixels (PS3.5 section 8.1)."""
     if layout.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         raise BadFile("uncompressed pixels of this colour model are not supported")
     item_bytes = layout.bits_allocated // 8
@@ -258,7 +260,7 @@ def _decode_native(pixels: bytes, layout: _Layout, is_little_endian: bool, value
     values = np.frombuffer(pixels, dtype, count=num_bytes // item_bytes)
     if layout.samples == 3 and layout.planar:
         values = values.reshape(layout.frames, 3, layout.rows, layout.columns).transpose(0, 2, 3, 1)
-    values = values.reshape(layout.frames, *layout.frame_shape).astype(dtype.newbyteorder("="))
+    values = values.reshape(layout.frames, *layout.frame_shape)[wanted].astype(dtype.newbyteorder("="))
     # Bits around the stored ones may hold an overlay (retired, but found).
     return _with_sign(values >> dtype.type(layout.high_bit + 1 - layout.bits_stored), layout)
 
