@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -88,6 +89,9 @@ def build(values: np.ndarray, bits: int = 12, **changes: Any) -> Dataset:
 
 
 def save(dataset: Dataset, path: Path) -> Path:
+    if "SOPClassUID" not in dataset:  # as in files of RSNA: pydicom asks for one in the file meta information
+        dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.save_as(path, enforce_file_format=True)
     return path
 
