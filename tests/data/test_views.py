@@ -77,7 +77,8 @@ def test_sides():
     [
         ("CC", "L", ["CC", "MLO"], True), ("CC", "", ["cc"], True), ("ML", "L", ["CC", "MLO"], False),
         ("", "", ["CC"], True), ("ML", "", None, True), ("CC", "R", ["RCC"], True), ("CC", "L", ["RCC"], False),
-        ("CC", "", ["RCC"], False), ("CC", "L", ["cranio-caudal"], True), ("CC", "L", ["CCID"], True), ("CC-MAG", "L", ["CC"], False),
+        ("CC", "", ["RCC"], False), ("CC", "L", ["cranio-caudal"], True), ("CC", "L", ["CCID"], True),
+        ("CC-MAG", "L", ["CC"], False),
         ("CC-MAG", "L", ["CC-MAG"], True), ("ODD TEXT", "L", ["odd text"], True), ("XCCL", "", ["XCC"], False),
     ],
 )  # fmt: skip
