@@ -76,9 +76,12 @@ class Header:
 
     @property
     def is_mammogram(self) -> bool:
-        """Whether it says that it is of a breast: by modality, SOP class or view. CR, DX and RG are of any part."""
-        is_of_breast = self.sop_class in _MAMMOGRAPHIC or self.view.split("-")[0] in VIEWS
-        return self.modality == "MG" or is_of_breast
+        """Whether it says that it is of a breast: by modality, by SOP class where there is none, or by view.
+
+        CR, DX and RG are of any part of the body.
+        """
+        is_of_breast = self.modality == "MG" or (not self.modality and self.sop_class in _MAMMOGRAPHIC)
+        return is_of_breast or self.view.split("-")[0] in VIEWS
 
     @property
     def is_for_processing(self) -> bool:

@@ -67,8 +67,8 @@ class Demands:
     def check(self, header: Header) -> None:
         """Raises BadFile for an image of a kind that the network has not seen.
 
-        MG is what mammographs write; CR, DX and RG are of any part of the body, unless SOP class or view say that it is
-        a breast. Without a modality an image has been accepted for one of these, or because the run's had none either.
+        MG is what mammographs write; CR, DX and RG are of any part of the body, unless the view is one of a breast.
+        Without a modality an image has been accepted for its SOP class or view, or because the run's had none either.
         """
         is_breast = header.is_mammogram or not header.modality
         if not is_breast and "other_modality" not in self.settings.accept:

@@ -12,7 +12,7 @@ from mammo.tools import parse
 from tests.checks.conftest import status_of
 from tests.conftest import run_command
 from tests.data.dicom_files import RAMP, save
-from tests.data.formats.test_rsna import write_like_kaggle
+from tests.data.formats.small_datasets import write_like_kaggle
 from tests.data.test_functional_groups import tomosynthesis, window
 from tests.end_to_end.runs import only_run
 
@@ -26,7 +26,7 @@ def test_a_study_of_rsna_is_trained_and_predicted(tmp_path, monkeypatch, capsys)
     run_command(tmp_path, "mammo.train", *data, *quick, "cache_dir=cache")
     run = only_run(tmp_path)
     summary = json.loads((run / "summary.json").read_text())
-    assert sum(summary["data"]["counts"][part]["images"] for part in ("train", "val")) == 12
+    assert (summary["data"]["num_images"], summary["data"]["num_quarantined"]) == (12, 0)
     # The checkpoint alone knows what it was trained on.
     words = [f"run={run / 'checkpoints' / 'best_model.pth'}", f"input={root / 'train_images'}", "cache_dir=cache"]
     predict.work(parse(predict.TOOL, [*words, "output=p.csv", "pseudonymize=false", "threads=1"]))

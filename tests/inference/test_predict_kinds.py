@@ -16,15 +16,11 @@ from tests.inference.test_predict import CLASSES, predictions
 
 CR_STORAGE, MG_STORAGE = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2"
 OTHER_PARTS = [
-    {"Modality": "CR", "SOPClassUID": CR_STORAGE},
-    {"Modality": "DX", "SOPClassUID": None, "ViewPosition": "PA"},
-    {"Modality": "RG", "SOPClassUID": CR_STORAGE, "ViewPosition": "RL"},  # right lateral, of a chest
+    {"Modality": "CR"},
+    {"Modality": "DX", "ViewPosition": "PA"},
+    {"Modality": "RG", "ViewPosition": "RL"},  # right lateral, of a chest
 ]
-BREASTS = [
-    {},
-    {"Modality": "CR", "SOPClassUID": CR_STORAGE, "ViewPosition": "MLO"},
-    {"Modality": "DX", "SOPClassUID": None, "ViewPosition": "XCCL"},
-]
+BREASTS = [{}, {"Modality": "CR", "ViewPosition": "MLO"}, {"Modality": "DX", "ViewPosition": "XCCL"}]
 
 
 def test_radiographs_of_unknown_parts_of_the_body_are_refused_unless_forced(sweep, command, tmp_path):

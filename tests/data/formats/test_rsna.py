@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
-from small_datasets import column, left_out, write_dicom
+from small_datasets import column, left_out, write_dicom, write_like_kaggle
 
 from mammo.data.dataset import load_dataset
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task
 from mammo.errors import DataError
 from mammo.progress import counting
-from tests.data.dicom_files import build, save
 
 TABLE = """site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id
 2,10006,462822612,L,CC,61.0,0,0,0,,0,,29
@@ -40,24 +38,6 @@ def test_reader(tmp_path, options_of):
         "train_images/10006/1459541791.dcm": ("excluded", "no label"),
         "train_images/10006/462822612.dcm": ("excluded", "no label"),
     }
-
-
-def write_like_kaggle(root, num_women=12):
-    """A study with headers as the real files have: no Modality, no SOP class in the data set, no intent, no view."""
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[:96, :72]
-    rows = ["patient_id,image_id,laterality,view,density"]
-    for number in range(num_women):
-        side, view, density = "LR"[number % 2], ("CC", "MLO")[number // 2 % 2], "ABCD"[number % 4]
-        tissue = random.random((96, 72)) < 0.1 + 0.25 * (number % 4)
-        values = (((y - 48) / 42) ** 2 + (x / 60) ** 2 < 1) * (1000 + 2000 * tissue + random.integers(0, 400, (96, 72)))
-        file = root / "train_images" / str(20000 + number) / f"{9000 + number}.dcm"
-        file.parent.mkdir(parents=True)
-        removed = dict.fromkeys(("Modality", "SOPClassUID", "PresentationIntentType", "PatientName"))
-        changes = {"ImageLaterality": side, "PatientID": str(20000 + number), "WindowCenter": 2048, "WindowWidth": 4096}
-        save(build(values.astype(np.uint16), **removed, **changes), file)
-        rows.append(f"{20000 + number},{9000 + number},{side},{view},{density}")
-    (root / "train.csv").write_text("\n".join(rows) + "\n")
 
 
 def test_files_as_kaggle_serves_them_are_used(tmp_path, options_of):
