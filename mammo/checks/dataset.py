@@ -11,11 +11,12 @@ from mammo.checks.report import Finding, Section, Table, counted, note, ok, prob
 from mammo.cores import usable_cores
 from mammo.data.attributes import vendor_of
 from mammo.data.dataset import Dataset, load_dataset
-from mammo.data.dicom import Header, looks_like_dicom, read_header
-from mammo.data.formats.rows import shown_view
+from mammo.data.dicom import looks_like_dicom, read_header
+from mammo.data.header import Header
 from mammo.data.image_list import Counting
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
+from mammo.data.views import shown_view
 from mammo.errors import BadFile, DataError
 
 # Reading headers waits for the disk, not for the processor.

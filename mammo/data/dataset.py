@@ -12,7 +12,6 @@ import pandas as pd
 
 from mammo.data.batches import LabelledImages
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
-from mammo.data.formats.rows import shown_view
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
 from mammo.data.looks import look_once
 from mammo.data.manifest import Manifest
@@ -21,6 +20,7 @@ from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
 from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
 from mammo.data.store import ImageStore, StoredImages
+from mammo.data.views import shown_view
 
 __all__ = ["Dataset", "load_dataset", "reasons_summary", "user_cache_folder"]
 
@@ -111,7 +111,7 @@ def load_dataset(
         return read_negatives(files, wanted.settings, num_workers, options.file_timeout_seconds)
 
     looks = look_once(stored.images, stored.content_keys, store.folder, num_workers, negatives)
-    notes = _remarks(table)
+    notes = [*stored.remarks, *_remarks(table)]
     if manifest.group_by == "image":
         table, more_notes = with_copies_together(table, looks)
         notes += more_notes

@@ -16,6 +16,7 @@ import numpy as np
 from mammo.cache import user_cache_folder
 from mammo.data.content_hashes import ContentHashes
 from mammo.data.formats import read_manifest
+from mammo.data.header import accepted_kinds
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
@@ -60,7 +61,7 @@ def list_images(options: DataOptions, cache_folder: Path, counting: Counting) ->
             size_px=options.image_size or DEFAULT_IMAGE_SIZE_PX,
             crop=options.crop,
             orient=options.orient,
-            accept=tuple(sorted(options.accept)),
+            accept=accepted_kinds(options.accept, options.modality, options.frames),
             decode=options.decode,
         ),
         num_not_looked_at=num_before_limit - len(manifest.table),
@@ -81,8 +82,10 @@ def check_defects(left_out: list[LeftOut], num_usable: int, num_not_looked_at: i
     """Raise DataError when nothing can be used, or when more than a fraction of what was looked at is defective."""
     defects = [item for item in left_out if item.is_defect]
     summary = reasons_summary(left_out)
+    is_unstated = any(item.reason.startswith("modality none") for item in defects)
+    hint = "; data.modality=MG says that DICOM files without a Modality are mammograms" if is_unstated else ""
     if num_usable == 0:
-        raise DataError(f"no image can be used:\n{summary}", "labelled images", "see the reasons above")
+        raise DataError(f"no image can be used:\n{summary}", "labelled images", f"see the reasons above{hint}")
     # With data.limit most images were not decoded; label rows and headers were checked of all of them.
     num_checked = len(defects) + num_usable + num_not_looked_at
     fraction = len(defects) / num_checked
@@ -90,7 +93,7 @@ def check_defects(left_out: list[LeftOut], num_usable: int, num_not_looked_at: i
         raise DataError(
             f"{len(defects)} of {num_checked} images or label rows are defective ({fraction:.1%}):\n{summary}",
             f"at most data.max_bad_fraction={max_bad_fraction:g}",
-            f"mend the files, or go on without them: data.max_bad_fraction={np.ceil(fraction * 100) / 100:g}",
+            f"mend the files, or go on without them: data.max_bad_fraction={np.ceil(fraction * 100) / 100:g}{hint}",
         )
 
 

@@ -70,6 +70,19 @@ class DataOptions:
     accept: list[Literal["for_processing", "other_modality", "colour", "multiframe"]] = option(
         [], "kinds of DICOM image that are refused unless named here"
     )
+    modality: Literal["MG"] | None = option(
+        None,
+        "what DICOM files without a Modality are, where it is known; null: only those with a mammographic SOP class or "
+        "view are used",
+        since_default=None,
+        in_run_id=False,
+    )
+    frames: Literal["refuse", "middle", "mean", "max"] = option(
+        "refuse",
+        "DICOM images of several frames (tomosynthesis): refuse them, or use the middle frame, or the mean or maximum "
+        "of the grey levels of all",
+        since_default="refuse",
+    )
     max_bad_fraction: float = option(0.05, "stop when more than this fraction is defective", at_least=0, at_most=1)
     file_timeout_seconds: float = option(
         60.0,

@@ -24,6 +24,7 @@ class StoreReport:
     num_bytes: int
     seconds: float
     left_out: list[LeftOut]
+    remarks: list[str]
     num_not_looked_at: int
     shard: Shard | None
 
@@ -36,6 +37,7 @@ class StoreReport:
             lines.append(f"newly decoded: {self.num_decoded} in {self.seconds:.1f} s, {rate:.1f} images/s")
         else:
             lines.append(f"newly decoded: none, checked in {self.seconds:.1f} s")
+        lines += self.remarks
         if self.left_out:
             lines.append(f"left out:\n{reasons_summary(self.left_out)}")
         return lines
@@ -62,6 +64,7 @@ def prepare_dataset(data: DataOptions, options: PrepareOptions, cache_folder: Pa
         num_decoded=result.num_decoded,
         num_bytes=len(set(result.content_keys)) * wanted.settings.size_px**2,
         seconds=time.perf_counter() - start,
+        remarks=result.remarks,
         left_out=[*(wanted.manifest.left_out if is_first else []), *result.left_out],
         num_not_looked_at=wanted.num_not_looked_at,
         shard=shard,

@@ -25,6 +25,7 @@ from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
+from mammo.data.remarks import in_words, remarks_on_file, remember, remembered
 from mammo.errors import BadFile, DamagedFile, DataError
 from mammo.files import one_at_a_time
 from mammo.keyed_rows import KeyedRows
@@ -77,7 +78,8 @@ class StoredImages:
 class StoreResult:
     """The images that are in the store, which of the given files they are, and the files that are not.
 
-    `num_decoded` is the number of images that were not in the store before.
+    `num_decoded` is the number of images that were not in the store before; `remarks` are sentences about some of
+    the images.
     """
 
     images: StoredImages
@@ -85,15 +87,17 @@ class StoreResult:
     content_keys: list[str]
     left_out: list[LeftOut]
     num_decoded: int
+    remarks: list[str]
 
 
 class _Content(NamedTuple):
     """What a worker made of a file: the hash of its content and the entry that remembers it (None for a young
-    file), and its pixels, the reason why there are none, or None when they were in the store already."""
+    file), and its pixels, the reason why there are none, or None when they were in the store already; and remarks."""
 
     digest: str
     entry: dict | None
     pixels: np.ndarray | str | None
+    remarks: Sequence[str] = ()
 
 
 class _Reader:
@@ -111,7 +115,8 @@ class _Reader:
         if self._is_stored(_key_of(digest, file, self.settings)):
             return _Content(digest, entry, None)
         try:
-            return _Content(digest, entry, pixels_of(content, file.laterality, self.settings))
+            pixels = pixels_of(content, file.laterality, self.settings)
+            return _Content(digest, entry, pixels, remarks_on_file(content, file.laterality, self.settings.accept))
         except BadFile as error:
             return _Content(digest, entry, error.reason)
 
@@ -228,7 +233,9 @@ class ImageStore:
         rows = np.array([self._rows.row_of(key) for key in kept_keys], dtype=np.int64)
         origins = {row: (files[i], key) for row, i, key in zip(rows.tolist(), kept, kept_keys, strict=True)}
         pixels = _MendedPixels(self._rows, self.settings, origins)
-        return StoreResult(StoredImages(pixels, rows), kept, kept_keys, left_out, num_decoded)
+        known_remarks = remembered(self.folder)
+        remarks = in_words(remark for key in kept_keys for remark in known_remarks.get(key, ()))
+        return StoreResult(StoredImages(pixels, rows), kept, kept_keys, left_out, num_decoded, remarks)
 
     def _has_all(self, keys: dict[int, str], wanted: range) -> bool:
         return all(keys.get(i, "") in self._rows for i in wanted)
@@ -257,6 +264,7 @@ class ImageStore:
         left_out: list[LeftOut] = []
         num_decoded = 0
         pixels: dict[str, np.ndarray] = {}
+        remarks: dict[str, Sequence[str]] = {}
         entries: list[dict] = []
         for done, (i, content) in enumerate(zip(to_read, contents, strict=True), start=1):
             if isinstance(content, str):
@@ -270,11 +278,13 @@ class ImageStore:
                 if isinstance(content.pixels, str):
                     left_out.append(LeftOut(files[i].image_id, "pixels", content.pixels))
                 elif content.pixels is not None and key not in self._rows and key not in pixels:
-                    pixels[key] = content.pixels
+                    pixels[key], remarks[key] = content.pixels, content.remarks
                     num_decoded += 1
                 if content.entry is not None:
                     entries.append(content.entry)
             if len(pixels) >= IMAGES_PER_FLUSH or done == len(to_read):
+                remember(self.folder, remarks)  # before the pixels, with which all of a file is done
+                remarks.clear()
                 self._flush(pixels, hashes, entries)
             if progress is not None:
                 progress(done, len(to_read))

@@ -157,7 +157,7 @@ def _original(row: Any, settings: PixelSettings, image_id: str) -> tuple[np.ndar
     try:
         content = Path(row["path"]).read_bytes()
         # The dataset has accepted the image already; which kinds it takes is its own option.
-        settings = dataclasses.replace(settings, accept=ALL_KINDS)
+        settings = dataclasses.replace(settings, accept=(*settings.accept, *ALL_KINDS))
         grey, placement = image_and_placement(content, row["laterality"], settings, PICTURE_SIDE_PX)
     except (OSError, BadFile) as error:
         reason = error.reason if isinstance(error, BadFile) else type(error).__name__

@@ -13,6 +13,7 @@ from mammo.cache import user_cache_folder
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.options import DataOptions
 from mammo.data.shown import shown_names
+from mammo.data.views import is_among
 from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.files import read_csv
 from mammo.inference.options import DataChoice
@@ -135,9 +136,8 @@ def _load(trained: Trained, options: DataOptions, cache_dir: str | None, *, is_o
 
 def _num_of_other_views(trained: Trained, dataset: Dataset, rows: np.ndarray) -> int:
     seen = trained.config.data.views
-    if seen is None:
-        return 0
-    return int((~dataset.table["view"].iloc[rows].isin(["", *(view.upper() for view in seen)])).sum())
+    shown = dataset.table.iloc[rows]
+    return sum(not is_among(view, side, seen) for view, side in zip(shown["view"], shown["laterality"], strict=True))
 
 
 def _require_root(options: DataOptions) -> None:

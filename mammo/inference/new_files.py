@@ -14,16 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mammo.data.decode import shown_code
-from mammo.data.dicom import Header
-from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files, shown_view
+from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files
+from mammo.data.header import Header
 from mammo.data.images import ALL_KINDS, open_image
 from mammo.data.pixels import PixelSettings, pixels_of
+from mammo.data.remarks import remarks_on
 from mammo.data.shown import is_known
 from mammo.data.store import read_content
+from mammo.data.views import is_among, shown_view
 from mammo.errors import BadFile, DataError, nearest
 
-# Of CID 4014 in DICOM PS3.16: what ViewPosition of a mammogram starts with. Chests have AP, PA, LL, RL, ...
-MAMMOGRAPHIC_VIEWS = {"CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN"}
 # What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.
 _NO_IMAGES = {
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".pdf", ".log", ".xls",
@@ -44,7 +44,8 @@ class NewFile:
 class NewImage(NamedTuple):
     """The pixels of a file for each network, uint8 [S, S] or None where it does not accept them, and its header.
 
-    `patient_id` and `study_uid` are identifiers: they are never written as they are.
+    `patient_id` and `study_uid` are identifiers: they are never written as they are. `remarks` are keys of
+    `mammo.data.remarks`.
     """
 
     pixels: tuple[np.ndarray | None, ...]
@@ -52,6 +53,7 @@ class NewImage(NamedTuple):
     study_uid: str
     laterality: str
     view: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +68,13 @@ class Demands:
         """Raises BadFile for an image of a kind that the network has not seen.
 
         MG is what mammographs write; CR, DX and RG are of any part of the body, unless the view is one of a breast.
+        Without a modality an image has been accepted for its SOP class or view, or because the run's had none either.
         """
-        is_breast = header.modality == "MG" or header.view.split("-")[0] in MAMMOGRAPHIC_VIEWS
+        is_breast = header.is_mammogram or not header.modality
         if not is_breast and "other_modality" not in self.settings.accept:
             modality = shown_code(header.modality)
             raise BadFile(f"modality {modality} without a mammographic view may be no mammogram (force=true takes it)")
-        if self.views is not None and header.view and header.view not in self.views:
+        if self.views is not None and not is_among(header.view, header.laterality, self.views):
             known = ", ".join(self.views)
             raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")
         if header.implant and not self.allows_implants:
@@ -139,7 +142,7 @@ class Reader:
         header_of = functools.cache(lambda accept: open_image(content, accept).header)
         square_of = functools.cache(lambda laterality, settings: pixels_of(content, laterality, settings))
         pixels: list[np.ndarray | None] = []
-        header, reasons = None, []
+        header, reasons, remarks = None, [], set()
         for demands in self.demands:
             try:
                 found = header_of(demands.settings.accept)
@@ -147,6 +150,7 @@ class Reader:
                     demands.check(found)
                 pixels.append(square_of("" if found is None else found.laterality, demands.settings))
                 header = found
+                remarks |= set(remarks_on(found, "", demands.settings.accept)) if found is not None else set()
             except BadFile as error:
                 pixels.append(None)
                 reasons.append(error.reason)
@@ -155,9 +159,11 @@ class Reader:
         if header is None:
             return NewImage(tuple(pixels), "", "", "", "")
         view = shown_view(header.view)
-        return NewImage(tuple(pixels), header.patient_id, header.study_uid, header.laterality, view)
+        return NewImage(
+            tuple(pixels), header.patient_id, header.study_uid, header.laterality, view, tuple(sorted(remarks))
+        )
 
 
 def forced(settings: PixelSettings) -> PixelSettings:
     """The settings with every kind of image accepted."""
-    return dataclasses.replace(settings, accept=ALL_KINDS)
+    return dataclasses.replace(settings, accept=tuple(sorted({*settings.accept, *ALL_KINDS})))

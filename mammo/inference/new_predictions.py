@@ -16,6 +16,7 @@ from mammo.cache import user_cache_folder
 from mammo.cores import usable_cores
 from mammo.data.patients import Link, patients_of_exams
 from mammo.data.pseudonyms import renamer, unchanged, write_lookup
+from mammo.data.remarks import in_words
 from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
@@ -200,6 +201,8 @@ def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[st
         lines.append(
             f"  {num_by_fewer:>6}  by fewer than {num_networks} networks: the others have seen none of the kind"
         )
+    for text in in_words(remark for result in good for remark in result.get("remarks", [])):  # older: without
+        lines += wrapped(f"  {text}")
     reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
     for reason, count in reasons.head(REASONS_SHOWN).items():
         lines += wrapped(f"  {count:>6}  no prediction: {reason}")

@@ -19,6 +19,7 @@ from mammo.checkpoint import load_checkpoint
 from mammo.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.config import Config, check_stored, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
+from mammo.data.header import accepted_kinds
 from mammo.data.pixels import PixelSettings
 from mammo.engine import Predictions, predict
 from mammo.errors import ConfigError, DataError, RunDirectoryError, WeightsError
@@ -100,6 +101,7 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
             "with another version of timm or torchvision?",
             to_do="install the versions that summary.json of its run names",
         ) from error
+    data = config.data
     fault = fault_of_weights(content["model_state_dict"], network.state_dict())
     if fault:
         raise RunDirectoryError(f"the weights in {path.name} are none: {fault}", to_do="name another checkpoint")
@@ -113,7 +115,7 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
         config=config,
         class_names=class_names,
         settings=PixelSettings(
-            size_px, config.data.crop, config.data.orient, tuple(sorted(config.data.accept)), config.data.decode
+            size_px, data.crop, data.orient, accepted_kinds(data.accept, data.modality, data.frames), data.decode
         ),
         preparation=Preparation(mean, std, hardware.device),
         hardware=hardware,

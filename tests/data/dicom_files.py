@@ -16,6 +16,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -97,6 +98,9 @@ def build(values: np.ndarray, bits: int = 12, **changes: Any) -> Dataset:
 
 
 def save(dataset: Dataset, path: Path) -> Path:
+    if "SOPClassUID" not in dataset:  # as in files of RSNA: pydicom asks for one in the file meta information
+        dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.save_as(path, enforce_file_format=True)
     return path
 

@@ -14,6 +14,7 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mammo.data.dicom import looks_like_dicom, read_dicom, read_header
+from mammo.data.header import accepted_kinds
 from mammo.errors import BadFile
 from tests.data.dicom_files import (
     DICOM,
@@ -37,7 +38,11 @@ pytestmark = quiet_pydicom
     ("changes", "accept", "reason"),
     [
         ({"Modality": "CT"}, "other_modality", "modality CT is no projection X-ray (expected MG, CR, DX, RG)"),
-        ({"Modality": None}, "other_modality", "modality none is no projection X-ray (expected MG, CR, DX, RG)"),
+        (
+            {"Modality": None, "SOPClassUID": None},
+            "other_modality",
+            "modality none is no projection X-ray (expected MG, CR, DX, RG)",
+        ),
         (
             {"PresentationIntentType": "FOR PROCESSING"},
             "for_processing",
@@ -77,6 +82,26 @@ def view_sequence(code: str, *modifiers: str) -> dict[str, Any]:
     [
         ({}, "", ()),
         ({"ViewPosition": " mlo"}, "MLO", ()),
+        ({"ViewPosition": "RCC"}, "CC", ()),
+        ({"ViewPosition": "L-MLO"}, "MLO", ()),
+        ({"ViewPosition": "CRANIO-CAUDAL"}, "CC", ()),
+        ({"ViewPosition": "CC-ID"}, "CC", ("ID",)),
+        ({"ViewPosition": "CC Jane"}, "CC JANE", ()),
+        ({"AcquisitionDeviceProcessingDescription": "MAMMO,R CC"}, "CC", ()),
+        ({"AcquisitionDeviceProcessingDescription": "PREMIUM_VIEW"}, "", ()),
+        ({"PatientOrientation": "MLO"}, "MLO", ()),
+        ({"PatientOrientation": ["L", "F"]}, "", ()),
+        ({"SeriesDescription": "R MLO"}, "MLO", ()),
+        ({"SeriesDescription": "Screening MLO Jane"}, "", ()),
+        ({"SeriesDescription": "R MLO", "ViewPosition": "CC"}, "CC", ()),
+        ({"SeriesDescription": "R MLO", "ImageLaterality": "L"}, "", ()),
+        (view_sequence("Y-X1770"), "XCCL", ()),
+        (view_sequence("Y-X1771"), "XCCM", ()),
+        (view_sequence("399265009"), "XCC", ()),
+        (view_sequence("r-102cf "), "XCC", ()),
+        ({"ViewCodeSequence": [code_item("99", CodeMeaning="cranio-caudal")]}, "CC", ()),
+        (view_sequence("R-10242") | {"ViewPosition": "RMCC"}, "CC-MAG", ("MAG",)),
+        (view_sequence("R-10226") | {"ViewModifierCodeSequence": [code_item("R-102D7")]}, "MLO-SPOT", ("SPOT",)),
         (view_sequence("R-10242"), "CC", ()),
         (view_sequence("399368009"), "MLO", ()),
         (view_sequence("R-1024A") | {"ViewPosition": "CC"}, "XCCL", ()),
@@ -90,6 +115,64 @@ def view_sequence(code: str, *modifiers: str) -> dict[str, Any]:
 def test_views(tmp_path: Path, changes: dict[str, Any], view: str, modifiers: tuple[str, ...]) -> None:
     header = read_header(save(build(RAMP, **changes), tmp_path / "image"))
     assert (header.view, header.view_modifiers) == (view, modifiers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "side", "two_sides"),
+    [
+        ({"ImageLaterality": "R"}, "R", False),
+        ({"ImageLaterality": "left "}, "L", False),
+        ({"Laterality": "L"}, "L", False),
+        ({"ImageLaterality": "B"}, "", False),
+        ({"ImageLaterality": "R", "Laterality": "L"}, "R", True),
+        ({"ViewPosition": "RCC"}, "R", False),
+        ({"ViewPosition": "RCC", "ImageLaterality": "R"}, "R", False),
+        ({"ViewPosition": "RCC", "ImageLaterality": "L"}, "", True),
+        ({"ViewPosition": "RCC", "Laterality": "L"}, "", True),
+        ({"AcquisitionDeviceProcessingDescription": "MAMMO,R CC"}, "R", False),
+        ({"AcquisitionDeviceProcessingDescription": "MAMMO,R CC", "ImageLaterality": "L"}, "", True),
+        ({"SeriesDescription": "R MLO"}, "R", False),
+        ({"SeriesDescription": "R MLO", "ImageLaterality": "L"}, "L", False),
+        (view_sequence("R-10242") | {"ViewPosition": "LCC"}, "L", False),
+    ],
+)
+def test_sides(tmp_path: Path, changes: dict[str, Any], side: str, two_sides: bool) -> None:
+    header = read_header(save(build(RAMP, **changes), tmp_path / "image"))
+    assert (header.laterality, header.two_sides) == (side, two_sides)
+
+
+CR, CT, DX = (f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("1", "2", "1.1"))
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "alone", "stated"),
+    [
+        ({"Modality": None}, True, True),
+        ({"Modality": ""}, True, True),
+        ({"Modality": "  "}, True, True),
+        ({"Modality": "mg "}, True, True),
+        ({"Modality": None, "SOPClassUID": None}, False, True),
+        ({"Modality": None, "SOPClassUID": DX}, False, True),
+        ({"Modality": None, "SOPClassUID": CR, "ViewPosition": "RMLO"}, True, True),
+        ({"Modality": None, "SOPClassUID": None, "ViewPosition": "PA"}, False, True),
+        ({"Modality": None, "SOPClassUID": None, **view_sequence("Y-X1770")}, True, True),
+        ({"Modality": None, "SOPClassUID": CT}, False, False),
+        ({"Modality": None, "SOPClassUID": CT, "ViewPosition": "CC"}, False, False),
+        ({"Modality": None, "SOPClassUID": FOR_PROCESSING, "PresentationIntentType": None}, False, False),
+        ({"Modality": "OT"}, False, False),
+        ({"Modality": "SC", "ViewPosition": "CC"}, False, False),
+        ({"Modality": "CT"}, False, False),
+    ],
+)
+def test_files_without_a_modality(tmp_path: Path, changes: dict[str, Any], alone: bool, stated: bool) -> None:
+    path = save(build(RAMP, **changes), tmp_path / "image.dcm")
+    for kinds, is_used in (((), alone), (accepted_kinds([], "MG", "refuse"), stated)):
+        if is_used:
+            assert read_dicom(path, kinds)[0].std() > 0.1
+        else:
+            with pytest.raises(BadFile, match=r"is no projection X-ray \(expected MG, CR, DX, RG\)|FOR PROCESSING"):
+                read_dicom(path, kinds)
 
 
 def test_header_fields(tmp_path: Path) -> None:
@@ -122,6 +205,8 @@ def test_header_fields(tmp_path: Path) -> None:
         "burned_in_annotation": False,
         "manufacturer": "X",
         "transfer_syntax": str(ExplicitVRLittleEndian),
+        "sop_class": "1.2.840.10008.5.1.4.1.1.1.2",
+        "two_sides": True,
     }
     assert not {"000123", "1.2.3", "061Y"} & set(re.findall(r"[\w.]+", repr(header)))
     assert read_dicom(tmp_path / "image")[1] == header

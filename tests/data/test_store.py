@@ -25,6 +25,7 @@ from mammo.errors import DamagedFile, DataError
 from mammo.keyed_rows import KeyedRows
 from tests.conftest import REPOSITORY
 from tests.damage_to_rows import DAMAGES, damage
+from tests.data.dicom_files import RAMP, build, save
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
 
@@ -52,6 +53,26 @@ def fill(tmp_path, files, settings=SETTINGS, num_workers=0, **options):
 
 def folder_in(tmp_path: Path, settings: PixelSettings = SETTINGS) -> Path:
     return ImageStore(tmp_path / "stores", settings).folder
+
+
+def test_what_there_is_to_say_of_an_image_is_said_again_of_the_stored_one(tmp_path):
+    headers = [{"Modality": None}, {"ViewPosition": "RCC", "ImageLaterality": "L"}, {"ImageLaterality": "R"}, {}]
+    files = [
+        ImageFile(str(i), save(build(RAMP.T + i, **changes), tmp_path / f"{i}.dcm"), "L" if i == 2 else "")
+        for i, changes in enumerate(headers)
+    ]
+    expected = [
+        "1 image: no Modality in the header, taken for a mammogram by SOP class or view",
+        "1 image: two sides named in the header (laterality, texts of the view)",
+        "1 image: the header names another side than the label table, which comes first",
+    ]
+    for num_new in (4, 0):
+        result, num_decoded = fill(tmp_path, files)
+        assert (num_decoded, result.remarks) == (num_new, expected)
+    with (folder_in(tmp_path) / "remarks.jsonl").open("a") as stream:
+        stream.write('{"key": 3}\n[1]\n{"key": "x", "remarks": ["two_sides"]}\nno json')
+    assert fill(tmp_path, files[:1])[0].remarks == expected[:1]
+    assert fill(tmp_path, files, dataclasses.replace(SETTINGS, accept=("unstated_mg",)))[0].remarks == expected[1:]
 
 
 def num_keys(tmp_path: Path) -> int:

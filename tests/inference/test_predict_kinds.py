@@ -14,6 +14,7 @@ from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
 from tests.inference.test_predict import CLASSES, predictions
 
+CR_STORAGE, MG_STORAGE = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2"
 OTHER_PARTS = [
     {"Modality": "CR"},
     {"Modality": "DX", "ViewPosition": "PA"},
@@ -38,6 +39,61 @@ def test_radiographs_of_unknown_parts_of_the_body_are_refused_unless_forced(swee
     assert left_out == {name: reason.format(name[2:]) for name in ("3-CR", "4-DX", "5-RG")}
     command(TOOL, "all_views.pth", *words, "output=forced.csv", "force=true")
     assert len(predictions(tmp_path / "forced.csv")) == 6
+
+
+def test_files_that_do_not_say_their_modality(sweep, command, tmp_path):
+    """A network is shown them where they are mammograms by class or view, or where its own images did not say it."""
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    content["config"]["data"]["modality"] = "MG"
+    torch.save(content, tmp_path / "of_rsna.pth")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    fuji = {"Modality": "CR", "AcquisitionDeviceProcessingDescription": "MAMMO,R CC"}
+    for name, changes in {
+        "class": {"SOPClassUID": MG_STORAGE}, "view": {"SOPClassUID": None, "ViewPosition": "LCC"},
+        "nothing": {"SOPClassUID": None}, "other-view": {"SOPClassUID": None, "ViewPosition": "RML"},
+        "ct": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "fuji": fuji | {"SOPClassUID": CR_STORAGE},
+        "two-sides": {"Modality": "MG", "ViewPosition": "RCC", "ImageLaterality": "L"},
+    }.items():  # fmt: skip
+        save(build(RAMP, **{"Modality": None, **changes}), folder / name)
+    words = (f"input={folder}", "pseudonymize=false", "output=p.csv")
+    out = " ".join(command(TOOL, run_of(sweep), *words).split())
+    found = predictions(tmp_path / "p.csv").set_index("image_id")
+    sides = found["laterality"].to_dict()
+    assert sides == {"class": "", "fuji": "R", "two-sides": "", "view": "L"}
+    assert found["view"].to_dict() == {"class": "", "fuji": "CC", "two-sides": "CC", "view": "CC"}
+    assert "2 images: no Modality in the header, taken for a mammogram by SOP class or view" in out
+    assert "1 image: two sides named in the header" in out
+    reasons = pd.read_csv(tmp_path / "p_quarantine.csv").set_index("image_id")["reason"]
+    assert sorted(reasons.index) == ["ct", "nothing", "other-view"]
+    assert reasons["ct"] == reasons["nothing"] == "modality none is no projection X-ray (expected MG, CR, DX, RG)"
+    assert reasons["other-view"] == "view ML is none of those that the network has seen (CC, MLO)"
+    out = command(TOOL, "of_rsna.pth", *words, "overwrite=true")
+    assert sorted(predictions(tmp_path / "p.csv")["image_id"]) == ["class", "fuji", "nothing", "two-sides", "view"]
+    assert "no Modality" not in out
+
+
+def test_a_network_is_shown_several_frames_as_it_was_in_training(sweep, command, tmp_path):
+    content = torch.load(run_of(sweep) / "checkpoints" / "best_model.pth", weights_only=True)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    stack = np.stack([RAMP, RAMP[::-1], RAMP // 2])
+    save(build(stack.reshape(-1, 64), NumberOfFrames=3, Rows=64), folder / "stack")
+    save(build(RAMP[::-1]), folder / "middle")
+    found = {}
+    for frames in ("refuse", "middle", "mean"):
+        content["config"]["data"]["frames"] = frames
+        torch.save(content, tmp_path / f"{frames}.pth")
+        command(TOOL, f"{frames}.pth", f"input={folder}", "pseudonymize=false", f"output={frames}.csv")
+        found[frames] = predictions(tmp_path / f"{frames}.csv").set_index("image_id")[CLASSES]
+    assert list(found["refuse"].index) == ["middle"]
+    np.testing.assert_array_equal(found["middle"].loc["stack"], found["middle"].loc["middle"])
+    assert (found["mean"].loc["stack"] - found["mean"].loc["middle"]).abs().max() > 1e-6
+    command(TOOL, "mean.pth", f"input={folder}", "pseudonymize=false", "output=forced.csv", "force=true")
+    np.testing.assert_array_equal(
+        predictions(tmp_path / "forced.csv").set_index("image_id").loc["stack", CLASSES].astype(float),
+        found["mean"].loc["stack"],
+    )
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mammo.data.decode import shown_code
-from mammo.data.dicom import PROJECTION_MODALITIES, Header, looks_like_dicom, read_header
+from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
+from mammo.data.header import PROJECTION_MODALITIES, Header
 from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions

@@ -21,13 +21,10 @@ from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
 from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
 from mammo.data.patients import Link, group_images, one_spelling
+from mammo.data.views import is_among, read_view, shown_view, side_of
 from mammo.errors import BadFile, DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
-_VIEWS = {
-    "CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN",
-    "SPOT", "MAG", "CV", "AT", "AX", "TAN", "RL", "RM", "RS", "RI", "CCID", "MLOID",
-}  # fmt: skip
 _LONGEST_PATH = 4096
 _LONGEST_CLASS_NAME = 64
 _MOST_CLASSES = 100
@@ -126,15 +123,11 @@ def _spelled(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Grou
         for number, what in counts
         if number
     ]
+    if two_sides := sum(_view_and_side(row)[1] is None for row in rows):
+        notes.append(f"{two_sides} row{'s' * (two_sides > 1)}: the view names another side than the laterality")
     if num_merged:
         notes.append(f"data.same_patient=merge: {num_merged} patients have several ids that may be the same")
     return spelled, Grouping("", num_patients, num_exams, num_merged), notes
-
-
-def normal_laterality(text: str) -> str:
-    """`L` or `R` of any usual spelling (`left`, `RIGHT`, `r`), else an empty string."""
-    text = text.strip().upper()
-    return {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}.get(text, "")
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -182,13 +175,14 @@ def _by_image(
             which = row.where if row.file is None else id_of(row.file, root)
             left_out.append(LeftOut(which, "file", bad.reason))
             continue
+        view, side = _view_and_side(row)
         entry = {
             "image_id": image_id,
             "path": str(file),
             "patient_id": row.patient_id,
             "exam_id": row.exam_id,
-            "laterality": normal_laterality(row.laterality),
-            "view": row.view.strip().upper(),
+            "laterality": side or "",
+            "view": view,
             "label": label,
             "split": split,
             "manufacturer": row.manufacturer.strip(),
@@ -198,6 +192,15 @@ def _by_image(
         }
         images.setdefault(image_id, []).append(entry)
     return images, left_out
+
+
+def _view_and_side(row: Row) -> tuple[str, str | None]:
+    """View and side of a row, whose view may name the side too (`LCC`); None for the side where there are two."""
+    view = read_view(row.view)
+    if view is None:
+        return row.view.strip().upper(), side_of(row.laterality)
+    sides = {side_of(row.laterality), view.side} - {""}
+    return view.full_view, None if len(sides) > 1 else "".join(sides)
 
 
 def _locate(row: Row, root: Path, real_folder: Callable[[Path], str], *, may_be_outside: bool) -> tuple[Path, str]:
@@ -286,15 +289,10 @@ def _filter_views(
 ) -> tuple[list[dict[str, str]], list[LeftOut]]:
     if views is None:
         return entries, []
-    wanted = {"", *(view.upper() for view in views)}
+    wanted = [is_among(entry["view"], entry["laterality"], views) for entry in entries]
     left_out = [
         LeftOut(entry["image_id"], "excluded", f"view {shown_view(entry['view'])} is not in data.views")
-        for entry in entries
-        if entry["view"] not in wanted
+        for entry, is_wanted in zip(entries, wanted, strict=True)
+        if not is_wanted
     ]
-    return [entry for entry in entries if entry["view"] in wanted], left_out
-
-
-def shown_view(view: str) -> str:
-    """A view as it may be written: free text of a header or a table, in which a name can be, is `OTHER`."""
-    return view if not view or set(view.split("-")) <= _VIEWS else "OTHER"
+    return [entry for entry, is_wanted in zip(entries, wanted, strict=True) if is_wanted], left_out

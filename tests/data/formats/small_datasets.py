@@ -12,6 +12,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from mammo.data.manifest import Manifest
+from tests.data.dicom_files import build, save
 
 
 def write_png(path: Path) -> Path:
@@ -47,6 +48,24 @@ def write_dicom(path: Path, pixels: np.ndarray | None = None, **tags: Any) -> Pa
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def write_like_kaggle(root: Path, num_women: int = 12) -> None:
+    """A study with headers as the real files have: no Modality, no SOP class in the data set, no intent, no view."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :72]
+    rows = ["patient_id,image_id,laterality,view,density"]
+    for number in range(num_women):
+        side, view, density = "LR"[number % 2], ("CC", "MLO")[number // 2 % 2], "ABCD"[number % 4]
+        tissue = random.random((96, 72)) < 0.1 + 0.25 * (number % 4)
+        values = (((y - 48) / 42) ** 2 + (x / 60) ** 2 < 1) * (1000 + 2000 * tissue + random.integers(0, 400, (96, 72)))
+        file = root / "train_images" / str(20000 + number) / f"{9000 + number}.dcm"
+        file.parent.mkdir(parents=True)
+        removed = dict.fromkeys(("Modality", "SOPClassUID", "PresentationIntentType", "PatientName"))
+        changes = {"ImageLaterality": side, "PatientID": str(20000 + number), "WindowCenter": 2048, "WindowWidth": 4096}
+        save(build(values.astype(np.uint16), **removed, **changes), file)
+        rows.append(f"{20000 + number},{9000 + number},{side},{view},{density}")
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
 
 
 def left_out(manifest: Manifest) -> dict[str, tuple[str, str]]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from small_datasets import column, left_out, write_dicom
+import dataclasses
 
+import pytest
+from small_datasets import column, left_out, write_dicom, write_like_kaggle
+
+from mammo.data.dataset import load_dataset
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task
+from mammo.errors import DataError
+from mammo.progress import counting
 
 TABLE = """site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id
 2,10006,462822612,L,CC,61.0,0,0,0,,0,,29
@@ -32,3 +38,20 @@ def test_reader(tmp_path, options_of):
         "train_images/10006/1459541791.dcm": ("excluded", "no label"),
         "train_images/10006/462822612.dcm": ("excluded", "no label"),
     }
+
+
+def test_files_as_kaggle_serves_them_are_used(tmp_path, options_of):
+    write_like_kaggle(tmp_path / "rsna")
+    options = options_of("rsna", root=str(tmp_path / "rsna"), image_size=32, val_fraction=0.4)
+    dataset = load_dataset(options, tmp_path / "cache", 0, counting)
+    assert len(dataset.table) == 12
+    assert dataset.manifest.left_out == []
+    assert not any("Modality" in note for note in dataset.manifest.notes)
+    with pytest.raises(DataError, match="12  pixels: modality none is no projection X-ray") as caught:
+        load_dataset(dataclasses.replace(options, modality=None), tmp_path / "cache", 0, counting)
+    assert "data.modality=MG" in caught.value.to_do
+
+
+@pytest.mark.parametrize("name", ["rsna", "vindr", "inbreast", "cbis_ddsm"])
+def test_public_sets_of_mammograms_say_what_their_files_are(name, options_of):
+    assert options_of(name).modality == "MG"

@@ -43,6 +43,24 @@ def test_all_columns(tmp_path, read):
     assert (manifest.group_by, manifest.left_out, manifest.notes) == ("patient", [], [])
 
 
+def test_views_that_name_the_side_too(read):
+    text = (
+        "image,label,patient_id,laterality,view\n"
+        "a.png,1,p,,LCC\nb.png,1,q,R,R-MLO\nc.png,1,r,L,RCC\nd.png,1,s,Right breast,Cranio-Caudal\n"
+        "e.png,1,t,R,RML\nf.png,1,u,R,Jane CC\n"
+    )
+    names = [f"{letter}.png" for letter in "abcdef"]
+    manifest = read(text, names)
+    assert column(manifest, "view") == {"a.png": "CC", "b.png": "MLO", "c.png": "CC", "d.png": "CC"}
+    assert column(manifest, "laterality") == {"a.png": "L", "b.png": "R", "c.png": "", "d.png": "R"}
+    assert left_out(manifest) == {
+        "e.png": ("excluded", "view ML is not in data.views"),
+        "f.png": ("excluded", "view OTHER is not in data.views"),
+    }
+    assert manifest.notes == ["1 row: the view names another side than the laterality"]
+    assert set(column(read(text, names, views=["RCC", "rml"]), "view")) == {"d.png", "e.png"}
+
+
 ROW_CASES = [
     # rows below 'image,label,patient,view' -> labels of the kept images, what is left out
     (["a.png,A,p,", "a.png,a,p,"], {"a.png": "A"}, {}),
