@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import TiffImagePlugin as TIFF
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -64,8 +65,9 @@ def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray
         source: a DICOM, PNG, JPEG, PGM, TIFF or BMP file, as a path, whatever its name, or its content.
         accept: kinds of image that are otherwise refused, see `read_dicom`; `colour` holds for pictures too.
 
-    Returns a float32 array [rows, columns] in 0..1: 8-bit grey divided by 255; deeper pictures, which have
-    no window, between the percentiles 0.5 and 99.5 of the breast; DICOM as `read_dicom` says.
+    Returns a float32 array [rows, columns] in 0..1, as viewers show it: a picture is turned as its EXIF orientation
+    says. 8-bit grey is divided by 255; deeper pictures, which have no window, lie between the percentiles 0.5 and 99.5
+    of the breast; DICOM is as `read_dicom` says.
     Raises `BadFile` for a file that is refused or cannot be read.
     """
     opened = open_image(source, accept)
@@ -83,16 +85,7 @@ def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
             if num_pages > 1 and "multiframe" not in accept:
                 raise BadFile(f"a picture of {num_pages} pages")
             with bad_file_if_it_fails("the picture is cut off or damaged"):
-                if opened.format == "PNG":
-                    _check_sums(content)
-                opened.load()
-                if opened.format == "PNG":
-                    _check_rows(content, np.asarray(opened))
-                if isinstance(opened, TiffImageFile):
-                    _check_tiff(opened, content)
-                if opened.format == "JPEG":
-                    refuse_completed(content, np.asarray(opened))
-                values = _grey_values(opened, accept)
+                values = _checked_values(opened, content, accept)
     if values.min() == values.max():
         raise BadFile("constant image")
     if values.dtype == np.uint8:
@@ -112,6 +105,49 @@ def _opened_picture(content: bytes) -> Image.Image:
         raise BadFile("neither a DICOM file nor a readable picture") from None
 
 
+def _checked_values(picture: Image.Image, content: bytes, accept: Collection[str]) -> np.ndarray:
+    """The grey levels of a picture as viewers show it, see `_grey_values`; raises where they are not certain."""
+    if isinstance(picture, TiffImageFile):
+        return _values_of_tiff(picture, content, accept)
+    if picture.format == "PNG":
+        _check_sums(content)
+    picture.load()
+    if picture.format == "PNG":
+        _check_rows(content, np.asarray(picture))
+    if picture.format == "JPEG":
+        refuse_completed(content, np.asarray(picture))
+    return turned(_grey_values(picture, accept), _exif_orientation(picture))
+
+
+def _exif_orientation(picture: Image.Image) -> object:
+    """What the EXIF data of a JPEG or PNG say of how it is to be turned; None where they say nothing.
+
+    Other than `Image.getexif`, XMP does not count: browsers and viewers do not follow it. Damaged EXIF data say
+    nothing, as everywhere.
+    """
+    exif = Image.Exif()
+    with suppress(Exception):  # whatever malformed bytes lead to
+        if "exif" in picture.info:
+            exif.load(picture.info["exif"])
+        else:  # as ImageMagick writes it into a PNG: a name, a length and lines of hexadecimal digits
+            profile = picture.info.get("Raw profile type exif") or picture.info["Raw profile type APP1"]
+            exif.load(bytes.fromhex("".join(profile.split("\n")[3:])))
+        return exif.get(ExifTags.Base.Orientation)
+    return None
+
+
+def turned(values: np.ndarray, orientation: object) -> np.ndarray:
+    """Stored values [rows, columns] as they are to be seen by an EXIF orientation (tag 0x0112); others than 1 to 8 say
+    nothing. 5 to 8 are 1 to 4 of the transposed picture."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
+
+
 def _check_sums(content: bytes) -> None:
     """Raise for a PNG with a wrong check sum; decoding alone does not look at those of the pixels."""
     with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
@@ -124,12 +160,16 @@ def _check_rows(content: bytes, values: np.ndarray) -> None:
         imagecodecs.png_decode(content)
 
 
-def _check_tiff(picture: TiffImageFile, content: bytes) -> None:
-    """Raise for a TIFF that Pillow has to guess at, or that libtiff reads in another way.
+def _values_of_tiff(picture: TiffImageFile, content: bytes, accept: Collection[str]) -> np.ndarray:
+    """`_checked_values` of a TIFF; raises for one that Pillow has to guess at, or that libtiff reads in another way.
 
     Pillow takes a missing polarity for inverted, does not invert 16 bits, and reads strips that are not there.
+    It turns the picture itself.
     """
     tags: Any = picture.tag_v2
+    orientation = tags.get(ExifTags.Base.Orientation)
+    picture.info.pop("xmp", None)  # which it would follow
+    picture.load()
     if any(tag not in tags for tag in (TIFF.BITSPERSAMPLE, TIFF.PHOTOMETRIC_INTERPRETATION)):
         raise BadFile("a TIFF without bits per sample or photometric interpretation")
     if not set(tags[TIFF.BITSPERSAMPLE]) <= {1, 8, 16, 32}:
@@ -137,7 +177,7 @@ def _check_tiff(picture: TiffImageFile, content: bytes) -> None:
     is_inverted = tags[TIFF.PHOTOMETRIC_INTERPRETATION] == 0
     if is_inverted and picture.mode not in ("1", "L"):
         raise BadFile("a TIFF of more than 8 bits in which 0 is white is not supported")
-    other = imagecodecs.tiff_decode(content)
+    other = turned(imagecodecs.tiff_decode(content), orientation)
     values = np.asarray(picture)
     if picture.mode == "L" or picture.mode.startswith("I") or picture.mode == "F":
         other = 255 - other if is_inverted else other
@@ -145,6 +185,7 @@ def _check_tiff(picture: TiffImageFile, content: bytes) -> None:
             raise BadFile("two decoders read different pixels")
     elif values.shape[:2] != other.shape[:2]:
         raise BadFile("two decoders read images of different size")
+    return _grey_values(picture, accept)
 
 
 def _grey_values(picture: Image.Image, accept: Collection[str]) -> np.ndarray:

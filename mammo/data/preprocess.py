@@ -20,7 +20,7 @@ from mammo.data.grey import GreyImage
 from mammo.data.placement import Placement
 
 # Part of the key of stored pixels: raise it with every change that can alter a pixel.
-PREPROCESS_VERSION = 3
+PREPROCESS_VERSION = 4
 
 _SEARCH_SIDE_PX = 256  # long side of the copy in which the breast is looked for
 _SAMPLES_PER_BLOCK = 4  # at least, along each side of a block whose mean becomes a pixel of that copy
