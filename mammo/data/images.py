@@ -22,7 +22,15 @@ from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
 
-__all__ = ["ALL_KINDS", "MAX_PIXELS", "OpenedImage", "looks_like_dicom", "open_image", "read_image"]
+__all__ = [
+    "ALL_KINDS",
+    "MAX_PIXELS",
+    "OpenedImage",
+    "looks_like_dicom",
+    "looks_like_picture",
+    "open_image",
+    "read_image",
+]
 
 # The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions. Pillow itself
 # stops at 179 million.
@@ -46,6 +54,17 @@ class OpenedImage:
 
     header: Header | None
     grey: Callable[[int | None], GreyImage]
+
+
+def looks_like_picture(file: Path) -> bool:
+    """Whether a file begins as a picture does that `read_image` may read, whatever it is called."""
+    try:
+        with Image.open(file, formats=_FORMATS):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # whatever a text that begins like a picture leads to
+        return False
 
 
 def open_image(source: Source, accept: Collection[str] = ()) -> OpenedImage:
