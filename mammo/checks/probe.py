@@ -129,17 +129,31 @@ def _machine() -> dict[str, Any]:
 def _weights() -> list[dict[str, Any]]:
     """For each model of `conf/model`: whether its published weights are here, and where they come from.
 
-    `state` is installed, cached, damaged or absent; `url` answers where they can be downloaded.
+    `state` is installed, cached, damaged, absent, or unknown for a family that this does not know; `url` answers where
+    they can be downloaded.
     """
     import yaml
 
     folder = Path(__file__).resolve().parents[2] / "conf" / "model"
     found = []
     for file in sorted(folder.glob("*.yaml")):
-        options = yaml.safe_load(file.read_text(encoding="utf-8"))
-        look = {"torchvision": _torchvision_weights, "efficientnet_lite0": _shipped_weights, "timm": _timm_weights}
-        found.append({"model": file.stem, **look[options["family"]](options["name"] or "")})
+        options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        found.append({"model": file.stem, **_weights_of(options)})
     return found
+
+
+def _weights_of(options: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the weights of a model of `conf/model`; its file may leave out what has a default."""
+    from mammo.models.options import ModelOptions
+
+    family = options.get("family", ModelOptions.family)
+    look = {"torchvision": _torchvision_weights, "efficientnet_lite0": _shipped_weights, "timm": _timm_weights}
+    if family not in look:
+        return {"state": "unknown", "url": None, "family": family}
+    try:
+        return look[family](options.get("name") or "")
+    except Exception as reason:  # a name that the library does not have, and whatever it makes of it
+        return {"state": "unknown", "url": None, "family": f"{family} ({type(reason).__name__})"}
 
 
 def _torchvision_weights(name: str) -> dict[str, Any]:
