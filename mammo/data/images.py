@@ -39,9 +39,15 @@ MAX_PIXELS = 80_000_000
 # colour in other blocks than grey and leaves a difference below 1 in grey pictures.
 MAX_CHANNEL_DIFFERENCE = 2.0
 
+# How far apart the channels of a pixel are that people see as coloured, and the share of such pixels from which on a
+# picture is no mere film or detector image: a screenshot with its buttons, a photograph, something drawn on it.
+VISIBLE_COLOUR = 40
+MAX_COLOURED_FRACTION = 0.001
+
 # What is refused unless it is named in `accept`.
 ALL_KINDS = ("colour", "for_processing", "multiframe", "other_modality")
 
+_GREY_MODES = ("L", "1", "LA", "La", "F")
 _FORMATS = ("PNG", "JPEG", "PPM", "TIFF", "BMP")  # PPM is Pillow's name for PGM too
 
 
@@ -91,6 +97,26 @@ def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray
     """
     opened = open_image(source, accept)
     return opened.grey(None).levels(), opened.header
+
+
+def is_coloured(content: bytes) -> bool:
+    """Whether a picture that `read_image` takes is more than grey levels: in all, or visibly in a part of it."""
+    if looks_like_dicom(content):
+        return False
+    with bad_file_if_it_fails("neither a DICOM file nor a readable picture"), _opened_picture(content) as picture:
+        if picture.mode in _GREY_MODES or picture.mode.startswith("I"):
+            return False
+        channels = np.asarray(picture.convert("RGB"))
+        red, green, blue = np.moveaxis(channels, -1, 0)
+        apart = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        is_visible = float((apart >= VISIBLE_COLOUR).mean()) > MAX_COLOURED_FRACTION
+        return is_visible or _channel_difference(channels) > MAX_CHANNEL_DIFFERENCE
+
+
+def _channel_difference(channels: np.ndarray) -> float:
+    """By how much red or blue differ from green on average, of 255."""
+    green = channels[..., 1].astype(np.int16)
+    return max(float(np.abs(channels[..., other] - green).mean()) for other in (0, 2))
 
 
 def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
@@ -209,16 +235,15 @@ def _values_of_tiff(picture: TiffImageFile, content: bytes, accept: Collection[s
 
 def _grey_values(picture: Image.Image, accept: Collection[str]) -> np.ndarray:
     """Grey levels [rows, columns]: uint8, or another type when the picture is deeper than 8 bits."""
-    if picture.mode in ("L", "1", "LA", "La"):
-        return np.asarray(picture.convert("L"))
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture)
         if not np.isfinite(values).all():
             raise BadFile("the picture has values that are not finite")
         return values
+    if picture.mode in _GREY_MODES:
+        return np.asarray(picture.convert("L"))
     channels = np.asarray(picture.convert("RGB"))
-    green = channels[..., 1].astype(np.int16)
-    difference = max(float(np.abs(channels[..., other] - green).mean()) for other in (0, 2))
+    difference = _channel_difference(channels)
     if difference > MAX_CHANNEL_DIFFERENCE and "colour" not in accept:
         raise BadFile(f"coloured picture (channels differ by {difference:.1f} of 255 on average)")
     return np.asarray(Image.fromarray(channels).convert("L"))

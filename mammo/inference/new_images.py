@@ -53,9 +53,9 @@ def predict_files(
     """A result for each file, in their order.
 
     A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `patient_key`
-    (equal for all spellings of an id), `exam_id`, `laterality`, `view`, `p` (probabilities [K]) and `num_networks` (how
-    many these are the mean of: those that accept the image). `demands` are those of the members, in their order. What
-    `partial` holds already is not computed again.
+    (equal for all spellings of an id), `exam_id`, `laterality`, `view`, `p` (probabilities [K]), `num_networks` (how
+    many these are the mean of: those that accept the image) and `remark` (why it is doubtful, or empty). `demands` are
+    those of the members, in their order. What `partial` holds already is not computed again.
     """
     keys = {file: names.key_of(_state(file)) for file in files}
     to_do = [file for file in files if keys[file] not in partial.results]
@@ -107,6 +107,7 @@ def _predicted(
             result["patient_key"] = rename(compare_key(content.patient_id))  # however it is written
             result |= {"laterality": content.laterality, "view": content.view, "p": found}
             result["num_networks"] = sum(pixels is not None for pixels in content.pixels)
+            result["remark"] = content.remark
         else:
             result["error"] = content.reason if isinstance(content, Lost) else content
         results.append(result)

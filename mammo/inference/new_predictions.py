@@ -147,6 +147,9 @@ def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]],
     predictions = _table(good, ensemble.class_names)
     if len(ensemble.members) > 1:
         predictions.table["num_networks"] = [result["num_networks"] for result in good]
+    remarks = _remarks(good)
+    if any(remarks):
+        predictions.table["remark"] = remarks
     if output.suffix == ".jsonl":
         rows = iter(predictions.table.to_dict("records"))
         records = [result if "error" in result else next(rows) for result in results]
@@ -166,6 +169,10 @@ def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]],
         outputs.write_csv(bad_file.name, ["image_id", "reason"], [[one["image_id"], one["error"]] for one in bad])
         lines.append(f"  {bad_file}: {_files(len(bad))} without a prediction, with the reason")
     return lines
+
+
+def _remarks(good: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [result.get("remark", "") for result in good]  # what an earlier version has left has none
 
 
 def _by_exam(predictions: PredictionTable, results: Sequence[Mapping[str, Any]]) -> PredictionTable:
@@ -200,6 +207,9 @@ def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[st
         lines.append(
             f"  {num_by_fewer:>6}  by fewer than {num_networks} networks: the others have seen none of the kind"
         )
+    remarks = pd.Series([remark for remark in _remarks(good) if remark], dtype=str).value_counts()
+    for remark, count in remarks.items():
+        lines += wrapped(f"  {count:>6}  predicted, with a remark in the table: {remark}")
     reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
     for reason, count in reasons.head(REASONS_SHOWN).items():
         lines += wrapped(f"  {count:>6}  no prediction: {reason}")
