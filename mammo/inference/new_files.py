@@ -165,7 +165,9 @@ class Reader:
             raise BadFile("; ".join(dict.fromkeys(reasons)))
         if header is None:
             return NewImage(tuple(pixels), "", "", "", "", COLOURED if has_colour() else "")
-        view, remark = shown_view(header.view), COLOURED if header.is_colour else ""
+        view, remark = shown_view(header.view), ""
+        if header.is_colour:
+            remark = f"colour image ({shown_code(header.photometric)})"
         return NewImage(tuple(pixels), header.patient_id, header.study_uid, header.laterality, view, remark)
 
 

@@ -127,8 +127,9 @@ def write_screenshots(folder, class_folders):
     Image.merge("RGB", (grey.getchannel(0), grey.getchannel(0).point(lambda v: v // 2), grey.getchannel(0))).save(
         folder / "photograph.png"
     )
+    colours = np.stack([RAMP // 16] * 3, axis=-1).astype(np.uint8)
     save(
-        build(np.stack([RAMP] * 3, axis=-1) // 16, bits_stored=8, PhotometricInterpretation="RGB"),
+        build(colours, 8, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="RGB"),
         folder / "colour.dcm",
     )
 
@@ -148,8 +149,9 @@ def test_a_coloured_picture_is_refused_or_has_a_remark(sweep, command, class_fol
     assert reasons["photograph.png"].startswith("coloured picture")
     out = command(TOOL, *words, "output=forced.csv", "force=true")
     remarks = predictions(tmp_path / "forced.csv").set_index("image_id")["remark"]
-    assert remarks[remarks != ""].to_dict() == dict.fromkeys(sorted(reasons.index), COLOURED)
-    assert f"4 predicted, with a remark in the table: {COLOURED}" in " ".join(out.split())
+    expected = {**dict.fromkeys(reasons.index, COLOURED), "colour.dcm": "colour image (RGB)"}
+    assert remarks[remarks != ""].to_dict() == expected
+    assert f"3 predicted, with a remark in the table: {COLOURED}" in " ".join(out.split())
     command(TOOL, *words, "output=forced.jsonl", "force=true")
     lines = [json.loads(line) for line in (tmp_path / "forced.jsonl").read_text().splitlines()]
     assert {line["image_id"]: line["remark"] for line in lines} == remarks.to_dict()
