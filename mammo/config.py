@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from mammo import losses, optimizers, schedulers, tracker
-from mammo.config_rules import fixed_size_px, impossible_combinations
+from mammo.config_rules import fixed_size_px, impossible_combinations, impossible_labels
 from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
@@ -111,7 +111,11 @@ def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) ->
     ConfigError that lists every unknown key, wrong type, value out of range and impossible
     combination, with the nearest valid names.
     """
-    return with_presets(build_checked(Config, tree, impossible_combinations, where))
+    return with_presets(build_checked(Config, tree, _problems_of_new, where))
+
+
+def _problems_of_new(config: Config) -> list[Problem]:
+    return [*impossible_combinations(config), *impossible_labels(config.data)]
 
 
 def check_stored(tree: Any) -> Config:

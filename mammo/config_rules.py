@@ -37,6 +37,11 @@ def impossible_data(data: DataOptions, model: ModelOptions) -> list[Problem]:
     return _problems_of(*_data_rules(data, model), *_model_rules(model))
 
 
+def impossible_labels(data: DataOptions) -> list[Problem]:
+    """The problems of the label options of a new configuration; stored ones are read with them, as they always were."""
+    return _problems_of(*_label_rules(data))
+
+
 def _problems_of(*rules: Rule) -> list[Problem]:
     """The problems of the rules that apply."""
     return [Problem(key, found, expected) for applies, key, found, expected in rules if applies]
@@ -86,6 +91,25 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
         "data.image_size",
         f"{data.image_size}, but {model.name} takes only {only_px} px",
         f"set data.image_size={only_px}",
+    )
+
+
+def _label_rules(data: DataOptions) -> Iterator[Rule]:
+    classes, mapped = data.classes or [], [name for name in data.table.label_map.values() if name.strip()]
+    listed = f"[{', '.join(classes)}]"
+    of_task = {"density4": "A, B, C, D", "density2": "AB and CD"}
+    yield (
+        data.task in of_task and classes not in ([], list("ABCD")),
+        "data.classes",
+        f"{listed}, but the classes of data.task={data.task} are {of_task.get(data.task)}",
+        "data.task=labels for a label set of its own, in the order of data.classes; else data.classes=null: A-D and "
+        "1-4 are labels, data.table.label_map={spelling: A} says what others mean",
+    )
+    yield (
+        bool(classes and mapped) and not set(classes) & set(mapped),
+        "data.table.label_map",
+        f"maps to {', '.join(dict.fromkeys(mapped))}, of which data.classes={listed} has none",
+        "names of data.classes, or data.classes=null for the names of the map",
     )
 
 

@@ -150,7 +150,8 @@ def read_text(path: Path, max_bytes: int) -> str:
 
     Raises OSError, and ValueError for what is larger, is no text, or is no file at all: a pipe would never end.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    # Windows would stop at a byte 26 and change line ends.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

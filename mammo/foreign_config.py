@@ -115,8 +115,8 @@ def _value_problems(value: Any, name: str) -> Iterator[str]:
         for key, inner in value.items():
             if key == "_target_":
                 yield f"{name}.{key} names code to call"
-            elif not isinstance(key, str):
-                yield f"{name}.{key}: the key is no text; in quotes it is"
+            elif isinstance(key, bool) or not isinstance(key, str | int | float):
+                yield f"{name}.{key}: the key is neither text nor number; in quotes it is text"
             yield from _value_problems(inner, f"{name}.{key}")
     elif isinstance(value, list):
         for number, inner in enumerate(value):

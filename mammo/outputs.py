@@ -173,7 +173,7 @@ def _append(folder: Path, entries: Iterable[tuple[str, str, str]]) -> None:
     if not lines:
         return
     path = folder / LIST_FILE
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
         found, head = os.fstat(file.fileno()), _HEAD.encode()
         if not stat.S_ISREG(found.st_mode) or (found.st_size and file.read(len(head)) != head):

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from mammo.compose import CONFIG_FOLDER, Command, checked_config, end_with, run_command
 from mammo.config import build_checked, with_image_size
-from mammo.config_rules import impossible_data
+from mammo.config_rules import impossible_data, impossible_labels
 from mammo.data.options import DataOptions, PrepareOptions
 from mammo.models.options import ModelOptions
 from mammo.options import option, section
@@ -52,7 +52,7 @@ def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) ->
 
 
 def _problems(config: PrepareConfig) -> list[Problem]:
-    problems = impossible_data(config.data, config.model)
+    problems = [*impossible_data(config.data, config.model), *impossible_labels(config.data)]
     shard, num_shards = config.prepare.shard, config.prepare.num_shards
     if shard is not None and num_shards is None:
         to_do = "set prepare.num_shards, or start all of them at once: -m prepare.shard=0,1,2,3"

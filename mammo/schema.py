@@ -116,6 +116,7 @@ def _shown(value: Any) -> str:
 
 def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     """The value as its type says, or _WrongValue with a description of what is expected."""
+    value = _numbers_as_text(value, annotation)
     if not _fits(value, annotation):
         raise _WrongValue(describe(annotation, metadata))
     for number in value if isinstance(value, list) else [value]:
@@ -124,6 +125,22 @@ def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     if isinstance(value, list) and list[float] in _members(annotation):
         return [float(number) for number in value]
     return float(value) if _wants_float(annotation) and isinstance(value, int) else value
+
+
+def _numbers_as_text(value: Any, annotation: Any) -> Any:
+    """A list or mapping of texts in which YAML and Hydra have taken some for numbers: `{1: A}` and `[1.0, 2]`."""
+    if isinstance(value, list) and list[str] in _members(annotation):
+        return [_text_of_number(item) for item in value]
+    if isinstance(value, Mapping) and dict[str, str] in _members(annotation):
+        return {_text_of_number(key): _text_of_number(item) for key, item in value.items()}
+    return value
+
+
+def _text_of_number(value: Any) -> Any:
+    """A number as text, a whole one without a fraction; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _wants_float(annotation: Any) -> bool:
@@ -195,7 +212,7 @@ def _describe_one(kind: Any) -> str:
     if origin is list:
         return f"a list of {_describe_one(arguments[0]).removeprefix('a ')}"
     if origin is dict:
-        return "a mapping"
+        return "a mapping (yes, no, true and false in quotes)" if arguments[1] is str else "a mapping"
     return _TYPE_WORDS.get(kind, str(kind))
 
 

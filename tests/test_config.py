@@ -6,13 +6,20 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
-from mammo.config import Config, check, config_tree, identity_tree, run_id, run_name
+from mammo.config import Config, check, check_stored, config_tree, identity_tree, run_id, run_name
+from mammo.embedding.options import EmbedOptions
 from mammo.errors import ConfigError
-from mammo.options import option, register
-from mammo.schema import Problem, build
+from mammo.explanation.options import ExplainOptions
+from mammo.exporting.options import ExportOptions
+from mammo.inference.options import EvaluateOptions, PredictOptions
+from mammo.options import option, register, registered
+from mammo.prepare import PrepareConfig
+from mammo.schema import Problem, build, key_tree, types_of
+from mammo.trees import flatten
 
 CHOICES = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
@@ -116,14 +123,54 @@ def test_the_run_name_says_what_it_is():
     assert run_name(composed("run.name=my run/1")) == f"my_run_1-{run_id(composed())}"
 
 
-def test_every_yaml_line_and_option_is_documented():
-    def undocumented(options_class: type, path: str = "") -> list[str]:
-        fields = dataclasses.fields(options_class)
-        return [f"{path}{f.name}" for f in fields if "doc" in f.metadata and len(f.metadata["doc"]) < 4]
+def docs_of(options_class: type, path: str = "") -> dict[str, str]:
+    """Dotted key -> what it means, of all options at any depth, and of every choice of a group."""
+    docs: dict[str, str] = {}
+    for field in dataclasses.fields(options_class):
+        key, annotation = f"{path}{field.name}", types_of(options_class)[field.name]
+        if "group" in field.metadata:
+            for chosen in registered(field.metadata["group"]).values():
+                docs |= docs_of(chosen, f"{key}.")
+        elif dataclasses.is_dataclass(annotation):
+            docs |= docs_of(annotation, f"{key}.")
+        else:
+            docs[key] = field.metadata.get("doc", "")
+    return docs
 
-    assert undocumented(Config) == []
-    for file in Path(CONFIG_FOLDER).rglob("*.yaml"):
-        assert file.read_text().lstrip().startswith("#"), f"{file.name} does not say what it is for"
+
+OPTIONS_OF_COMMANDS = (
+    Config,
+    PrepareConfig,
+    EvaluateOptions,
+    PredictOptions,
+    ExplainOptions,
+    EmbedOptions,
+    ExportOptions,
+)
+
+
+@pytest.mark.parametrize("options_class", OPTIONS_OF_COMMANDS)
+def test_every_option_is_documented(options_class):
+    docs = docs_of(options_class)
+    assert {key for key, doc in docs.items() if len(doc) < 4} == set()
+    assert {key for key in flatten(key_tree(options_class)) if not key.endswith(".name")} <= set(docs)
+
+
+@pytest.mark.parametrize("file", sorted(Path(CONFIG_FOLDER).rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_line_of_a_yaml_file_is_documented(file):
+    """By its comment, or as an option of the project is: also what is nested, but for the groups that it chooses."""
+    text = file.read_text()
+    assert text.lstrip().startswith("#"), "it does not say what it is for"
+    section = [] if text.startswith("# @package _global_") else list(file.relative_to(CONFIG_FOLDER).parts[:-1])
+    docs = docs_of(Config) | docs_of(PrepareConfig)
+    commented = [line.split(":")[0].strip() for line in text.splitlines() if "#" in line]
+    tree = {key: value for key, value in (yaml.safe_load(text) or {}).items() if key != "defaults"}
+    for key in flatten(tree):
+        parts = [*section, *key.split(".")]
+        above = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+        is_choice = len(parts) == 2 and parts[-1] == "name"
+        is_commented = any(f".{key}".endswith(f".{name}") for name in commented)
+        assert is_choice or is_commented or above & set(docs), f"{key} is not documented"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,13 +201,71 @@ def test_values_that_fit(key, value):
     ("key", "value"),
     [("count", 1.0), ("count", True), ("count", "1"), ("count", -1), ("count", None), ("share", 0), ("share", 1),
      ("share", float("nan")), ("share", float("inf")), ("share", False), ("flag", 1), ("flag", "true"), ("names", "a"),
-     ("names", [1]), ("rates", [0.1, 0.0]), ("rates", ["a"]), ("text", 3), ("table", {"a": 1}), ("table", [1]),
+     ("names", [True]), ("names", [["a"]]), ("rates", [0.1, 0.0]), ("rates", ["a"]), ("text", 3), ("table", [1]),
+     ("table", {"a": True}), ("table", {False: "b"}), ("table", {"a": None}),
      ("counts", 1), ("share", 10**400)],
 )  # fmt: skip
 def test_values_that_do_not_fit(key, value):
     problems: list[Problem] = []
     build(Sample, {key: value}, problems)
     assert [problem.key for problem in problems] == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("names", [1, 2.0, "x"], ["1", "2", "x"]), ("names", [0.5], ["0.5"]),
+     ("table", {1: "A", 2.0: "B", "3": 4}, {"1": "A", "2": "B", "3": "4"})],
+)  # fmt: skip
+def test_numbers_among_texts_are_texts(key, value, expected):
+    """As YAML and Hydra read `{1: A}`; whoever writes it with or without quotes has the same run."""
+    problems: list[Problem] = []
+    assert getattr(build(Sample, {key: value}, problems), key) == expected
+    assert problems == []
+
+
+@pytest.mark.parametrize("written", ["{1: A, 2.0: B, 3: C, 4: D}", "{4: D, 3: C, 2: B, 1: A}"])
+def test_numbers_as_labels_are_the_same_run_however_they_are_written(written):
+    config = composed("data=table", "data.root=x", f"data.table.label_map={written}")
+    assert config.data.table.label_map == {"1": "A", "2": "B", "3": "C", "4": "D"}
+    one_by_one = [f"+data.table.label_map.{number}={letter}" for number, letter in enumerate("ABCD", start=1)]
+    assert run_id(config) == run_id(composed("data=table", "data.root=x", *one_by_one))
+
+
+def test_a_label_map_of_a_dataset_is_changed_by_a_number():
+    label_map = composed("data=cbis_ddsm", "data.root=x", "data.table.label_map={0: A}").data.table.label_map
+    assert label_map == {"0": "A", "1": "A", "2": "B", "3": "C", "4": "D"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (
+            ["data.classes=[1,2,3,4]"],
+            r"data.classes: \[1, 2, 3, 4\], but .*density4 are A, B, C, D.*\n.*data.task=labels",
+        ),
+        (["data.classes=[D,C,B,A]"], "data.classes"),
+        (["data.classes=[AB,CD]", "data.task=density2"], "density2 are AB and CD"),
+        (["data=mias", "data.task=density4"], r"\[F, G, D\], but the classes"),
+        (
+            ["data=mias", "data.table.label_map={F: A, G: B}"],
+            r"maps to A, B, of which data.classes=\[F, G, D\] has none",
+        ),
+    ],
+)
+def test_classes_that_would_not_be_those_of_the_task_are_refused(overrides, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        composed(*overrides)
+
+
+@pytest.mark.parametrize("overrides", [["data.classes=[A,B,C,D]"], ["data.classes=[1,2]", "data.task=labels"]])
+def test_classes_that_are_those_of_the_task_are_taken(overrides):
+    assert composed(*overrides).data.classes == overrides[0].split("[")[1].rstrip("]").split(",")
+
+
+def test_a_stored_configuration_of_before_is_read_whatever_its_classes():
+    tree = config_tree(composed())
+    tree["data"]["classes"] = ["D", "C", "B", "A"]
+    assert check_stored(tree).data.classes == ["D", "C", "B", "A"]
 
 
 def test_a_choice_that_is_no_name_is_a_mistake():

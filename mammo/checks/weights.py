@@ -37,6 +37,8 @@ def _finding_of(entry: dict[str, Any], unreachable: str) -> Finding:
         return ok(model, "installed with the project")
     if state == "cached":
         return ok(model, "in the cache, and whole")
+    if state == "unknown":
+        return note(model, f"not known of the family {entry['family']}: a run with this model finds out")
     if state == "damaged":
         return problem(model, f"damaged: {entry['file']}", "remove it (it is downloaded again), or install it again")
     if state == "hub":

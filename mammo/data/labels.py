@@ -8,6 +8,8 @@ mixes letters and digits stops the run.
 from __future__ import annotations
 
 import dataclasses
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +47,8 @@ def parse_labels(
     """Class names of a whole label column; blanks around a label and its case do not matter.
 
     `where` names the rows for messages. A `label_map` is the whole truth about the column: what it does not
-    name is a bad label, and what it maps to an empty string is no label. Without a map, labels are A-D or 1-4
+    name is a bad label, and what it maps to an empty string is no label; there, and in `classes` of another label set,
+    1, 1.0 and 01 are one number, unless they are named apart. Without a map, labels are A-D or 1-4
     where `classes` is None or within A-D, else the names in `classes`. A column without a single density label
     and without `classes` is taken as it is: its label set is what it holds, sorted.
 
@@ -74,17 +77,38 @@ def _vocabulary(
     if label_map:
         known = {key.strip().casefold(): name.strip() for key, name in label_map.items()}
         used = dict.fromkeys(name for name in known.values() if name)
-        return known, tuple(classes or used), ", ".join(key.strip() for key in label_map)
+        return _with_numbers_as_in(texts, known), tuple(classes or used), ", ".join(key.strip() for key in label_map)
     letters = {name.casefold(): name for name in DENSITY}
     digits = {str(number): name for number, name in enumerate(DENSITY, start=1)}
     density = letters | digits
     if classes is not None and not set(classes) <= set(DENSITY):
-        return {name.casefold(): name for name in classes}, tuple(classes), ", ".join(classes)
+        known = {name.casefold(): name for name in classes}
+        return _with_numbers_as_in(texts, known), tuple(classes), ", ".join(classes)
     if classes is None and any(texts) and not any(text.casefold() in density for text in texts):
         own = {text.casefold(): text for text in sorted(texts, reverse=True) if text}  # Benign and benign are one class
         return own, tuple(sorted(own.values())), ""
     class_names = tuple(classes or DENSITY)
     return density, class_names, ", ".join(class_names) + (" (or 1-4)" if class_names == DENSITY else "")
+
+
+def _with_numbers_as_in(texts: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """The spellings with those of the texts added that are the same number, or the same letters in other bytes."""
+    name_of = {_plain(spelling): name for spelling, name in known.items()}
+    return {text.casefold(): name_of[_plain(text)] for text in texts if _plain(text) in name_of} | dict(known)
+
+
+def _plain(text: str) -> str:
+    """A label for comparison: a whole number without zeros around it, accents as one character."""
+    number = re.fullmatch(r"0*(\d+)([.,]0*)?", text)
+    return number[1] if number else unicodedata.normalize("NFC", text).casefold()
+
+
+def without_fractions(texts: Sequence[str]) -> list[str]:
+    """A column of whole numbers as it was before a cell was empty: then pandas and others write 2 as 2.0."""
+    numbers = [re.fullmatch(r"(\d+)[.,]0+", text.strip()) for text in texts]
+    if not all(number or not text.strip() for number, text in zip(numbers, texts, strict=True)):
+        return list(texts)
+    return [number[1] if number else "" for number in numbers]
 
 
 def _out_of_range(text: str, expected: str) -> str:
@@ -101,7 +125,7 @@ def _refuse_counting_from_zero(texts: Sequence[str], rows: Sequence[str]) -> Non
     raise DataError(
         f"the label column seems to count from 0: {len(zeros)} labels are 0 and none is 4 (0 at {shown})",
         expected="A-D, or 1-4",
-        to_do="say what the numbers mean: data.table.label_map={'0': A, '1': B, '2': C, '3': D}",
+        to_do="say what the numbers mean: data.table.label_map={0: A, 1: B, 2: C, 3: D}",
     )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mammo.data.phantom import VERSION, generate_phantom, partial_prefix
 from mammo.errors import DataError
-from mammo.files import file_sha256, write_text
+from mammo.files import file_sha256, one_at_a_time, write_text
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def phantom_folder(
     if folder.is_dir() and not differing(folder, known_hash):
         return folder
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with _lock(cache_dir / f".{folder.name}.lock"):
+    with one_at_a_time(cache_dir / f".{folder.name}.lock", "another process is generating these exams"):
         for killed in cache_dir.glob(f"{partial_prefix(folder)}*"):
             shutil.rmtree(killed)
         if not folder.is_dir():
@@ -98,11 +97,3 @@ def _mend(
             os.replace(files[name], folder / name)
     finally:
         shutil.rmtree(parent, ignore_errors=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, which the system drops when the process dies."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -14,7 +14,7 @@ from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.header import UNSTATED_MG, Header
 
 NO_MODALITY, TWO_SIDES, OTHER_SIDE = "no_modality", "two_sides", "other_side"
-_WORDS = {
+WORDS = {
     NO_MODALITY: "no Modality in the header, taken for a mammogram by SOP class or view",
     TWO_SIDES: "two sides named in the header (laterality, texts of the view)",
     OTHER_SIDE: "the header names another side than the label table, which comes first",
@@ -41,7 +41,7 @@ def remarks_on_file(content: bytes, laterality: str, accept: Collection[str]) ->
 def in_words(remarks: Iterable[str]) -> list[str]:
     """A sentence for each remark with the number of images, in a fixed order."""
     counts = Counter(remarks)
-    return [f"{counts[key]} image{'s' * (counts[key] > 1)}: {words}" for key, words in _WORDS.items() if counts[key]]
+    return [f"{counts[key]} image{'s' * (counts[key] > 1)}: {words}" for key, words in WORDS.items() if counts[key]]
 
 
 def remember(folder: Path, remarks: Mapping[str, Sequence[str]]) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 from mammo.data.decode import shown_code
 from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files
 from mammo.data.header import Header
-from mammo.data.images import ALL_KINDS, open_image
+from mammo.data.images import ALL_KINDS, is_coloured, open_image
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.data.remarks import remarks_on
+from mammo.data.remarks import WORDS, remarks_on
 from mammo.data.shown import is_known
 from mammo.data.store import read_content
 from mammo.data.views import is_among, shown_view
@@ -30,6 +30,7 @@ _NO_IMAGES = {
     ".xlsx", ".doc", ".docx", ".zip", ".gz", ".tar", ".7z", ".py", ".ipynb", ".npy", ".npz", ".pth", ".pt", ".ini",
     ".db", ".sql", ".exe", ".dll", ".sh", ".bat", ".lock", ".tmp",
 }  # fmt: skip
+COLOURED = "coloured picture: a screenshot, a photograph, or drawn on?"
 _NO_IMAGE_NAMES = {"DICOMDIR", "README", "LICENSE", "LICENCE", "Makefile"}
 
 
@@ -44,8 +45,8 @@ class NewFile:
 class NewImage(NamedTuple):
     """The pixels of a file for each network, uint8 [S, S] or None where it does not accept them, and its header.
 
-    `patient_id` and `study_uid` are identifiers: they are never written as they are. `remarks` are keys of
-    `mammo.data.remarks`.
+    `patient_id` and `study_uid` are identifiers: they are never written as they are. `remarks` are what makes a
+    prediction doubtful, in words.
     """
 
     pixels: tuple[np.ndarray | None, ...]
@@ -79,6 +80,11 @@ class Demands:
             raise BadFile(f"view {shown_view(header.view)} is none of those that the network has seen ({known})")
         if header.implant and not self.allows_implants:
             raise BadFile("a breast implant: the network has seen none")
+
+    def check_colour(self, is_coloured: bool) -> None:
+        """Raises BadFile for a picture that no film or detector has made, unless the network has seen such."""
+        if is_coloured and "colour" not in self.settings.accept:
+            raise BadFile(f"{COLOURED} (force=true takes it)")
 
 
 def find_files(named: Path, *, may_name_others: bool = False) -> tuple[list[NewFile], int]:
@@ -141,27 +147,33 @@ class Reader:
         # Networks of one sweep are mostly shown the same: what is the same is made once.
         header_of = functools.cache(lambda accept: open_image(content, accept).header)
         square_of = functools.cache(lambda laterality, settings: pixels_of(content, laterality, settings))
+        has_colour = functools.cache(lambda: is_coloured(content))
         pixels: list[np.ndarray | None] = []
-        header, reasons, remarks = None, [], set()
+        header, reasons, remarks = None, [], set[str]()
         for demands in self.demands:
             try:
                 found = header_of(demands.settings.accept)
                 if found is not None:
                     demands.check(found)
-                pixels.append(square_of("" if found is None else found.laterality, demands.settings))
+                square = square_of("" if found is None else found.laterality, demands.settings)
+                demands.check_colour(found is None and has_colour())
+                pixels.append(square)
                 header = found
-                remarks |= set(remarks_on(found, "", demands.settings.accept)) if found is not None else set()
+                if found is not None:
+                    remarks |= {WORDS[remark] for remark in remarks_on(found, "", demands.settings.accept)}
             except BadFile as error:
                 pixels.append(None)
                 reasons.append(error.reason)
         if len(reasons) == len(pixels):
             raise BadFile("; ".join(dict.fromkeys(reasons)))
         if header is None:
-            return NewImage(tuple(pixels), "", "", "", "")
-        view = shown_view(header.view)
+            return NewImage(tuple(pixels), "", "", "", "", (COLOURED,) if has_colour() else ())
+        if header.is_colour:
+            remarks.add(f"colour image ({shown_code(header.photometric)})")
         return NewImage(
-            tuple(pixels), header.patient_id, header.study_uid, header.laterality, view, tuple(sorted(remarks))
-        )
+            tuple(pixels), header.patient_id, header.study_uid, header.laterality, shown_view(header.view),
+            tuple(sorted(remarks)),
+        )  # fmt: skip
 
 
 def forced(settings: PixelSettings) -> PixelSettings:

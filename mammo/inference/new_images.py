@@ -53,9 +53,9 @@ def predict_files(
     """A result for each file, in their order.
 
     A result has `image_id`, and either `error` (the reason why there is no prediction) or `patient_id`, `patient_key`
-    (equal for all spellings of an id), `exam_id`, `laterality`, `view`, `remarks` (keys of `mammo.data.remarks`), `p`
-    (probabilities [K]) and `num_networks` (how many these are the mean of: those that accept the image). `demands` are
-    those of the members, in their order. What `partial` holds already is not computed again.
+    (equal for all spellings of an id), `exam_id`, `laterality`, `view`, `remarks` (in words, what makes the prediction
+    doubtful), `p` (probabilities [K]) and `num_networks` (how many these are the mean of: those that accept the image).
+    `demands` are those of the members, in their order. What `partial` holds already is not computed again.
     """
     keys = {file: names.key_of(_state(file)) for file in files}
     to_do = [file for file in files if keys[file] not in partial.results]

@@ -16,7 +16,6 @@ from mammo.cache import user_cache_folder
 from mammo.cores import usable_cores
 from mammo.data.patients import Link, patients_of_exams
 from mammo.data.pseudonyms import renamer, unchanged, write_lookup
-from mammo.data.remarks import in_words
 from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
@@ -148,6 +147,8 @@ def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]],
     predictions = _table(good, ensemble.class_names)
     if len(ensemble.members) > 1:
         predictions.table["num_networks"] = [result["num_networks"] for result in good]
+    if any(map(_remarks, good)):
+        predictions.table["remark"] = ["; ".join(_remarks(result)) for result in good]
     if output.suffix == ".jsonl":
         rows = iter(predictions.table.to_dict("records"))
         records = [result if "error" in result else next(rows) for result in results]
@@ -167,6 +168,10 @@ def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]],
         outputs.write_csv(bad_file.name, ["image_id", "reason"], [[one["image_id"], one["error"]] for one in bad])
         lines.append(f"  {bad_file}: {_files(len(bad))} without a prediction, with the reason")
     return lines
+
+
+def _remarks(result: Mapping[str, Any]) -> list[str]:
+    return result.get("remarks", [])  # what an earlier version has left has none
 
 
 def _by_exam(predictions: PredictionTable, results: Sequence[Mapping[str, Any]]) -> PredictionTable:
@@ -201,8 +206,9 @@ def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[st
         lines.append(
             f"  {num_by_fewer:>6}  by fewer than {num_networks} networks: the others have seen none of the kind"
         )
-    for text in in_words(remark for result in good for remark in result.get("remarks", [])):  # older: without
-        lines += wrapped(f"  {text}")
+    remarks = pd.Series([remark for result in good for remark in _remarks(result)], dtype=str).value_counts()
+    for remark, count in remarks.items():
+        lines += wrapped(f"  {count:>6}  predicted, with a remark in the table: {remark}")
     reasons = pd.Series([result["error"] for result in results if "error" in result], dtype=str).value_counts()
     for reason, count in reasons.head(REASONS_SHOWN).items():
         lines += wrapped(f"  {count:>6}  no prediction: {reason}")

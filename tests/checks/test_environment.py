@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo.checks import weights
+from mammo.checks import probe, weights
 from mammo.checks.folders import check_folders
 from mammo.checks.packages import check_packages
 from mammo.checks.report import Level
@@ -141,6 +141,21 @@ def test_a_cache_folder_that_cannot_be_written_to(monkeypatch, tmp_path):
     (tmp_path / "mammo").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert any("is a file and no folder" in one.text for one in check_folders())
+
+
+def test_a_model_of_a_family_that_nobody_has_told_about_is_a_note(tmp_path):
+    """Whoever adds a family to `mammo/models/build.py` has a doctor that goes on."""
+    (tmp_path / "mine.yaml").write_text("# Mine.\nfamily: mine\nname: net\n")
+    (tmp_path / "gone.yaml").write_text("# Of a later torchvision.\nfamily: torchvision\nname: resnet1001\n")
+    (tmp_path / "bare.yaml").write_text("# Any network of timm.\n")
+    (tmp_path / "lite.yaml").write_text("# Installed.\nfamily: efficientnet_lite0\nname: efficientnet_lite0\n")
+    found = probe.weights_in(tmp_path)
+    assert {entry["model"]: entry["state"] for entry in found} == {
+        "bare": "hub", "gone": "unknown", "lite": "installed", "mine": "unknown"
+    }  # fmt: skip
+    findings = {one.subject: one for one in weights.check_weights([entry for entry in found if entry["url"] is None])}
+    assert findings["mine"].level is findings["gone"].level is Level.NOTE
+    assert findings["mine"].text == "not known of the family mine: a run with this model finds out"
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

@@ -23,6 +23,7 @@ from mammo.data.store import StoredImages
 from mammo.errors import DataError
 from mammo.progress import counting
 from tests.conftest import Once
+from tests.pictures import save_turned
 
 SETTINGS = PixelSettings(96, crop=True, orient=True)
 
@@ -303,3 +304,11 @@ def test_what_was_seen_of_an_image_is_kept(tmp_path):
         kept.write_bytes(damaged)
         assert look_once(StoredImages(squares, rows), keys, tmp_path).digests == expected.digests
     assert [sorted(copy) for copy in first.copies()] == [[0, 69]]
+
+
+def test_a_copy_that_is_stored_on_its_side_is_a_copy(table: Path, session_cache: Path) -> None:
+    with Image.open(table / "A0.png") as picture:
+        save_turned(np.asarray(picture), table / "turned.png", 6)
+    add(table, "turned.png", "A", "somebody", "val")
+    with pytest.raises(DataError, match=r"in training and in validation or test.*A0\.png = turned\.png"):
+        load(table, session_cache)

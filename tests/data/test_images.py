@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -190,3 +191,88 @@ def test_constant_missing_and_many_paged(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="a picture of 2 pages"):
         read_image(tmp_path / "image.tif")
     assert read_image(tmp_path / "image.tif", ("multiframe",))[0].shape == (60, 40)
+
+
+# What a camera stores of a picture, by EXIF orientation: 6 is "the 0th row is the right side, the 0th column the top".
+STORED = {
+    1: RANDOM_GREY, 2: np.fliplr(RANDOM_GREY), 3: np.rot90(RANDOM_GREY, 2), 4: np.flipud(RANDOM_GREY),
+    5: RANDOM_GREY.T, 6: np.rot90(RANDOM_GREY, 1), 7: np.rot90(RANDOM_GREY, 2).T, 8: np.rot90(RANDOM_GREY, -1),
+}  # fmt: skip
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif
+
+
+def raw_profile(name: str, exif: Image.Exif) -> PngInfo:
+    """EXIF data as ImageMagick writes them into a text chunk of a PNG."""
+    text, content = PngInfo(), exif.tobytes()
+    text.add_text(f"Raw profile type {name}", f"\n{name}\n{len(content):8}\n{content.hex()}\n", zip=True)
+    return text
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("kind", ["PNG", "raw exif", "raw APP1", "JPEG", "TIFF", "TIFF of strips", "colour"])
+def test_a_picture_is_turned_as_viewers_turn_it(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif, tag = exif_of(orientation), {"tiffinfo": {274: orientation}}
+    if kind.startswith("raw"):
+        options = {"format": "PNG", "pnginfo": raw_profile(kind.split()[1], exif)}
+    elif kind == "TIFF":
+        options = {"format": "TIFF", **tag}
+    elif kind == "TIFF of strips":
+        options = {"format": "TIFF", "compression": "tiff_lzw", **tag}
+    else:
+        options = {"format": "PNG" if kind == "colour" else kind, "exif": exif}
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation])).convert("RGB" if kind == "colour" else "L")
+    stored.save(tmp_path / "image", **options)
+    expected = RANDOM_GREY
+    if kind == "JPEG":  # lossy: what viewers show of it
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "image")))
+    np.testing.assert_array_equal(read_image(tmp_path / "image")[0], (expected / 255).astype(np.float32))
+
+
+@pytest.mark.parametrize("extension", ["png", "tif"])
+def test_a_picture_of_16_bits_is_turned_too(tmp_path: Path, extension: str) -> None:
+    for orientation in (1, 6):
+        deep = np.ascontiguousarray(STORED[orientation]).astype(np.uint16) * 100
+        told = {"exif": exif_of(orientation)} if extension == "png" else {"tiffinfo": {274: orientation}}
+        Image.fromarray(deep).save(tmp_path / f"{orientation}.{extension}", **told)
+    upright, turned = (read_image(tmp_path / f"{orientation}.{extension}")[0] for orientation in (1, 6))
+    np.testing.assert_array_equal(turned, upright)
+
+
+@pytest.mark.parametrize("exif", [exif_of(0), exif_of(9), b"Exif\0\0MM\0*\0\0\0\x08\0\x09", b"Exif\0\0nonsense"])
+def test_an_orientation_that_means_nothing_is_not_followed(tmp_path: Path, exif: Image.Exif | bytes) -> None:
+    Image.fromarray(RANDOM_GREY).save(tmp_path / "image.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png")[0], (RANDOM_GREY / 255).astype(np.float32))
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_an_orientation_in_xmp_alone_is_not_followed(tmp_path: Path, extension: str, with_exif: bool) -> None:
+    """Nor do browsers follow it, other than Pillow, also where there are EXIF data without an orientation."""
+    exif = Image.Exif()
+    exif[270] = "a film"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options: dict[str, object] = {"exif": exif} if with_exif else {}
+    if extension == "png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif extension == "tif":
+        options["tiffinfo"] = {700: xmp}
+    else:
+        options |= {"xmp": xmp, "quality": 100}
+    Image.fromarray(RANDOM_GREY).save(tmp_path / f"image.{extension}", **options)
+    with Image.open(tmp_path / f"image.{extension}") as picture:
+        assert picture.getexif()[274] == 6
+    image, _ = read_image(tmp_path / f"image.{extension}")
+    np.testing.assert_allclose(image, RANDOM_GREY / 255, atol=0.02)
+
+
+def test_turned_pictures_from_the_field(shared_data: Path) -> None:
+    folder = shared_data / "field-cases" / "06-exif-orientation"
+    upright, _ = read_image(folder / "ref.png")
+    for name in ("exif3.jpg", "exif6.jpg"):
+        np.testing.assert_allclose(read_image(folder / name)[0], upright, atol=0.02)

@@ -13,10 +13,11 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELo
 from mammo.data.grey import GreyImage
 from mammo.data.images import open_image, read_image
 from mammo.data.phantom import render_view
-from mammo.data.pixels import LEAST_OVERSAMPLING, PixelSettings, pixels_of
+from mammo.data.pixels import LEAST_OVERSAMPLING, PixelSettings, image_and_placement, pixels_of
 from mammo.data.preprocess import Breast, block_edges, locate, prepare
 from mammo.errors import BadFile
 from tests.data.dicom_files import DICOM, EVERYTHING, INDEX, dicom_file, needs_shared_data, quiet_pydicom
+from tests.pictures import save_turned
 
 pytestmark = quiet_pydicom
 FAST = PixelSettings(size_px=256, crop=True, orient=True)
@@ -156,3 +157,18 @@ def test_a_film_at_512_px() -> None:
     assert np.percentile(difference, 99.9) <= 5
     image = open_image(content).grey(768)
     assert image.shape == (1166, 766)
+
+
+def test_the_square_of_a_turned_picture_is_that_of_the_upright_one(mammogram: np.ndarray, tmp_path: Path) -> None:
+    values = (mammogram // 16).astype(np.uint8)
+    upright = pixels_of(save_turned(values, tmp_path / "1.png", 1).read_bytes(), "", FAST)
+    for orientation in range(2, 9):
+        content = save_turned(values, tmp_path / f"{orientation}.png", orientation).read_bytes()
+        np.testing.assert_array_equal(pixels_of(content, "", FAST), upright)
+        grey, placement = image_and_placement(content, "", FAST, 256)
+        assert (grey.whole_shape, placement.box_px[1] <= values.shape[0]) == (values.shape, True)
+
+
+def test_stores_of_before_do_not_serve_pictures_on_their_side() -> None:
+    """The key that these settings had when no picture was turned."""
+    assert PixelSettings(512, crop=True, orient=True).key() != "fe938ed5eeffc4e0"

@@ -20,6 +20,7 @@ from mammo.explain import TOOL, work
 from mammo.files import safe_name
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
+from tests.pictures import save_turned
 
 
 @pytest.fixture
@@ -151,3 +152,17 @@ def test_mistakes(run, session_cache, words, expected):
     with pytest.raises(UserError, match=expected):
         explain(session_cache, run, *words)
     assert not (run / "explanations").exists()
+
+
+def test_a_turned_picture_is_explained_as_it_is_seen(run, class_folders, session_cache, tmp_path):
+    """Image, map and frame are those of the same picture that is stored upright."""
+    pages = {}
+    for orientation in (1, 6, 7):
+        root = tmp_path / f"stored-{orientation}"
+        for name in "ABCD":
+            with Image.open(class_folders / name / f"{name}0.png") as picture:
+                save_turned(np.asarray(picture), root / name / "x.png", orientation)
+        data = ("data=folders", f"data.root={root}", "data.group_by=image", "data.pseudonymize=false")
+        explain(session_cache, run, *data, "image=C/x.png", f"output={root}-maps")
+        pages[orientation] = (tmp_path / f"stored-{orientation}-maps" / "C_x.png").read_bytes()
+    assert pages[1] == pages[6] == pages[7]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from mammo.inference.new_files import COLOURED
 from mammo.predict import TOOL
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
 from tests.inference.test_predict import CLASSES, predictions
+from tests.pictures import save_turned
 
 CR_STORAGE, MG_STORAGE = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2"
 OTHER_PARTS = [
@@ -62,7 +66,8 @@ def test_files_that_do_not_say_their_modality(sweep, command, tmp_path):
     sides = found["laterality"].to_dict()
     assert sides == {"class": "", "fuji": "R", "two-sides": "", "view": "L"}
     assert found["view"].to_dict() == {"class": "", "fuji": "CC", "two-sides": "CC", "view": "CC"}
-    assert "2 images: no Modality in the header, taken for a mammogram by SOP class or view" in out
+    remark = "no Modality in the header, taken for a mammogram by SOP class or view"
+    assert f"2 predicted, with a remark in the table: {remark}" in " ".join(out.split())
     assert "1 image: two sides named in the header" in out
     reasons = pd.read_csv(tmp_path / "p_quarantine.csv").set_index("image_id")["reason"]
     assert sorted(reasons.index) == ["ct", "nothing", "other-view"]
@@ -151,3 +156,59 @@ def test_what_only_networks_without_weight_have_seen_is_listed(networks_of_views
     command(TOOL, *networks_of_views, f"input={folder}", "weights=validation", "pseudonymize=false", "output=p.csv")
     assert predictions(tmp_path / "p.csv")["image_id"].tolist() == ["CC"]
     assert pd.read_csv(tmp_path / "p_quarantine.csv")["image_id"].tolist() == ["MLO"]
+
+
+def test_a_turned_picture_is_predicted_as_it_is_seen(sweep, command, class_folders, tmp_path):
+    with Image.open(class_folders / "C" / "C1.png") as picture:
+        values = np.asarray(picture)
+    for orientation in range(1, 9):
+        save_turned(values, tmp_path / "new" / f"{orientation}.png", orientation)
+    command(TOOL, run_of(sweep), f"input={tmp_path / 'new'}", "output=p.csv", "pseudonymize=false")
+    found = predictions(tmp_path / "p.csv")
+    assert len(found) == 8
+    np.testing.assert_allclose(found[CLASSES], np.tile(found[CLASSES].iloc[:1], (8, 1)), atol=1e-12)
+
+
+def write_screenshots(folder, class_folders):
+    """Pictures of grey levels in all forms that hold colours, and coloured ones: a whole one, and a viewer's window."""
+    with Image.open(class_folders / "C" / "C1.png") as picture:
+        grey = picture.convert("RGB").resize((480, 640))
+    grey.save(folder / "grey.png")
+    grey.save(folder / "grey.jpg", quality=40)
+    grey.convert("P").save(folder / "palette.png")
+    window = grey.copy()
+    for place, colour in ((10, (0, 120, 215)), (40, (200, 40, 40)), (70, (40, 180, 60))):
+        window.paste(colour, (place, 4, place + 20, 24))
+    window.save(folder / "screenshot.png")
+    window.save(folder / "screenshot.jpg", quality=85)
+    Image.merge("RGB", (grey.getchannel(0), grey.getchannel(0).point(lambda v: v // 2), grey.getchannel(0))).save(
+        folder / "photograph.png"
+    )
+    colours = np.stack([RAMP // 16] * 3, axis=-1).astype(np.uint8)
+    save(
+        build(colours, 8, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="RGB"),
+        folder / "colour.dcm",
+    )
+
+
+def test_a_coloured_picture_is_refused_or_has_a_remark(sweep, command, class_folders, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    write_screenshots(folder, class_folders)
+    words = (run_of(sweep), f"input={folder}", "pseudonymize=false")
+    command(TOOL, *words, "output=p.csv")
+    found = predictions(tmp_path / "p.csv")
+    assert found["image_id"].tolist() == ["grey.jpg", "grey.png", "palette.png"]
+    assert "remark" not in found.columns
+    reasons = pd.read_csv(tmp_path / "p_quarantine.csv").set_index("image_id")["reason"]
+    assert sorted(reasons.index) == ["colour.dcm", "photograph.png", "screenshot.jpg", "screenshot.png"]
+    assert reasons["screenshot.png"] == f"{COLOURED} (force=true takes it)"
+    assert reasons["photograph.png"].startswith("coloured picture")
+    out = command(TOOL, *words, "output=forced.csv", "force=true")
+    remarks = predictions(tmp_path / "forced.csv").set_index("image_id")["remark"]
+    expected = {**dict.fromkeys(reasons.index, COLOURED), "colour.dcm": "colour image (RGB)"}
+    assert remarks[remarks != ""].to_dict() == expected
+    assert f"3 predicted, with a remark in the table: {COLOURED}" in " ".join(out.split())
+    command(TOOL, *words, "output=forced.jsonl", "force=true")
+    lines = [json.loads(line) for line in (tmp_path / "forced.jsonl").read_text().splitlines()]
+    assert {line["image_id"]: line["remark"] for line in lines} == remarks.to_dict()

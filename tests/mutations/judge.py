@@ -24,13 +24,13 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pydicom
-from PIL import Image
+from PIL import ExifTags, Image
 from pydicom import uid
 
 from mammo.data.decode import decode_stored_values, integer_of, transfer_syntax_of
 from mammo.data.dicom import open_dicom, read_header
 from mammo.data.formats import read_manifest
-from mammo.data.images import looks_like_dicom
+from mammo.data.images import looks_like_dicom, turned
 from mammo.data.labels import DENSITY, apply_task
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
@@ -199,14 +199,15 @@ def _equals_reference(kind: str, content: bytes) -> bool:
 
 def _picture_equals_reference(kind: str, content: bytes) -> bool:
     with Image.open(io.BytesIO(content)) as picture:
+        orientation = picture.tag_v2.get(ExifTags.Base.Orientation) if kind == "tiff" else None  # type: ignore[attr-defined]
         ours = np.asarray(picture)
     if kind == "png":
         theirs = imagecodecs.png_decode(content)
         return np.array_equal(ours, theirs > 0 if ours.dtype == bool else theirs)
     if kind == "jpeg":
         return np.array_equal(ours, imagecodecs.jpeg8_decode(content))
-    # libtiff reads some damaged files now in one way, now in another.
-    return any(np.array_equal(ours, imagecodecs.tiff_decode(content)) for _ in range(3))
+    # libtiff reads some damaged files now in one way, now in another. Pillow turns the picture.
+    return any(np.array_equal(ours, turned(imagecodecs.tiff_decode(content), orientation)) for _ in range(3))
 
 
 def _is_completed(kind: str, content: bytes) -> bool:

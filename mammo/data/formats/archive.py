@@ -18,7 +18,7 @@ from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.header import PROJECTION_MODALITIES, Header
-from mammo.data.labels import DENSITY, NO_LABEL, parse_labels
+from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, without_fractions
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
@@ -52,7 +52,7 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
     """
     csv = find_csv(root, options.csv) if options.csv else _own_csv(root)
     exams, class_names, left_out = read_exams(csv, exam_root(root), options)
-    files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name != "DICOMDIR"]
+    files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name.upper() != "DICOMDIR"]
     rows, num_ignored, num_burned_in = [], 0, 0
     with_image: set[str] = set()
     headers = _headers([file for _, file in files], progress)
@@ -105,7 +105,7 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
     name = shown_file(csv)
     table = read_table(csv, name)
     accessions = table[require_column(table, [ACCESSION], name)].tolist()
-    texts = table[require_column(table, [CLASSIFICATION], name)].tolist()
+    texts = without_fractions(table[require_column(table, [CLASSIFICATION], name)].tolist())
     where = [f"{name} row {number}" for number in table.index]
     label_map = options.table.label_map
     is_skip = [text == SKIP and SKIP not in label_map for text in texts]

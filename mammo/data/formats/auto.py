@@ -9,9 +9,9 @@ from pathlib import Path
 from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
 from mammo.data.formats.features import FEATURE_FILE, exam_feature_files, feature_file
 from mammo.data.formats.registry import READERS, Progress, reader
-from mammo.data.formats.rows import contents_of, is_image_name
+from mammo.data.formats.rows import as_on_disk, contents_of, is_image_name
 from mammo.data.formats.table import find_csv
-from mammo.data.formats.tabular import TABLE_SUFFIXES, find_column, map_columns, read_table
+from mammo.data.formats.tabular import find_column, is_hidden, map_columns, read_table, tables_in
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions, TableOptions
 from mammo.data.shown import shown_file
@@ -52,7 +52,7 @@ def read_auto(root: Path, options: DataOptions, progress: Progress | None = None
 
 def look(root: Path, options: DataOptions) -> list[Finding]:
     """What was found for each format, in the order archive, mamografias, patches, table."""
-    tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES and path.is_file()]
+    tables = tables_in(root)
     csv = find_csv(root, options.csv) if options.csv else None
     return [
         *_look_at_tables("archive", [csv] if csv else tables, root, options),
@@ -91,7 +91,7 @@ def _archive_table(path: Path, shown: str, root: Path, options: DataOptions) -> 
 def _image_table(path: Path, shown: str, root: Path, options: DataOptions) -> Finding:
     table = map_columns(read_table(path, shown), options.table.columns, shown)
     folder = path.parent if path.is_relative_to(root) else root
-    num_files = sum(os.path.isfile(folder / name.replace("\\", "/")) for name in table["path"] if name)
+    num_files = sum(os.path.isfile(as_on_disk(folder / name.replace("\\", "/"))) for name in table["path"] if name)
     why = f"{shown} has columns for image and label, and {num_files} of {len(table)} files exist"
     table_options = dataclasses.replace(options.table, files=[path.name]) if not options.csv else options.table
     chosen: TableOptions = table_options
@@ -100,7 +100,7 @@ def _image_table(path: Path, shown: str, root: Path, options: DataOptions) -> Fi
 
 def _look_for_mamografias(root: Path, options: DataOptions) -> Finding:
     own, inner = feature_file(root), exam_feature_files(root)
-    in_folders = [path for path in root.glob("*/*") if is_image_name(path.name)]
+    in_folders = [path for path in root.glob("*/*") if is_image_name(path.name) and not is_hidden(path.name)]
     chosen = dataclasses.replace(options, format="mamografias")
     if inner and in_folders:
         return Finding("mamografias", True, f"{len(inner)} folders hold {FEATURE_FILE} and images", chosen)
@@ -111,7 +111,8 @@ def _look_for_mamografias(root: Path, options: DataOptions) -> Finding:
 
 def _look_for_patches(root: Path, options: DataOptions) -> Finding:
     own = feature_file(root)
-    num_images = sum(is_image_name(path.name) for path in root.iterdir() if path.is_file())
+    names = [path.name for path in root.iterdir() if path.is_file() and not is_hidden(path.name)]
+    num_images = sum(map(is_image_name, names))
     if own and num_images:
         why = f"{FEATURE_FILE} and {num_images} images are in one folder"
         return Finding("patches", True, why, dataclasses.replace(options, format="patches"))

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest
+from mammo.data.formats.rows import Row, as_on_disk, build_manifest, list_files
 from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
@@ -69,7 +69,9 @@ def _as_downloaded(row: Row) -> Row:
     """
     folder = row.folder or Path()
     case = row.named.split("/")[0]
-    if not case or case in (".", "..") or os.path.isfile(folder / row.named) or not os.path.isdir(folder / case):
+    if not case or case in (".", "..") or not os.path.isdir(folder / case):
         return row
-    files = sorted((folder / case).rglob("*.dcm"))
+    if os.path.isfile(as_on_disk(folder / row.named)):
+        return row
+    files = [file for file in list_files(folder / case) if file.suffix.lower() == ".dcm"]
     return dataclasses.replace(row, file=files[0]) if len(files) == 1 else row

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, contents_of
+from mammo.data.formats.rows import Row, as_on_disk, build_manifest, contents_of
 from mammo.data.formats.table import table_rows
 from mammo.data.formats.tabular import read_text
 from mammo.data.manifest import Manifest
@@ -49,7 +49,7 @@ def info_rows(info: Path) -> list[Row]:
                 Row(
                     where=f"{info.name} line {number}",
                     label=match[3],
-                    named=next((place for place in places if (info.parent / place).is_file()), places[0]),
+                    named=next((place for place in places if as_on_disk(info.parent / place).is_file()), places[0]),
                     folder=info.parent,
                     patient_id=f"p{(index + 1) // 2:03d}",
                     laterality="R" if index % 2 else "L",

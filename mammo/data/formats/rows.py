@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from mammo.data.formats.tabular import is_hidden
 from mammo.data.label_sets import require_classes
-from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels
+from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels, without_fractions
 from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
 from mammo.data.patients import Link, group_images, one_spelling
@@ -71,8 +72,10 @@ def build_manifest(
     it is not clear which images are of one woman (`mammo.data.patients`).
     """
     rows, spelling, spelling_notes = _spelled(rows, options)
+    written = [row.label for row in rows]
     labels = parse_labels(
-        [row.label for row in rows],
+        # With a label set of its own a dataset may call a class 1.0.
+        written if options.task == "labels" else without_fractions(written),
         [row.where for row in rows],
         classes or options.classes,
         label_map or options.table.label_map,
@@ -132,11 +135,27 @@ def _spelled(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Grou
 
 def list_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted by path, without hidden ones; links to folders are not followed."""
-    found = []
+    return files_and_others(folder)[0]
+
+
+def files_and_others(folder: Path) -> tuple[list[Path], int]:
+    """`list_files`, and how many entries it leaves aside: what is hidden (`.DS_Store`, and the `._*` that a Mac puts
+    beside each file on a foreign disk) and links to folders."""
+    found, num_others = [], 0
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        num_others += sum(is_hidden(name) for name in (*folders, *names))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        num_others += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
+        found += [Path(parent, name) for name in names if not is_hidden(name)]
+    return sorted(found), num_others
+
+
+def as_on_disk(file: Path) -> Path:
+    """A file, or where there is none the one whose name ends in capitals or without them: `a.DCM` for `a.dcm`."""
+    if os.path.isfile(file) or not file.suffix:
+        return file
+    others = [file.with_suffix(suffix) for suffix in (file.suffix.upper(), file.suffix.lower())]
+    return next((other for other in others if os.path.isfile(other)), file)
 
 
 def id_of(file: Path, root: Path) -> str:
@@ -146,7 +165,7 @@ def id_of(file: Path, root: Path) -> str:
 
 def contents_of(folder: Path) -> str:
     """What is in a folder, in words: names in an archive may be those of patients."""
-    entries = list(folder.iterdir())
+    entries = [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
     kinds = Counter("folders" if entry.is_dir() else f"{_suffix_of(entry)} files" for entry in entries)
     return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(6)) or "nothing"
 
@@ -232,7 +251,7 @@ def _named_file(row: Row, root: Path, *, may_be_absolute: bool) -> Path:
         raise BadFile("the path is a URL; it must be that of a file")
     if not may_be_absolute and (PurePosixPath(text).is_absolute() or re.match(r"[A-Za-z]:", text)):
         raise BadFile(f"the path is absolute; it must be relative to the table{ALLOW_OUTSIDE}")
-    return Path(os.path.normpath((row.folder or root) / text))
+    return as_on_disk(Path(os.path.normpath((row.folder or root) / text)))
 
 
 def _require_printable(class_names: Sequence[str]) -> None:

@@ -24,6 +24,11 @@ from mammo.errors import DataError, nearest
 TABLE_SUFFIXES = (".csv", ".tsv")
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS = ",;\t|"
+# `sep=;`, also in quotes; programs that do not know it fill the line up with delimiters, or begin the rest with a mark.
+_SEPARATOR_LINE = re.compile(
+    r"""\s*(?P<quote>["']?)sep=(?P<sep>\\t|[^\w\s"']|\t|)(?P=quote)[ ,;|\t]*(\r\n|\r|\n)\ufeff?""", re.IGNORECASE
+)
+_ESCAPED = {"\\t": "\t"}
 
 # The usual spellings of what a manifest needs, for tables whose columns nobody has named.
 USUAL_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -51,14 +56,15 @@ def read_text(path: Path) -> str:
 def read_table(path: Path, name: str) -> pd.DataFrame:
     """A label table as strings; the index holds row numbers as a spreadsheet shows them (header = 1).
 
-    The delimiter is the one that splits the header into the most columns. Blank rows are dropped, blanks around
-    cells too. `name` is what messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no
-    row, a column name repeats, or a row is longer than the header.
+    The delimiter is the one that a first line `sep=;` states, which Excel understands and does not show, or else the
+    one that splits the header into the most columns. Blank rows are dropped, blanks around cells too. `name` is what
+    messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no row, a column name
+    repeats, or a row is longer than the header.
     """
-    text = read_text(path)
-    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    stated, text = _without_separator_line(read_text(path))
+    header_line = next((line for line in text.splitlines() if line.strip()), "")
     try:
-        delimiter = max(DELIMITERS, key=lambda character: len(next(csv.reader([first_line], delimiter=character), [])))
+        delimiter = _delimiter_of(header_line, stated)
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
         raise DataError(f"{name} cannot be read as a table: {error}") from error
@@ -78,6 +84,18 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=header, index=[number for number, _ in numbered[1:]], dtype=str)
 
 
+def _without_separator_line(text: str) -> tuple[str, str]:
+    """The delimiter that a line `sep=;` before the header states, or an empty string, and the rest of the text."""
+    found = _SEPARATOR_LINE.match(text)
+    return (_ESCAPED.get(found["sep"], found["sep"]), text[found.end() :]) if found else ("", text)
+
+
+def _delimiter_of(header_line: str, stated: str) -> str:
+    """What is stated where the header has it: who saves a table anew may change one without the other."""
+    num_columns = {one: len(next(csv.reader([header_line], delimiter=one), [])) for one in (stated or ",", *DELIMITERS)}
+    return stated if stated and num_columns[stated] > 1 else max(DELIMITERS, key=num_columns.__getitem__)
+
+
 def _refuse_repeated(header: Sequence[str], name: str) -> None:
     places: dict[str, list[int]] = {}
     for number, cell in enumerate(header, start=1):
@@ -95,13 +113,24 @@ def _refuse_repeated(header: Sequence[str], name: str) -> None:
         )
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that systems keep for themselves, such as `.DS_Store` and `._labels.csv`."""
+    return name.startswith(".")
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The label tables in a folder by their names, sorted."""
+    tables = [path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and not is_hidden(path.name)]
+    return sorted(path for path in tables if path.is_file())
+
+
 def find_tables(root: Path, patterns: Iterable[str]) -> list[Path]:
     """The label tables below `root` that names or glob patterns say; without any, the only one in the folder.
 
     Raises `DataError` when a name or pattern has no file, or when there are none or several to choose from.
     """
     patterns = list(patterns)
-    here = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+    here = tables_in(root)
     names = shown_names([path.name for path in here], "table") or "no table"
     if not patterns:
         if len(here) == 1:
@@ -113,7 +142,9 @@ def find_tables(root: Path, patterns: Iterable[str]) -> list[Path]:
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise DataError(f"data.table.files: {pattern} is not below data.root", to_do="give a path relative to it")
+        wants_hidden = is_hidden(Path(pattern).name)
         matches = [path for path in sorted(root.glob(pattern)) if path.is_file()]
+        matches = [path for path in matches if wants_hidden or not is_hidden(path.name)]
         if not matches:
             raise DataError(f"label table {pattern} is not in data.root; there: {names}", to_do="check data.root")
         found += [path for path in matches if path not in found]
@@ -172,7 +203,7 @@ def map_columns(table: pd.DataFrame, columns: Mapping[str, Any], source: str) ->
     for name, usual in USUAL_COLUMNS.items():
         is_named = name in columns
         wanted = columns.get(name, list(usual))
-        spellings = [wanted] if isinstance(wanted, str) else [str(spelling) for spelling in wanted or []]
+        spellings = [str(one) for one in (wanted if isinstance(wanted, list) else [wanted]) if one is not None]
         patterns = [spelling for spelling in spellings if "{" in spelling]
         if patterns:
             mapped[name] = _fill_pattern(table, patterns[0], source)

@@ -255,3 +255,15 @@ def test_tables_that_cannot_be_used(tmp_path, read, rows, header, message):
 def test_no_table(read):
     with pytest.raises(DataError, match=r"(?s)no classificacao.csv.*data.csv=FILE"):
         read()
+
+
+def test_the_table_may_begin_as_excel_wants_it_and_hold_floats(tmp_path, read):
+    (tmp_path / "classificacao.csv").write_text("sep=;\nAccessionNumber;Classification\n1;2.0\n2;5.0\n3;\n", "utf-16")
+    for number in (1, 2, 3):
+        write_dicom(tmp_path / f"{number}" / "A.DCM", PatientID=f"P{number}")
+    for name in ("._A.DCM", ".DS_Store", "Thumbs.db", "DICOMDIR"):
+        (tmp_path / "1" / name).write_bytes(b"\0\5\x16\7")
+    manifest = read()
+    assert column(manifest, "label") == {"1/A.DCM": "B", "3/A.DCM": ""}
+    assert left_out(manifest) == {"2": ("excluded", "class 5 (skip)")}
+    assert "1 files in exam folders are no DICOM files and are ignored" in manifest.notes

@@ -90,3 +90,24 @@ def test_files_that_newer_downloads_have_renamed(tmp_path, options_of):
 def test_a_study_that_is_not_there(tmp_path, options_of):
     with pytest.raises(DataError, match=r"(?s)no calc_case_description.*data.kind"):
         read_manifest(options_of("cbis_ddsm", kind="calc"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1-1.dcm", "1-1.DCM"])
+def test_what_a_mac_leaves_beside_files_is_no_image(tmp_path, options_of, name):
+    header = "patient_id,breast_density,left or right breast,image view,image file path\n"
+    rows = [f"P_{n},{n},LEFT,CC,Mass-Training_P_{n}_LEFT_CC/1.2/1.3/000000.dcm\n" for n in (1, 2)]
+    (tmp_path / "mass_case_description_train_set.csv").write_text(header + "".join(rows))
+    (tmp_path / "._mass_case_description_train_set.csv").write_bytes(b"\0\5\x16\7")
+    for n in (1, 2):
+        folder = tmp_path / f"Mass-Training_P_{n}_LEFT_CC" / "07-20-2016-DDSM" / "1.000000-full"
+        write_dicom(folder / name)
+        (folder / f"._{name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    manifest = read_manifest(options_of("cbis_ddsm", kind="mass"), tmp_path)
+    assert {image_id.rsplit("/", 1)[1] for image_id in manifest.table["image_id"]} == {name}
+    assert (sorted(manifest.table["label"]), manifest.left_out) == (["A", "B"], [])
+
+
+def test_appledouble_files_from_the_field(shared_data, options_of):
+    manifest = read_manifest(options_of("cbis_ddsm"), shared_data / "field-cases" / "12-cbis-appledouble")
+    assert (len(manifest.table), manifest.left_out) == (32, [])
+    assert Counter(manifest.table["label"]) == dict.fromkeys("ABCD", 8)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 
 import pytest
-from small_datasets import column, left_out, write_png
+from small_datasets import column, left_out, write_dicom, write_png
 
 from mammo.data.formats import read_manifest
 from mammo.errors import DataError
@@ -65,3 +66,52 @@ def test_no_images(tmp_path, options_of):
     (tmp_path / "A").mkdir()
     with pytest.raises(DataError, match=r"no image is below a class folder of data.root; there: 1 folders"):
         read_manifest(options_of("folders"), tmp_path)
+
+
+def test_the_content_decides_and_whatever_is_left_out_has_an_entry(tmp_path, options_of):
+    for name in ("a.dcm", "B.DCM", "IM0001", "1.2.840.113619.2.503.1", "sub/no suffix"):
+        write_dicom(tmp_path / "A" / name)
+    write_png(tmp_path / "B" / "picture")
+    write_png(tmp_path / "B" / "UPPER.PNG")
+    write_dicom(tmp_path / "B" / "report", Modality="SR", Rows=None, Columns=None)
+    for name in ("README", "notes.txt", "Thumbs.db", "sub/deeper/table.csv", "DICOMDIR", "P5 of a series"):
+        (tmp_path / "B" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "B" / name).write_bytes(b"P5 is no picture")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "protocol.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "LICENSE").write_text("no part of the data")
+    write_png(tmp_path / "unsorted")
+    (tmp_path / "B" / "cut.png").write_bytes(b"\x89PNG")
+    for name in ("._a.dcm", ".DS_Store"):
+        (tmp_path / "A" / name).write_bytes(b"\0\5\x16\7")
+    (tmp_path / "A" / "link").symlink_to(tmp_path / "B", target_is_directory=True)
+    manifest = read_manifest(options_of("folders", group_by="image"), tmp_path)
+    assert column(manifest, "label") == {
+        **dict.fromkeys(("A/a.dcm", "A/B.DCM", "A/IM0001", "A/1.2.840.113619.2.503.1", "A/sub/no suffix"), "A"),
+        **dict.fromkeys(("B/picture", "B/UPPER.PNG", "B/cut.png"), "B"),  # which decoding will find damaged
+    }
+    others = ("report", "README", "notes.txt", "Thumbs.db", "sub/deeper/table.csv", "DICOMDIR", "P5 of a series")
+    no_image = [*(f"B/{name}" for name in others), "docs/protocol.pdf"]
+    assert left_out(manifest) == {
+        **dict.fromkeys(no_image, ("excluded", "the file is no image")),
+        "unsorted": ("excluded", "the image is in no class folder"),
+    }
+    assert manifest.class_names == ("A", "B", "C", "D")
+    assert manifest.notes == ["3 hidden files and links to folders are not looked at"]
+
+
+def test_a_class_is_the_same_in_the_bytes_of_any_system(tmp_path, options_of):
+    """A Mac writes an accent as a character of its own."""
+    for name in ("gew\u00f6hnlich", "verd\u00e4chtig"):
+        write_png(tmp_path / unicodedata.normalize("NFD", name) / "x.png")
+    classes = ["gew\u00f6hnlich", "verd\u00e4chtig"]
+    manifest = read_manifest(options_of("folders", group_by="image", task="labels", classes=classes), tmp_path)
+    assert list(manifest.table["label"]) == classes
+    assert manifest.left_out == []
+
+
+def test_files_as_archives_export_them(shared_data, options_of):
+    root = shared_data / "field-cases" / "11-folders-without-extension"
+    manifest = read_manifest(options_of("folders", group_by="image"), root)
+    assert Counter(manifest.table["label"]) == dict.fromkeys("ABCD", 6)
+    assert (manifest.left_out, manifest.notes) == ([], [])

@@ -7,7 +7,9 @@ from small_datasets import column, left_out, write_png
 
 from mammo.data.formats import read_manifest
 from mammo.data.formats.rows import ALLOW_OUTSIDE
+from mammo.data.options import TableOptions
 from mammo.errors import DataError
+from mammo.schema import build
 
 LEAVES = f"the path leaves data.root{ALLOW_OUTSIDE}"
 ABSOLUTE = f"the path is absolute; it must be relative to the table{ALLOW_OUTSIDE}"
@@ -229,3 +231,80 @@ def test_a_relative_root_gives_absolute_paths(tmp_path, options_of, monkeypatch)
     monkeypatch.chdir(tmp_path)
     manifest = read_manifest(options_of("table"), (tmp_path / "set").relative_to(tmp_path))
     assert list(manifest.table["path"]) == [str(tmp_path / "set" / "a.png")]
+
+
+SEPARATOR_LINES = [
+    ("sep=;\r\n", ";"), ("SEP=;\n", ";"), ('"sep=;"\n', ";"), ('"sep=;";;;\r\n', ";"), ("sep=;;;;\n", ";"),
+    ("sep=,\n", ","), ("sep=\t\n", "\t"), ("sep=\\t\n", "\t"), ("sep=|\r\n", "|"), ("sep=^\n", "^"), ("sep=:\n", ":"),
+    ("sep=\n", ";"), ("\r\nsep=;\r\n", ";"), ("sep=;\r\n\ufeff", ";"),
+    # Saved anew by a program that has left the line as it was.
+    ("sep=;\n", ","), ('"sep=;"\n', "\t"), ("sep=,,,\n", ";"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize(("line", "delimiter"), SEPARATOR_LINES)
+def test_a_first_line_for_excel_states_the_delimiter(read, encoding, line, delimiter):
+    """It is not shown by a spreadsheet, so the header is row 1."""
+    rows = ["image;label;patient;note", "a.png;A;p;x", ";B;p;", "b.png;C;q;y"]
+    text = line + "\r\n".join(rows).replace(";", delimiter) + "\r\n"
+    if encoding == "latin-1" and "\ufeff" in text:
+        pytest.skip("it has no such mark")
+    manifest = read(text, encoding=encoding)
+    assert column(manifest, "label") == {"a.png": "A", "b.png": "C"}
+    assert left_out(manifest) == {"labels.csv row 3": ("file", "the row names no image")}
+
+
+def test_a_stated_delimiter_wins_over_what_the_header_looks_like(read):
+    text = "sep=;\nimage;label;patient;kV, mAs, mGy, mm\na.png;A;p;1,2,3,4\nb.png;B;q;1,2\n"
+    assert column(read(text), "label") == {"a.png": "A", "b.png": "B"}
+
+
+def test_a_header_that_begins_like_such_a_line_is_a_header(read):
+    manifest = read("sep=x,image,label,patient\n1,a.png,A,p\n2,b.png,B,q\n")
+    assert column(manifest, "label") == {"a.png": "A", "b.png": "B"}
+
+
+@pytest.mark.parametrize("files", [[], ["*.csv"], ["labels.csv"]])
+def test_what_a_mac_puts_beside_a_table_is_no_table(tmp_path, read, files):
+    for name in ("._labels.csv", "._a.png", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    text = "image,label,patient\na.png,A,p\nb.png,B,q\n"
+    assert column(read(text, table={"files": files}), "label") == {"a.png": "A", "b.png": "B"}
+
+
+@pytest.mark.parametrize(("named", "there"), [("x.dcm", "x.DCM"), ("x.PNG", "x.png"), ("x.Jpeg", "x.jpeg")])
+def test_an_ending_in_capitals_is_the_same_file(tmp_path, read, named, there):
+    manifest = read(f"image,label,patient\nsub/{named},A,p\nb.png,B,q\n", names=[f"sub/{there}", "b.png"])
+    assert column(manifest, "path") == {f"sub/{there}": str(tmp_path / "sub" / there), "b.png": str(tmp_path / "b.png")}
+
+
+FROM_PANDAS = "image,label,patient\na.png,1.0,p\nb.png,3.0,q\nc.png,,r\n"
+
+
+def test_numbers_that_an_empty_cell_has_made_floats_are_densities(read):
+    assert column(read(FROM_PANDAS), "label") == {"a.png": "A", "b.png": "C", "c.png": ""}
+    own = read(FROM_PANDAS, task="labels", classes=["1", "3"])
+    assert column(own, "label") == {"a.png": "1", "b.png": "3", "c.png": ""}
+    as_written = read(FROM_PANDAS, task="labels", classes=["1.0", "3.0"])
+    assert column(as_written, "label") == {"a.png": "1.0", "b.png": "3.0", "c.png": ""}
+
+
+@pytest.mark.parametrize("label_map", [{"1": "C", "3": "A"}, {"1.0": "C", "03": "A"}, {1: "C", 3.0: "A"}])
+def test_a_map_of_numbers_does_not_mind_how_they_are_written(read, label_map):
+    problems = []
+    table = build(TableOptions, {"label_map": label_map}, problems).label_map
+    manifest = read(FROM_PANDAS, table={"label_map": table})
+    assert (column(manifest, "label"), problems) == ({"a.png": "C", "b.png": "A", "c.png": ""}, [])
+
+
+def test_a_column_may_be_called_by_a_number(read):
+    text = "image,1,patient,3\na.png,x,p,A\nb.png,x,q,B\n"
+    assert column(read(text, table={"columns": {"label": 3}}), "label") == {"a.png": "A", "b.png": "B"}
+
+
+def test_excel_tables_from_the_field(shared_data, options_of):
+    manifest = read_manifest(options_of("table"), shared_data / "field-cases" / "13-csv-excel-sep")
+    labels = column(manifest, "label")
+    assert (len(labels), manifest.left_out) == (12, [])
+    assert {label: list(labels.values()).count(label) for label in "ABCD"} == dict.fromkeys("ABCD", 3)
