@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from mammo.data.dicom import PROJECTION_MODALITIES, looks_like_dicom, read_header
+from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, contents_of, files_and_others, id_of, is_image_name
 from mammo.data.formats.tabular import is_hidden
+from mammo.data.header import PROJECTION_MODALITIES
 from mammo.data.images import looks_like_picture
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
