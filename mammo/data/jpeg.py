@@ -82,9 +82,10 @@ def parts_of(stream: bytes) -> Parts:
             break
         marker, position = found[0][1], found.end()
         if in_scan:
-            scan_ends.append(found.start())
             in_scan = marker != _END and marker not in _BETWEEN_SCANS
             is_interrupted |= in_scan
+            if not in_scan:
+                scan_ends.append(found.start())
         if marker == _END:
             if not frame:
                 break
@@ -124,17 +125,17 @@ def refuse_completed(stream: bytes, values: np.ndarray) -> None:
 
 def _refuse_completed(stream: bytes, values: np.ndarray, whole: Callable[[], np.ndarray], decode: Decode) -> None:
     parts = parts_of(stream)
-    if _may_be_completed(stream, parts, values):
-        with_more = decode(_with_more_data(stream, parts, _FURTHER_DATA))
-        if parts.is_interrupted or not np.array_equal(whole(), with_more):
-            raise BadFile("the compressed image lacks data")
+    if not _may_be_completed(stream, parts, values):
+        return
+    if parts.is_interrupted or not np.array_equal(whole(), decode(_with_more_data(stream, parts))):
+        raise BadFile("the compressed image lacks data")
 
 
-def _with_more_data(stream: bytes, parts: Parts, more: bytes) -> bytes:
+def _with_more_data(stream: bytes, parts: Parts) -> bytes:
     """The stream with more data at the end of each of its scans."""
     edges = (0, *parts.scan_ends)
     # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
-    scans = [stream[start:stop].rstrip(b"\xff") + more for start, stop in pairwise(edges)]
+    scans = [stream[start:stop].rstrip(b"\xff") + _FURTHER_DATA for start, stop in pairwise(edges)]
     return b"".join(scans) + stream[edges[-1] : parts.end]
 
 

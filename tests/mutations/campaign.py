@@ -12,7 +12,7 @@ from mammo.data.isolated import Lost, isolated
 from tests.mutations.judge import Judge, Task, Verdict
 from tests.mutations.sources import Source, image_sources, table_sources
 
-TIMEOUT_SECONDS = 60  # as a dataset gives a file; a bomb is made within it, too
+TIMEOUT_SECONDS = 120  # to make a bomb of gigabytes takes most of it on a busy machine
 # Beside what the interpreter and its libraries take: the largest image that is read has 80 million pixels.
 MEMORY_BYTES = 2_000_000_000
 MEGABYTE = 10**6

@@ -25,6 +25,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 from PIL import ExifTags, Image
+from PIL import TiffImagePlugin as TIFF
 from pydicom import uid
 
 from mammo.data.decode import decode_stored_values, integer_of, transfer_syntax_of
@@ -199,15 +200,19 @@ def _equals_reference(kind: str, content: bytes) -> bool:
 
 def _picture_equals_reference(kind: str, content: bytes) -> bool:
     with Image.open(io.BytesIO(content)) as picture:
-        orientation = picture.tag_v2.get(ExifTags.Base.Orientation) if kind == "tiff" else None  # type: ignore[attr-defined]
+        tags: Any = getattr(picture, "tag_v2", {})
+        orientation = tags.get(ExifTags.Base.Orientation)
         ours = np.asarray(picture)
+        is_inverted = picture.mode == "L" and tags.get(TIFF.PHOTOMETRIC_INTERPRETATION) == 0
     if kind == "png":
         theirs = imagecodecs.png_decode(content)
         return np.array_equal(ours, theirs > 0 if ours.dtype == bool else theirs)
     if kind == "jpeg":
         return np.array_equal(ours, imagecodecs.jpeg8_decode(content))
-    # libtiff reads some damaged files now in one way, now in another. Pillow turns the picture.
-    return any(np.array_equal(ours, turned(imagecodecs.tiff_decode(content), orientation)) for _ in range(3))
+    # libtiff reads some damaged files now in one way, now in another; it leaves polarity to its caller, and turning, which
+    # Pillow does.
+    theirs = [turned(imagecodecs.tiff_decode(content), orientation) for _ in range(3)]
+    return any(np.array_equal(ours, 255 - values if is_inverted else values) for values in theirs)
 
 
 def _is_completed(kind: str, content: bytes) -> bool:
