@@ -56,8 +56,8 @@ def preprocessing_words(trained: Trained) -> str:
     """How a mammogram becomes a square that the network is given, in words."""
     settings, size_px = trained.settings, trained.image_size_px
     steps = [
-        "grey levels as a viewer shows them (DICOM: modality and VOI lookup table or window, MONOCHROME1 inverted), "
-        "dark background"
+        "grey levels as a viewer shows them (DICOM: modality and VOI lookup table or window, MONOCHROME1 inverted; "
+        "other pictures: turned by their EXIF orientation), dark background"
     ]
     if settings.crop:
         steps.append("cut out the box of the breast, black beside the breast and its margin")

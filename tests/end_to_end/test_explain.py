@@ -164,5 +164,5 @@ def test_a_turned_picture_is_explained_as_it_is_seen(run, class_folders, session
                 save_turned(np.asarray(picture), root / name / "x.png", orientation)
         data = ("data=folders", f"data.root={root}", "data.group_by=image", "data.pseudonymize=false")
         explain(session_cache, run, *data, "image=C/x.png", f"output={root}-maps")
-        pages[orientation] = (tmp_path / f"stored-{orientation}-maps" / "C_x.png").read_bytes()
+        pages[orientation] = (tmp_path / f"stored-{orientation}-maps" / "C_x.png.png").read_bytes()
     assert pages[1] == pages[6] == pages[7]
