@@ -10,11 +10,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.stats import beta
 
 from mammo.metrics import ECE_BINS, Cases, Floats, adjusted, checked_cases, warn_once
 from mammo.selection import SCORE_NAMES
 
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
+ERROR = 0.05
+NO_SPREAD = 1e-9  # narrower is rounding: every resampling gives the same
 MIN_DEFINED_DRAWS_FRACTION = 0.5
 PER_CLASS_SCORES = ("precision", "recall", "f1", "auc", "average_precision")
 MEANS_OVER_CLASSES = ("bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo")
@@ -35,14 +38,15 @@ def bootstrap_ci95(
     Each draw takes as many patients as there are, with replacement, and all images of each. Means over classes
     (`MEANS_OVER_CLASSES`) are undefined in a draw that lacks a class of the images: over the remaining classes they
     are another quantity. Draws in which a score is undefined are left out; the interval is None where more than half
-    of them are, and all are None with a single patient. The ece of a draw is biased upwards, as that of few images
-    always is: its interval lies high and may miss the ece itself.
+    of them are, and all are None with a single patient. Where all draws give the same value, resampling knows nothing
+    of other patients: proportions then have the exact interval (see `score_intervals`), other scores None. The ece of a
+    draw is biased upwards, as that of few images always is: its interval lies high and may miss the ece itself.
     Arguments as for `compute_metrics`; the result depends on `seed`, not on the order of the images.
     """
     cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)
     if cases.num_patients < 2:
         warn_once("a single patient: confidence intervals cannot be computed and are null")
-    return score_intervals(bootstrap(cases, draws, seed))
+    return score_intervals(bootstrap(cases, draws, seed), cases)
 
 
 def bootstrap(cases: Cases, draws: int, seed: int, average_precision: bool = False) -> dict[str, Floats]:
@@ -64,17 +68,80 @@ def bootstrap(cases: Cases, draws: int, seed: int, average_precision: bool = Fal
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def score_intervals(drawn: Mapping[str, Floats]) -> dict[str, list[float] | None]:
-    """The intervals of the scalar scores, from what `bootstrap` has drawn."""
-    return {name: percentile_interval(drawn[name]) for name in SCORE_NAMES}
+def score_intervals(drawn: Mapping[str, Floats], cases: Cases) -> dict[str, list[float] | None]:
+    """The intervals of the scalar scores, from what `bootstrap` has drawn of these cases.
+
+    Without spread over the draws, accuracy has its Clopper-Pearson interval with the patients as n, balanced accuracy
+    that of `exact_balanced_accuracy`, and other scores have none.
+    """
+    found = {name: percentile_interval(drawn[name]) for name in SCORE_NAMES}
+    if is_constant(drawn["acc"]):
+        found["acc"] = _exact(cases, np.full(len(cases.targets), True))
+    if is_constant(drawn["bal_acc"]):
+        limits = exact_balanced_accuracy(cases)
+        found["bal_acc"] = limits.tolist()
+        found["bal_acc_adj"] = adjusted(limits, cases.num_classes).tolist()
+    return found
+
+
+def class_intervals(drawn: Mapping[str, Floats], cases: Cases, c: int) -> dict[str, list[float] | None]:
+    """The intervals of the `PER_CLASS_SCORES` of a class; `drawn` has the average precision.
+
+    Without spread over the draws, recall and precision have their Clopper-Pearson intervals; n is the number of patients
+    with images of the class, or of those with images that were taken for it.
+    """
+    values = {score: drawn[f"per_class_{score}"][:, c] for score in PER_CLASS_SCORES}
+    found = {score: percentile_interval(of_score) for score, of_score in values.items()}
+    for score, members in (("recall", cases.targets == c), ("precision", cases.predictions == c)):
+        if is_constant(values[score]):
+            found[score] = _exact(cases, members)
+    return found
 
 
 def percentile_interval(values: Floats) -> list[float] | None:
-    """95 % percentile interval of values [draws], None where more than half of them are NaN."""
+    """95 % percentile interval of values [draws], None where more than half of them are NaN or all are the same."""
+    limits = _percentiles(values)
+    return None if limits is None or is_constant(values) else limits
+
+
+def is_constant(values: Floats) -> bool:
+    """Whether values [draws] say nothing of other patients: at least half of them are defined, and all the same."""
+    limits = _percentiles(values)
+    return limits is not None and limits[1] - limits[0] < NO_SPREAD
+
+
+def _percentiles(values: Floats) -> list[float] | None:
     defined = values[~np.isnan(values)]
     if len(defined) < max(MIN_DEFINED_DRAWS_FRACTION * len(values), 1):
         return None
     return [float(v) for v in np.percentile(defined, CONFIDENCE_PERCENTILES)]
+
+
+def clopper_pearson(fraction: float, n: int, error: float = ERROR) -> list[float]:
+    """The exact interval of a proportion (0..1) of n; `error` is what both sides may miss together.
+
+    The number of successes, `fraction * n`, need not be whole (Korn and Graubard 1998): patients may have several
+    images, of which some are right.
+    """
+    low = beta.ppf(error / 2, fraction * n, n - fraction * n + 1) if fraction > 0 else 0.0
+    high = beta.ppf(1 - error / 2, fraction * n + 1, n - fraction * n) if fraction < 1 else 1.0
+    return [float(low), float(high)]
+
+
+def exact_balanced_accuracy(cases: Cases) -> Floats:
+    """Limits [2] of at least 95 % of the mean recall over the classes present, exact for any number of patients.
+
+    The mean of K recalls is no proportion, but it lies within the means of their limits whenever each lies within its
+    own: these are Clopper-Pearson intervals with an error of 0.05 / K each (Bonferroni).
+    """
+    present = np.unique(cases.targets)
+    return np.mean([_exact(cases, cases.targets == c, ERROR / len(present)) for c in present], axis=0)
+
+
+def _exact(cases: Cases, members: np.ndarray, error: float = ERROR) -> list[float]:
+    """The interval of the fraction of right images among `members` [N], a mask; n is their patients."""
+    right = cases.predictions[members] == cases.targets[members]
+    return clopper_pearson(float(right.mean()), len(np.unique(cases.patients[members])), error)
 
 
 def patient_weights(rng: np.random.Generator, num_patients: int, draws: int) -> Floats:

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import (
     balanced_accuracy_score,
     cohen_kappa_score,
@@ -128,8 +129,8 @@ def test_one_class_only(caplog):
     assert (m.acc, m.bal_acc, m.bal_acc_adj, m.macro_f1) == (1.0, 1.0, 1.0, 0.5)
     assert any("auc_ovr" in r.getMessage() and "kappa" in r.getMessage() for r in caplog.records)
     ci95 = bootstrap_ci95(np.eye(2)[targets], targets, ("low", "high"), list("abc"), draws=50)
-    assert ci95["kappa"] is ci95["auc_ovr"] is ci95["auc_ovo"] is None
-    assert ci95["acc"] == [1.0, 1.0]
+    assert ci95["kappa"] is ci95["auc_ovr"] is ci95["auc_ovo"] is ci95["macro_f1"] is None
+    assert ci95["acc"] == pytest.approx([0.025 ** (1 / 3), 1.0])  # three of three, exactly
 
 
 def test_ties_go_to_the_first_class_and_count_half_in_the_auc():
@@ -313,8 +314,11 @@ def test_an_interval_is_of_the_same_classes_as_its_value():
     patients = [str(min(i, 18)) for i in range(20)]
     assert compute_metrics(probabilities, targets, DENSITY, patients).bal_acc_adj == pytest.approx(1 / 3)
     ci95 = bootstrap_ci95(probabilities, targets, DENSITY, patients)
-    assert ci95["bal_acc_adj"] == pytest.approx([1 / 3, 1 / 3])
-    assert ci95["auc_ovr"] == pytest.approx([0.5, 0.5])
+    # The same in every draw: 18 of 18 women with A, and 0 of 1 with D, exactly, with an error of 0.025 each.
+    low, high = 0.0125 ** (1 / 18) / 2, (1 + 1 - 0.0125) / 2
+    assert ci95["bal_acc"] == pytest.approx([low, high])
+    assert ci95["bal_acc_adj"] == pytest.approx([(low - 0.25) / 0.75, (high - 0.25) / 0.75])
+    assert ci95["auc_ovr"] is ci95["auc_ovo"] is None
     assert ci95["acc"][1] == 1.0
 
 
@@ -324,7 +328,46 @@ def test_a_class_that_most_draws_lack_leaves_means_without_an_interval():
     ci95 = bootstrap_ci95(np.eye(4)[targets] * 0.6 + 0.1, targets, DENSITY, ids_of(targets))
     undefined = {name for name, limits in ci95.items() if limits is None}
     assert undefined >= {"bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo"}
-    assert ci95["acc"] == [1.0, 1.0]
+    assert ci95["acc"] == pytest.approx(list(binomtest(4, 4).proportion_ci(method="exact")))
+
+
+@pytest.mark.parametrize("images_each", [1, 5])
+def test_where_resampling_has_no_spread_proportions_are_exact_and_nothing_else_is_known(images_each):
+    # Seven women, four with A and three with B, all of whose images are right: as certain as seven images.
+    targets = np.repeat([0, 0, 0, 0, 1, 1, 1], images_each)
+    patients = [str(i // images_each) for i in range(len(targets))]
+    ci95 = bootstrap_ci95(np.eye(2)[targets] * 0.6 + 0.2, targets, ("A", "B"), patients)
+    assert ci95["acc"] == pytest.approx(list(binomtest(7, 7).proportion_ci(method="exact")))
+    limits = [binomtest(n, n).proportion_ci(confidence_level=0.975, method="exact") for n in (4, 3)]
+    assert ci95["bal_acc"] == pytest.approx([(limits[0].low + limits[1].low) / 2, 1.0])
+    assert ci95["bal_acc_adj"] == pytest.approx([2 * low - 1 for low in ci95["bal_acc"]])
+    assert {name for name, pair in ci95.items() if pair is None} == set(SCORE_NAMES) - {"acc", "bal_acc", "bal_acc_adj"}
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 4), (4, 4), (1, 4), (13, 20), (0, 1), (999, 1000)])
+def test_clopper_pearson_is_that_of_scipy(successes, n):
+    expected = binomtest(successes, n).proportion_ci(method="exact")
+    assert intervals_module.clopper_pearson(successes / n, n) == pytest.approx(list(expected))
+
+
+def test_half_of_the_images_of_every_patient_is_no_certainty_either():
+    targets = np.array([0, 1] * 6)
+    ci95 = bootstrap_ci95(np.tile([0.7, 0.3], (12, 1)), targets, ("A", "B"), [str(i // 2) for i in range(12)])
+    assert ci95["acc"] == pytest.approx(list(binomtest(3, 6).proportion_ci(method="exact")))
+
+
+def test_the_mean_of_exact_intervals_of_recalls_covers_balanced_accuracy_in_95_of_100_samples():
+    rng, covered = np.random.default_rng(3), 0
+    targets, recalls = np.repeat([0, 1], [6, 3]), (0.95, 0.6)
+    for _ in range(2000):
+        right = rng.random(9) < np.take(recalls, targets)
+        cases = metrics_module.checked_cases(
+            np.eye(2)[np.where(right, targets, 1 - targets)], targets, ("A", "B"), ids_of(targets), None
+        )
+        low, high = intervals_module.exact_balanced_accuracy(cases)
+        covered += low <= np.mean(recalls) <= high
+    assert covered >= 0.95 * 2000
+
 
 
 def test_a_single_patient_has_no_interval():

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
-from mammo.intervals import PER_CLASS_SCORES, bootstrap, percentile_interval, score_intervals
+from mammo.intervals import bootstrap, class_intervals, score_intervals
 from mammo.metrics import Cases, Floats, Metrics, checked_cases, compute_metrics
 
 SUBGROUP_ATTRIBUTES = ("view", "laterality", *ATTRIBUTES)
@@ -80,10 +80,10 @@ def metrics_with_intervals(
     `drawn` is what `mammo.intervals.bootstrap` made of these predictions, where it is known already.
     """
     arguments = predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
-    metrics = compute_metrics(*arguments, warn=warn)
+    metrics, cases = compute_metrics(*arguments, warn=warn), cases_of(predictions)
     if drawn is None:
-        drawn = bootstrap(cases_of(predictions), draws, seed)
-    return dataclasses.replace(metrics, ci95=score_intervals(drawn))
+        drawn = bootstrap(cases, draws, seed)
+    return dataclasses.replace(metrics, ci95=score_intervals(drawn, cases))
 
 
 def subgroups(predictions: PredictionTable, draws: int = 2000, seed: int = 0) -> list[Subgroup]:
@@ -132,7 +132,7 @@ def per_class(
                 f1=metrics.per_class_f1[c],
                 auc=float(roc_auc_score(is_class, scores)) if some and not all_of_them else None,
                 average_precision=float(average_precision_score(is_class, scores)) if some else None,
-                ci95={score: percentile_interval(drawn[f"per_class_{score}"][:, c]) for score in PER_CLASS_SCORES},
+                ci95=class_intervals(drawn, cases, c),
             )
         )
     return found

@@ -9,8 +9,9 @@ import numpy as np
 from mammo.errors import TrainingError
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import cases_of
-from mammo.intervals import bootstrap, percentile_interval
+from mammo.intervals import bootstrap, percentile_interval, score_intervals
 from mammo.selection import SCORE_NAMES
+from mammo.sweeps.pooling import mean_limits
 
 DRAWS, SEED = 2000, 0
 
@@ -18,8 +19,9 @@ DRAWS, SEED = 2000, 0
 def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, list[float] | None]:
     """95 % percentile intervals of the mean of each score over trainings, from a bootstrap over patients.
 
-    The n-th draw is of the same patients for all trainings. Empty unless all of them have predicted the same images
-    of the same patients with the same true classes.
+    The n-th draw is of the same patients for all trainings. Where the mean is the same in all draws, the limits are the
+    means of those of the trainings, for scores that have such (`mammo.intervals.score_intervals`). Empty unless all of
+    them have predicted the same images of the same patients with the same true classes.
     """
     known = [_sorted(table) for table in tables if table is not None and len(table)]
     if not known or len(known) < len(tables):
@@ -32,10 +34,16 @@ def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, lis
     ):
         return {}
     try:
-        drawn = [bootstrap(cases_of(one), DRAWS, SEED) for one in known]
+        cases = [cases_of(one) for one in known]
+        drawn = [bootstrap(one, DRAWS, SEED) for one in cases]
     except (ValueError, TrainingError):  # probabilities that are none
         return {}
-    return {name: percentile_interval(np.mean([one[name] for one in drawn], axis=0)) for name in SCORE_NAMES}
+    alone = [score_intervals(*pair) for pair in zip(drawn, cases, strict=True)]
+    return {
+        name: percentile_interval(np.mean([one[name] for one in drawn], axis=0))
+        or mean_limits([one[name] for one in alone])
+        for name in SCORE_NAMES
+    }
 
 
 def _sorted(table: PredictionTable) -> PredictionTable:

@@ -132,7 +132,7 @@ def mean_over_seeds(pooled: Sequence[Metrics]) -> dict[str, Any]:
         **{name: _mean([values[name] for values in scores]) for name in scores[0]},
         "num_images": pooled[0].num_images,
         "num_patients": pooled[0].num_patients,
-        "ci95": {name: _mean_limits([limits.get(name) for limits in intervals]) for name in scores[0]},
+        "ci95": {name: mean_limits([limits.get(name) for limits in intervals]) for name in scores[0]},
     }
 
 
@@ -141,6 +141,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(defined)) if len(defined) == len(values) else None
 
 
-def _mean_limits(limits: Sequence[list[float] | None]) -> list[float] | None:
+def mean_limits(limits: Sequence[list[float] | None]) -> list[float] | None:
+    """The means of both limits of some intervals; None where one is missing."""
     defined = [pair for pair in limits if pair is not None]
     return [float(limit) for limit in np.mean(defined, axis=0)] if len(defined) == len(limits) else None

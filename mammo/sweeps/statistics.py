@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import t as student_t
 
+from mammo.intervals import NO_SPREAD
+
 DDOF = 1
 CONFIDENCE = 0.95
 
@@ -17,7 +19,8 @@ CONFIDENCE = 0.95
 class Spread:
     """Mean and spread of n numbers; what n is too small for is None.
 
-    `std` has ddof=1. `ci95` is Student's t interval of the mean, mean +- t(0.975, n - 1) std / sqrt(n).
+    `std` has ddof=1. `ci95` is Student's t interval of the mean, mean +- t(0.975, n - 1) std / sqrt(n); None where all
+    numbers are equal, because an interval without width would be certain of the next one.
     """
 
     n: int
@@ -39,6 +42,8 @@ def spread(values: Sequence[float | None]) -> Spread:
     if n == 1:
         return Spread(1, mean, None, DDOF, low, high, None)
     std = float(defined.std(ddof=DDOF))
+    if high - low < NO_SPREAD:
+        return Spread(n, mean, std, DDOF, low, high, None)
     half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
     return Spread(n, mean, std, DDOF, low, high, (mean - half_width, mean + half_width))
 

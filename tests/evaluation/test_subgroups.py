@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 from mammo.evaluation.subgroups import UNKNOWN, per_class, subgroups
@@ -79,8 +80,14 @@ def test_classes_equal_scikit_learn_and_their_intervals_a_loop_over_patients(opt
             assert getattr(scores, name) == (None if np.isnan(expected) else pytest.approx(expected))
             values = np.array([draw[name][c] for draw in draws])
             defined = values[~np.isnan(values)]
-            if len(defined) < 30:
+            constant = len(defined) and np.ptp(defined) == 0
+            if len(defined) < 30 or (constant and name not in ("recall", "precision")):
                 assert scores.ci95[name] is None
+            elif constant:
+                of_whom = predictions.targets if name == "recall" else predictions.probabilities.argmax(axis=1)
+                n = len({p for p, member in zip(predictions.patient_ids, of_whom == c, strict=True) if member})
+                exact = binomtest(round(n * expected), n).proportion_ci(method="exact")
+                assert scores.ci95[name] == pytest.approx(list(exact))
             else:
                 assert scores.ci95[name] == pytest.approx(np.percentile(defined, [2.5, 97.5]))
 

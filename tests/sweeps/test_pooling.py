@@ -24,7 +24,7 @@ def cross_validation(sweep):
 
 def test_pooled_metrics_are_those_of_the_concatenated_predictions(sweep):
     found = cross_validation(sweep)
-    kappas = []
+    accuracies = []
     for seed in SEEDS:
         table = pd.concat(pd.read_csv(run_of(sweep, seed, fold) / "val_predictions.csv") for fold in FOLDS)
         assert len(table) == table["image_id"].nunique() == 32
@@ -35,11 +35,11 @@ def test_pooled_metrics_are_those_of_the_concatenated_predictions(sweep):
         assert pooled["acc"] == pytest.approx(accuracy_score(table["y_true"], table["y_pred"]))
         loss = log_loss(table["y_true"], table[["p_A", "p_B", "p_C", "p_D"]], labels=list("ABCD"))
         assert pooled["loss"] == pytest.approx(loss, rel=1e-6)
-        low, high = pooled["ci95"]["kappa_quadratic"]
-        assert low <= kappa <= high
-        kappas.append((kappa, low, high))
-    assert found["pooled"]["kappa_quadratic"] == pytest.approx(np.mean(kappas, axis=0)[0])
-    assert found["pooled"]["ci95"]["kappa_quadratic"] == pytest.approx(np.mean(kappas, axis=0)[1:])
+        low, high = pooled["ci95"]["acc"]
+        assert low <= pooled["acc"] <= high
+        accuracies.append((pooled["acc"], low, high))
+    assert found["pooled"]["acc"] == pytest.approx(np.mean(accuracies, axis=0)[0])
+    assert found["pooled"]["ci95"]["acc"] == pytest.approx(np.mean(accuracies, axis=0)[1:])
     assert found["pooled"]["num_images"] == 32
     assert found["problems"] == []
 

@@ -28,6 +28,11 @@ def test_one_run_has_no_spread_and_none_no_mean():
     assert (none.n, none.mean, none.std, none.min, none.ci95) == (0, None, None, None, None)
 
 
+def test_equal_runs_are_no_certainty():
+    equal = spread([0.25, 0.25, 0.25])
+    assert (equal.mean, equal.std, equal.ci95) == (0.25, 0.0, None)
+
+
 def test_undefined_values_do_not_count():
     assert spread([0.1, None, 0.3, math.nan]) == spread([0.1, 0.3])
 
