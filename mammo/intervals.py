@@ -84,6 +84,14 @@ def score_intervals(drawn: Mapping[str, Floats], cases: Cases) -> dict[str, list
     return found
 
 
+def interval_note(unit: str) -> str:
+    """What a dash in the place of an interval means, in a sentence; `unit` is what was resampled, such as patient."""
+    return (
+        f"-: no interval, as every resampling gives the same value, or more than half lack a class. Where all give the "
+        f"same, proportions have an exact interval (Clopper-Pearson) with the {unit}s as n."
+    )
+
+
 def class_intervals(drawn: Mapping[str, Floats], cases: Cases, c: int) -> dict[str, list[float] | None]:
     """The intervals of the `PER_CLASS_SCORES` of a class; `drawn` has the average precision.
 

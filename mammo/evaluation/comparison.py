@@ -21,7 +21,11 @@ EXACT_BELOW = 25  # discordant pairs from which the chi-squared distribution is 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A score of both, second - first, and its 95 % interval; None where undefined."""
+    """A score of both, second - first, and its 95 % interval.
+
+    None is undefined; the interval is None too where every resampling gives the same difference: that says nothing of
+    other patients.
+    """
 
     first: float | None
     second: float | None
@@ -78,9 +82,38 @@ class Comparison:
     mcnemar: McNemar
     patients: SignTest
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain Python numbers, text, lists and None: strict JSON."""
-        return dataclasses.asdict(self)
+    def to_dict(self, first: str, second: str) -> dict[str, Any]:
+        """Plain Python numbers, text, lists and None: strict JSON, in which both have their names.
+
+        A reader cannot tell which of two is the first.
+        """
+
+        def named(of_first: Any, of_second: Any) -> dict[str, Any]:
+            return {first: of_first, second: of_second}
+
+        test, patients = self.mcnemar, self.patients
+        return {
+            "num_images": self.num_images,
+            "num_patients": self.num_patients,
+            "only_in": named(self.only_in_first, self.only_in_second),
+            "differences": {
+                name: {"values": named(one.first, one.second), "difference": one.difference, "ci95": one.ci95}
+                for name, one in self.differences.items()
+            },
+            "mcnemar": {
+                "both_right": test.both_right,
+                "only_right": named(test.only_first_right, test.only_second_right),
+                "both_wrong": test.both_wrong,
+                "method": test.method,
+                "statistic": test.statistic,
+                "p_value": test.p_value,
+            },
+            "patients": {
+                "better": named(patients.first_better, patients.second_better),
+                "equal": patients.equal,
+                "p_value": patients.p_value,
+            },
+        }
 
 
 def compare(first: PredictionTable, second: PredictionTable, draws: int = 2000, seed: int = 0) -> Comparison:

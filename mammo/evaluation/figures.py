@@ -188,8 +188,8 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
 
 def comparison_figure(
     comparison: Comparison,
-    first_name: str = "first",
-    second_name: str = "second",
+    first_name: str,
+    second_name: str,
     scores: Sequence[str] = COMPARED_SCORES,
 ) -> Figure:
     """Difference of each score, second minus first, with its interval, and the zero line; both scores beside it.

@@ -21,15 +21,8 @@ from mammo.inference.labelled import LabelledPredictions, predict_labelled, vali
 from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.trained import resolved_hardware
 from mammo.outputs import Outputs
-from mammo.runs.evaluation import (
-    FILE,
-    FOLDER,
-    OWN_FILES,
-    comparison_lines,
-    evaluation_lines,
-    write_comparison,
-    write_evaluation,
-)
+from mammo.runs.comparison import comparison_lines, sides, write_comparison
+from mammo.runs.evaluation import FILE, FOLDER, OWN_FILES, evaluation_lines, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.sweeps.results import without_folders
 
@@ -66,9 +59,9 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
         lines.append("  (the temperature was fitted to these very images)")
     if others is not None and theirs is not None:
         comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
-        learnt = theirs.num_trained_on, shown.num_trained_on
-        write_comparison(outputs, comparison, (others.name, ensemble.name), learnt)
-        lines += comparison_lines(comparison, (others.name, ensemble.name), learnt)
+        both = sides((others.name, ensemble.name), (theirs.num_trained_on, shown.num_trained_on))
+        write_comparison(outputs, comparison, both)
+        lines += comparison_lines(comparison, both)
     return [
         *lines,
         "",

@@ -8,8 +8,9 @@ from typing import Any
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
 from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import count, interval, look, number, text
+from mammo.reporting.values import count, interval, look, number, text, texts
 from mammo.reporting.words import plural
+from mammo.runs.comparison import as_written_now
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 
@@ -85,23 +86,25 @@ def _limits(tree: Mapping[str, Any], *path: str) -> str:
 
 
 def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
+    known = as_written_now(comparison)
+    other, this = (*texts(known, "names"), "the other", "this")[:2]
     rows = []
     for name in SCORES:
         of_score = ("differences", name)
-        difference = three_decimals(number(comparison, *of_score, "difference"))
-        rows.append((
-            Cell(SCORE_TITLES[name], below=name), Cell(three_decimals(number(comparison, *of_score, "first"))),
-            Cell(three_decimals(number(comparison, *of_score, "second"))),
-            Cell(difference, below=_limits(comparison, *of_score, "ci95")),
-        ))  # fmt: skip
-    alone = [count(comparison, "mcnemar", key) for key in ("only_first_right", "only_second_right")]
-    images = plural(int(number(comparison, "num_images") or 0), "image")
+        values = [three_decimals(number(known, *of_score, "values", side)) for side in (other, this)]
+        difference = three_decimals(number(known, *of_score, "difference"))
+        cells = (*map(Cell, values), Cell(difference, below=_limits(known, *of_score, "ci95")))
+        rows.append((Cell(SCORE_TITLES[name], below=name), *cells))
+    alone = [count(known, "mcnemar", "only_right", side) for side in (other, this)]
+    better = [count(known, "patients", "better", side) for side in (other, this)]
+    images = plural(int(number(known, "num_images") or 0), "image")
     return Table(
-        f"{run.label[0].upper() + run.label[1:]} compared with {text(comparison, 'first')}",
-        columns("score", numbers=("the other", "this", "difference")),
+        f"{run.label[0].upper() + run.label[1:]} ({this}) compared with {text(known, 'runs', other)}",
+        columns("score", numbers=(other, this, f"{this} minus {other}")),
         tuple(rows),
-        note=f"On {images} in both; intervals draw the same patients for both. McNemar's test "
-        f"({text(comparison, 'mcnemar', 'method')}): p = {three_decimals(number(comparison, 'mcnemar', 'p_value'))}, "
-        f"the other alone is right in {alone[0]}, this one in {alone[1]}. Sign test over patients: "
-        f"p = {three_decimals(number(comparison, 'patients', 'p_value'))}.",
+        note=f"On {images} in both; intervals draw the same patients for both, -: none, as every resampling gives the "
+        f"same. McNemar's test ({text(known, 'mcnemar', 'method')}): "
+        f"p = {three_decimals(number(known, 'mcnemar', 'p_value'))}, right alone: {other} in {alone[0]}, {this} in "
+        f"{alone[1]}. Sign test over patients: p = {three_decimals(number(known, 'patients', 'p_value'))}, more images "
+        f"right: {other} in {better[0]}, {this} in {better[1]}, equal in {count(known, 'patients', 'equal')}.",
     )

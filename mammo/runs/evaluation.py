@@ -1,4 +1,7 @@
-"""What an evaluation leaves on disk, in a run directory or in a folder of its own, and on the terminal."""
+"""What an evaluation leaves on disk, in a run directory or in a folder of its own, and on the terminal.
+
+Of a comparison with another network see `mammo.runs.comparison`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.calibration import TEMPERATURE_BOUNDS
-from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.evaluation import Evaluation
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.figures import (
-    comparison_figure,
     precision_recall_figure,
     reliability_figure,
     roc_figure,
@@ -20,6 +21,8 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.figures import confusion_matrix_figure, figure_bytes
+from mammo.help import wrapped
+from mammo.intervals import interval_note
 from mammo.metrics import Metrics
 from mammo.outputs import Outputs
 from mammo.runs.directory import CALIBRATION_FILE
@@ -74,19 +77,6 @@ def write_evaluation(
     outputs.write_json(FILE, content)
 
 
-def write_comparison(
-    outputs: Outputs, comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
-) -> None:
-    """`comparison.json` and its figure; differences are those of the second minus the first.
-
-    `num_trained_on` is how many of the images each has learnt from, None where that is not known.
-    """
-    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "first": names[0], "second": names[1]}
-    content |= {"first_num_trained_on": num_trained_on[0], "second_num_trained_on": num_trained_on[1]}
-    outputs.write_json("comparison.json", content | comparison.to_dict())
-    outputs.write_bytes("comparison.png", figure_bytes(comparison_figure(comparison, *names), "comparison.png"))
-
-
 def read_temperature(run_folder: Path) -> float | None:
     """The temperature in a run directory; None where there is none that a fit can have given."""
     low, high = TEMPERATURE_BOUNDS
@@ -108,6 +98,8 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
         values = "".join(f"{_with_interval(m, key):<25}" for _, m in columns)
         lines.append(f"  {words:<28}{values}".rstrip())
     lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {group_by}s]")
+    if _needs_note(evaluation):
+        lines += wrapped(f"  {interval_note(group_by)}")
     if evaluation.num_exams_disagreeing:
         lines.append(f"  {evaluation.num_exams_disagreeing} exams whose images have different classes are left out")
     return [
@@ -116,23 +108,31 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _needs_note(evaluation: Evaluation) -> bool:
+    """Whether an interval is missing, or one that resampling cannot give is shown."""
+    shown = [(evaluation.metrics.ci95 or {}).get(key) for key in SHORT]
+    exact = [value for each in evaluation.classes for value in (each.recall, each.precision) if value in (0.0, 1.0)]
+    return None in shown or bool(exact)
 
 
-def _limits(interval: Sequence[float] | None) -> str:
-    return f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+def _value(value: float | None, interval: Sequence[float] | None) -> str:
+    return "-" if value is None else f"{value:.3f}{limits_or_dash(interval)}"
+
+
+def limits_or_dash(interval: Sequence[float] | None, sign: str = "") -> str:
+    """What stands behind a number on the terminal: its interval, or a dash."""
+    return f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else " -"
 
 
 def _with_interval(metrics: Metrics, key: str) -> str:
-    return _number(getattr(metrics, key)) + _limits((metrics.ci95 or {}).get(key))
+    return _value(getattr(metrics, key), (metrics.ci95 or {}).get(key))
 
 
 def _class_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     width = max(5, *(len(each.class_name) for each in evaluation.classes))
     lines = ["", f"{'class':<{width}}  {'n':>5}  {'recall':<22}{'precision':<22}AUC"]
     for each in evaluation.classes:
-        cells = (_number(getattr(each, key)) + _limits(each.ci95.get(key)) for key in ("recall", "precision", "auc"))
+        cells = (_value(getattr(each, key), each.ci95.get(key)) for key in ("recall", "precision", "auc"))
         recall, precision, auc = cells
         few = "*" if each.is_small else " "
         lines.append(f"{each.class_name:<{width}}  {each.num_images:>5}{few} {recall:<22}{precision:<22}{auc}")
@@ -162,30 +162,4 @@ def _calibration_lines(evaluation: Evaluation) -> list[str]:
             f"  with temperature {calibration.temperature:.3f}: ECE {calibration.after.top.ece:.3f}, cross-entropy "
             f"{calibration.loss_after:.3f}"
         )
-    return lines
-
-
-def comparison_lines(
-    comparison: Comparison, names: tuple[str, str], num_trained_on: tuple[int | None, int | None]
-) -> list[str]:
-    """The differences for a terminal; arguments as for `write_comparison`."""
-    lines = ["", names[1], f"minus {names[0]},", f"on {comparison.num_images} images in both:"]
-    lines += [
-        f"  WARNING: {name} was trained on {count} of its images: this is no fair comparison"
-        for name, count in zip(names, num_trained_on, strict=True)
-        if count
-    ]
-    for key, words in SHORT.items():
-        found = comparison.differences[key]
-        difference = "-" if found.difference is None else f"{found.difference:+.3f}"
-        interval = f" [{found.ci95[0]:+.3f}, {found.ci95[1]:+.3f}]" if found.ci95 else ""
-        lines.append(f"  {words:<28}{difference}{interval}")
-    test = comparison.mcnemar
-    lines += [
-        f"  McNemar's test ({test.method}): p = {test.p_value:.3g}",
-        f"    the first is right alone in {test.only_second_right} images, the second in {test.only_first_right}",
-        f"  sign test over patients: p = {comparison.patients.p_value:.3g}",
-        f"    the first is better in {comparison.patients.second_better}, the second in "
-        f"{comparison.patients.first_better}",
-    ]
     return lines

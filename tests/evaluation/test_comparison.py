@@ -142,9 +142,10 @@ def test_undefined_scores_have_no_difference():
     found = compare(table([[0.9, 0.1]] * 2, "AA"), table([[0.8, 0.2]] * 2, "AA"), draws=20)
     assert dataclasses.astuple(found.differences["auc_ovr"]) == (None, None, None, None)
     assert found.differences["acc"].ci95 is None
-    as_dict = found.to_dict()
+    as_dict = found.to_dict("old", "new")
     assert json.loads(json.dumps(as_dict, allow_nan=False)) == as_dict
-    assert as_dict["differences"]["acc"] == {"first": 1, "second": 1, "difference": 0, "ci95": None}
+    assert as_dict["differences"]["acc"] == {"values": {"old": 1, "new": 1}, "difference": 0, "ci95": None}
+    assert "first" not in json.dumps(as_dict)
 
 
 def test_a_single_patient_has_no_interval():

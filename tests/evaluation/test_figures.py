@@ -127,7 +127,7 @@ def test_differences_stand_beside_the_zero_line():
     assert "lower is better" in axes.get_yticklabels()[1].get_text().replace("\n", " ")
     low, high = axes.get_xlim()
     assert low == -high
-    same = comparison_figure(compare(first, first, draws=20), scores=SCORES).axes[0]
+    same = comparison_figure(compare(first, first, draws=20), "one", "again", SCORES).axes[0]
     assert dots(same)[0].get_color() == GREY
 
 

@@ -128,7 +128,21 @@ def test_two_runs_are_compared_on_the_images_of_both(sweep, command, class_folde
     of_run, of_other = (json.loads((one / "metrics" / "val_metrics.json").read_text()) for one in (run, other))
     difference = found["differences"]["acc"]["difference"]
     assert difference == pytest.approx(of_run["acc"] - of_other["acc"])
-    assert (found["first"], found["second"]) == (other.name, run.name)
+    assert found["names"] == ["frozen_last_block", "full_finetune"]
+    assert found["runs"] == {"frozen_last_block": other.name, "full_finetune": run.name}
+    assert found["difference"] == "full_finetune minus frozen_last_block"
+    assert found["differences"]["acc"]["values"] == {"frozen_last_block": of_other["acc"], "full_finetune": of_run["acc"]}
+    # Who is right alone, counted from the predictions that the runs have written.
+    right = [written["y_true"] == written["y_pred"] for written in (pd.read_csv(one / "val_predictions.csv")
+                                                                    for one in (run, other))]  # fmt: skip
+    alone = {"full_finetune": int((right[0] & ~right[1]).sum()), "frozen_last_block": int((right[1] & ~right[0]).sum())}
+    assert found["mcnemar"]["only_right"] == alone
+    words = " ".join(out.split())
+    shown = [f"{name} in {n} image{'' if n == 1 else 's'}" for name, n in alone.items()]
+    assert f"right alone: {', '.join(shown)} sign test" in words
+    better = found["patients"]["better"]  # each image is a patient here
+    assert better == alone
+    assert not any(word in words for word in ("first", "second"))
     assert f"{run.name}\nminus {other.name}," in out
     command(TOOL, run, f"compare={run}")
     same = json.loads((run / "evaluation" / "val" / "comparison.json").read_text())
@@ -198,11 +212,7 @@ def test_who_has_learnt_from_the_images_of_a_comparison_is_named(sweep, command)
     run, other = run_of(sweep, fold=0), run_of(sweep, "full_finetune", fold=0)
     out = command(TOOL, run, f"compare={other}", "split=all")
     found = json.loads((run / "evaluation" / "all" / "comparison.json").read_text())
-    assert (
-        found["first_num_trained_on"]
-        == found["second_num_trained_on"]
-        == len(pd.read_csv(run / "splits" / "train.csv"))
-    )
+    assert set(found["num_trained_on"].values()) == {len(pd.read_csv(run / "splits" / "train.csv"))}
     assert out.count("this is no fair comparison") == 2
     command(TOOL, run, "split=all")
     assert not (run / "evaluation" / "all" / "comparison.json").exists()  # of an earlier evaluation

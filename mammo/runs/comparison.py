@@ -1,0 +1,136 @@
+"""What a comparison of two networks leaves: `comparison.json`, its figure, lines. Sides have the names of their runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mammo.evaluation.comparison import Comparison
+from mammo.evaluation.figures import comparison_figure
+from mammo.figures import figure_bytes
+from mammo.help import wrapped
+from mammo.outputs import Outputs
+from mammo.runs.evaluation import SHORT, limits_or_dash
+
+COMPARISON_FILE = "comparison.json"
+SCHEMA_VERSION = 2
+_RUN_ID = re.compile(r"[0-9a-f]{8}")
+
+
+class Side(NamedTuple):
+    """One of two networks: its name, the part of it that tells it from the other, how many images it has learnt from.
+
+    `num_trained_on` is None where that is not known.
+    """
+
+    name: str
+    short: str
+    num_trained_on: int | None
+
+
+Sides = tuple[Side, Side]
+
+
+def sides(names: tuple[str, str], num_trained_on: tuple[int | None, int | None]) -> Sides:
+    """The other network and the one that is evaluated, in this order, as differences are the second minus the first."""
+    other, this = zip(names, short_names(*names), num_trained_on, strict=True)
+    return Side(*other), Side(*this)
+
+
+def short_names(other: str, this: str) -> tuple[str, str]:
+    """What tells two names of runs apart: `head_only` and `full_finetune`, or their ids; never the same.
+
+    Parts between hyphens that both have are left out, and ids where anything else differs; names of another build stay
+    as they are. What is called alike is told apart by the option that has named it.
+    """
+    if other == this:
+        return f"{other} (compare=)", this
+    differing = [pair for pair in zip(other.split("-"), this.split("-"), strict=False) if pair[0] != pair[1]]
+    if other.count("-") != this.count("-"):
+        return other, this
+    if len(differing) > 1 and all(map(_RUN_ID.fullmatch, differing[-1])):
+        differing.pop()
+    short_other, short_this = ("-".join(parts) for parts in zip(*differing, strict=True))
+    return (short_other, short_this) if short_other and short_this else (other, this)
+
+
+def write_comparison(outputs: Outputs, comparison: Comparison, of: Sides) -> None:
+    """`comparison.json` and its figure."""
+    other, this = of
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "names": [other.short, this.short],
+        "runs": {side.short: side.name for side in of},
+        "difference": f"{this.short} minus {other.short}",
+        "num_trained_on": {side.short: side.num_trained_on for side in of},
+    }
+    outputs.write_json(COMPARISON_FILE, content | comparison.to_dict(other.short, this.short))
+    figure = comparison_figure(comparison, other.short, this.short)
+    outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
+
+
+def as_written_now(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `comparison.json`; earlier versions called the sides `first` and `second` everywhere in it."""
+    if "names" in content:
+        return dict(content)
+    first, second = (str(content.get(key) or key) for key in ("first", "second"))
+    names = short_names(first, second)
+
+    def of_sides(tree: Any, before: str = "", after: str = "") -> dict[str, Any]:
+        known = tree if isinstance(tree, Mapping) else {}
+        keys = (f"{before}first{after}", f"{before}second{after}")
+        return {name: known.get(key) for name, key in zip(names, keys, strict=True)}
+
+    def without_sides(tree: Any) -> dict[str, Any]:
+        known = tree if isinstance(tree, Mapping) else {}
+        return {key: value for key, value in known.items() if not re.search("first|second", key)}
+
+    found, differences = content.get("mcnemar"), content.get("differences")
+    patients = content.get("patients")
+    return without_sides(content) | {
+        "names": list(names),
+        "runs": dict(zip(names, (first, second), strict=True)),
+        "num_trained_on": of_sides(content, after="_num_trained_on"),
+        "only_in": of_sides(content, before="only_in_"),
+        "differences": {
+            score: without_sides(one) | {"values": of_sides(one)}
+            for score, one in (differences.items() if isinstance(differences, Mapping) else ())
+        },
+        "mcnemar": without_sides(found) | {"only_right": of_sides(found, "only_", "_right")},
+        "patients": without_sides(patients) | {"better": of_sides(patients, after="_better")},
+    }
+
+
+def comparison_lines(comparison: Comparison, of: Sides) -> list[str]:
+    """The differences for a terminal."""
+    other, this = of
+    lines = ["", this.name, f"minus {other.name},", f"on {comparison.num_images} images in both:"]
+    for side in of:
+        if side.num_trained_on:
+            learnt = f"{side.short} was trained on {side.num_trained_on} of its images: this is no fair comparison"
+            lines += wrapped(f"  WARNING: {learnt}")
+    for key, words in SHORT.items():
+        found = comparison.differences[key]
+        difference = "-" if found.difference is None else f"{found.difference:+.3f}{limits_or_dash(found.ci95, '+')}"
+        lines.append(f"  {words:<28}{difference}")
+    if any(comparison.differences[key].ci95 is None for key in SHORT):
+        lines += wrapped("  -: no interval: undefined, or every resampling of the patients gives the same difference")
+    test, patients = comparison.mcnemar, comparison.patients
+    return [
+        *lines,
+        f"  McNemar's test ({test.method}): p = {test.p_value:.3g}",
+        *wrapped(f"    right alone: {this.short} in {_images(test.only_second_right)}, {other.short} in "
+                 f"{_images(test.only_first_right)}"),
+        f"  sign test over patients: p = {patients.p_value:.3g}",
+        *wrapped(f"    more images right: {this.short} in {_patients(patients.second_better)}, {other.short} in "
+                 f"{_patients(patients.first_better)}; equal in {_patients(patients.equal)}"),
+    ]  # fmt: skip
+
+
+def _images(n: int) -> str:
+    return f"{n} image{'' if n == 1 else 's'}"
+
+
+def _patients(n: int) -> str:
+    return f"{n} patient{'' if n == 1 else 's'}"
