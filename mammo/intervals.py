@@ -95,8 +95,8 @@ def interval_note(unit: str) -> str:
 def class_intervals(drawn: Mapping[str, Floats], cases: Cases, c: int) -> dict[str, list[float] | None]:
     """The intervals of the `PER_CLASS_SCORES` of a class; `drawn` has the average precision.
 
-    Without spread over the draws, recall and precision have their Clopper-Pearson intervals; n is the number of patients
-    with images of the class, or of those with images that were taken for it.
+    Without spread over the draws, recall and precision have their Clopper-Pearson intervals; n is the number of
+    patients with images of the class, or of those with images that were taken for it.
     """
     values = {score: drawn[f"per_class_{score}"][:, c] for score in PER_CLASS_SCORES}
     found = {score: percentile_interval(of_score) for score, of_score in values.items()}

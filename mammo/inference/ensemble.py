@@ -1,4 +1,4 @@
-"""Several networks that answer together: their probabilities are averaged."""
+"""Several networks that answer together: their probabilities are averaged, and one temperature is of the mean."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mammo.errors import ConfigError, RunDirectoryError
+from mammo.errors import ConfigError
 from mammo.files import file_sha256
 from mammo.hardware import Hardware
 from mammo.inference.options import Weighting
 from mammo.inference.trained import Trained, load_trained
-from mammo.runs.directory import CALIBRATION_FILE
-from mammo.runs.evaluation import read_temperature
 
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"
@@ -24,11 +22,11 @@ WEIGHT_SCORE = "bal_acc_adj"
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Networks for the same classes, with weights [M] that sum to one and a temperature of each (1: as it is)."""
+    """Networks for the same classes, with weights [M] that sum to one; `temperature` is of their mean (1: as it is)."""
 
     members: tuple[Trained, ...]
     weights: np.ndarray
-    temperatures: tuple[float, ...]
+    temperature: float = 1.0
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,18 +47,21 @@ class Ensemble:
         return {
             "checkpoints": [file_sha256(member.checkpoint) for member in self.members],
             "weights": self.weights.tolist(),
-            "temperatures": list(self.temperatures),
+            # What earlier versions have left of an interrupted command has one of each.
+            "temperatures": [self.temperature] * len(self.members),
         }
 
+    @property
+    def counting(self) -> Ensemble:
+        """The members with a weight: what only others have seen they cannot predict."""
+        counting = np.flatnonzero(self.weights > 0)
+        return dataclasses.replace(
+            self, members=tuple(self.members[i] for i in counting), weights=self.weights[counting]
+        )
 
-def load_ensemble(
-    checkpoints: Sequence[Path], hardware: Hardware, weighting: Weighting = "equal", *, calibrated: bool = False
-) -> Ensemble:
-    """The networks of some checkpoints; raises ConfigError where they know different classes.
 
-    With `calibrated` each has the temperature that was fitted on the validation set of its run; raises
-    RunDirectoryError where there is none.
-    """
+def load_ensemble(checkpoints: Sequence[Path], hardware: Hardware, weighting: Weighting = "equal") -> Ensemble:
+    """The networks of some checkpoints; raises ConfigError where they know different classes."""
     members = tuple(load_trained(checkpoint, hardware) for checkpoint in checkpoints)
     for member in members[1:]:
         if member.class_names != members[0].class_names:
@@ -69,8 +70,7 @@ def load_ensemble(
                 f"{', '.join(member.class_names)}",
                 "networks for the same classes",
             )
-    temperatures = tuple(stored_temperature(member) if calibrated else 1.0 for member in members)
-    return Ensemble(members, _weights(members, weighting), temperatures)
+    return Ensemble(members, _weights(members, weighting))
 
 
 def _weights(members: Sequence[Trained], weighting: Weighting) -> np.ndarray:
@@ -80,17 +80,3 @@ def _weights(members: Sequence[Trained], weighting: Weighting) -> np.ndarray:
     scores = [(member.facts.get("best_metrics") or {}).get(WEIGHT_SCORE) for member in members]
     positive = np.array([max(score or 0.0, 0.0) for score in scores])
     return positive / positive.sum() if positive.sum() > 0 else equal
-
-
-def stored_temperature(member: Trained) -> float:
-    """The temperature that a run has fitted for its best epoch; raises RunDirectoryError where there is none."""
-    temperature = None
-    if member.run_folder is not None and member.is_best:
-        temperature = read_temperature(member.run_folder)
-    if temperature is None:
-        raise RunDirectoryError(
-            f"{member.name} has no {CALIBRATION_FILE}",
-            "the temperature that was fitted on its validation set",
-            "name the directory of a finished run, not the checkpoint alone",
-        )
-    return temperature

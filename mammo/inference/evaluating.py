@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mammo.errors import ConfigError, RunDirectoryError
-from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
 from mammo.files import file_sha256, safe_name, this_command
 from mammo.hardware import Hardware
 from mammo.inference.datasets import NOT_KNOWN
-from mammo.inference.ensemble import Ensemble, load_ensemble, stored_temperature
-from mammo.inference.labelled import LabelledPredictions, predict_labelled, validation_predictions
+from mammo.inference.ensemble import Ensemble, load_ensemble
+from mammo.inference.labelled import LabelledPredictions, predict_labelled, stored_predictions
 from mammo.inference.options import DataChoice, EvaluateOptions
+from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import resolved_hardware
 from mammo.outputs import Outputs
 from mammo.runs.comparison import comparison_lines, sides, write_comparison
@@ -49,7 +49,7 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
     outputs = _outputs_in(_folder(ensemble, shown, options.output), options, ensemble.members[0].run_folder)
     others, theirs = _predicted(request.others, request.data, options, hardware) if request.others else (None, None)
-    temperature = _temperature(ensemble, shown)
+    temperature = _temperature(ensemble)
     evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
     agreement = _difference_from_run(ensemble, shown)
     provenance = _provenance(ensemble, shown, hardware) | {"max_difference_from_run": agreement}
@@ -99,16 +99,12 @@ def _chose_them(shown: LabelledPredictions) -> bool:
     return shown.is_own and shown.split == "val"
 
 
-def _temperature(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
-    """Of one run the temperature that it has stored; of an ensemble one fitted to the validation sets of its runs."""
-    if len(ensemble.members) == 1:
-        try:
-            return stored_temperature(ensemble.members[0])
-        except RunDirectoryError:
-            log.info("no temperature is known of a checkpoint alone")
-            return None
-    fitted_on = shown.predictions if _chose_them(shown) else validation_predictions(ensemble)
-    return None if fitted_on is None else fit_temperature(fitted_on.probabilities, fitted_on.targets)
+def _temperature(ensemble: Ensemble) -> float | None:
+    try:
+        return temperature_of(ensemble)
+    except RunDirectoryError as error:
+        log.info("no temperature is known: %s", error.found)
+        return None
 
 
 def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) -> Path:
@@ -123,7 +119,8 @@ def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) 
 
 def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
     """The largest difference of a probability from what the run itself has written; None where it has not."""
-    written = validation_predictions(ensemble) if len(ensemble.members) == 1 and _chose_them(shown) else None
+    is_of_one = len(ensemble.members) == 1 and _chose_them(shown)
+    written = stored_predictions(ensemble.members[0]) if is_of_one else None
     if written is None or written.table["image_id"].tolist() != shown.predictions.table["image_id"].tolist():
         return None
     return float(np.abs(written.probabilities - shown.predictions.probabilities).max())

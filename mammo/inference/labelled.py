@@ -52,7 +52,7 @@ def predict_labelled(
     parts = [_of_member(member, images) for member, images in zip(ensemble.members, shown, strict=True)]
     datasets = [images.dataset for images in shown]
     return LabelledPredictions(
-        predictions=_averaged(parts, ensemble),
+        predictions=averaged(parts, ensemble),
         data_name=datasets[0].manifest.name,
         split=shown[0].split,
         is_own=all(images.is_own for images in shown),
@@ -70,23 +70,16 @@ def _most(counts: Sequence[int | None]) -> int | None:
     return max(known) if known and (len(known) == len(counts) or max(known) > 0) else None
 
 
-def validation_predictions(ensemble: Ensemble) -> PredictionTable | None:
-    """What the runs have written of their validation sets, averaged; None where one has written nothing."""
-    parts = [_stored(member) for member in ensemble.members]
-    known = [part for part in parts if part is not None]
-    return _averaged(known, ensemble) if len(known) == len(parts) else None
-
-
 def stored_for(trained: Trained, shown: ShownImages) -> PredictionTable | None:
     """What the run of a network has written of just these images; None where they are others, or it has not."""
     if not shown.is_own or shown.split != "val":
         return None
-    stored = _stored(trained)
+    stored = stored_predictions(trained)
     image_ids = shown.dataset.described(shown.rows)["image_id"].tolist()
     return stored if stored is not None and stored.table["image_id"].tolist() == image_ids else None
 
 
-def _stored(trained: Trained) -> PredictionTable | None:
+def stored_predictions(trained: Trained) -> PredictionTable | None:
     """`val_predictions.csv` of the run of a network of the best epoch, None where there is none."""
     if trained.run_folder is None or not trained.is_best:
         return None
@@ -119,7 +112,11 @@ def _of_member(member: Trained, shown: ShownImages) -> PredictionTable:
     return predictions_for(member, dataset, rows, f"Predicting {shown.split}", known)
 
 
-def _averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> PredictionTable:
+def averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> PredictionTable:
+    """The predictions of the members, of each image the weighted mean over those that have it.
+
+    Raises DataError where an image has another class in one than in another.
+    """
     if len(parts) == 1:
         return parts[0]
     weighted = [part.table.assign(weight=weight) for part, weight in zip(parts, ensemble.weights, strict=True)]

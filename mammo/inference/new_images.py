@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 from collections.abc import Generator, Sequence
@@ -17,6 +16,7 @@ from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.pseudonyms import Rename
 from mammo.data.spelling import compare_key, tidy
 from mammo.data.store import StoredImages
+from mammo.evaluation.calibration import with_temperature
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
 from mammo.inference.partial import PartialResults
@@ -114,12 +114,11 @@ def _predicted(
 
 
 def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray:
-    """Probabilities [N, K], of each image the weighted mean over the members that accept it; NaN where one of these
-    says what is not finite."""
+    """Probabilities [N, K], of each image the weighted mean over the members that accept it, with the temperature of
+    the ensemble; NaN where one of these says what is not finite."""
     total = np.zeros((len(images), len(ensemble.class_names)))
     total_weight = np.zeros((len(images), 1))
-    weighted = zip(ensemble.members, ensemble.weights, ensemble.temperatures, strict=True)
-    for number, (member, weight, temperature) in enumerate(weighted):
+    for number, (member, weight) in enumerate(zip(ensemble.members, ensemble.weights, strict=True)):
         squares = {i: square for i, image in enumerate(images) if (square := image.pixels[number]) is not None}
         if not squares:
             continue
@@ -127,9 +126,9 @@ def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray
         pixels, places = np.stack(list(squares.values())), np.arange(len(rows))
         shown = LabelledImages(StoredImages(pixels, places), np.zeros(len(rows), dtype=np.int64), [""] * len(rows))
         predictions = predict_images(member, shown, allow_not_finite=True)
-        scaled = dataclasses.replace(predictions, logits=predictions.logits / temperature)
         with np.errstate(invalid="ignore"):
-            probabilities = scaled.probabilities
-        total[rows] += weight * np.where(scaled.is_finite[:, None], probabilities, np.nan)
+            probabilities = predictions.probabilities
+        total[rows] += weight * np.where(predictions.is_finite[:, None], probabilities, np.nan)
         total_weight[rows] += weight
-    return total / total_weight
+    mean = total / total_weight
+    return mean if ensemble.temperature == 1 else with_temperature(mean, ensemble.temperature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from mammo.inference.new_files import Demands, find_files, forced
 from mammo.inference.new_images import Names, predict_files
 from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
+from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import Trained, resolved_hardware
 from mammo.outputs import Outputs
 from mammo.ownership import Owner, one_owner
@@ -49,8 +51,10 @@ def predict_to_file(request: Request, options: PredictOptions) -> list[str]:
     """
     files, num_others = find_files(request.images, may_name_others=not options.pseudonymize)
     hardware = resolved_hardware(options.device, options.threads)
-    ensemble = load_ensemble(request.checkpoints, hardware, options.weights, calibrated=options.calibrated)
-    counting = _with_weight(ensemble)
+    ensemble = load_ensemble(request.checkpoints, hardware, options.weights)
+    if options.calibrated:
+        ensemble = dataclasses.replace(ensemble, temperature=temperature_of(ensemble))
+    counting = ensemble.counting
     demands = [_demands(member, force=options.force) for member in counting.members]
     cache_folder = user_cache_folder(options.cache_dir)
     rename = renamer(cache_folder) if options.pseudonymize else unchanged
@@ -113,16 +117,6 @@ def _only_writer_of(output: Path) -> Iterator[Owner]:
 
 def _refusal(holder: str) -> RunDirectoryError:
     return RunDirectoryError(f"another process is writing this output: {holder}", to_do="wait for it")
-
-
-def _with_weight(ensemble: Ensemble) -> Ensemble:
-    """The members that count: what only others have seen cannot be predicted."""
-    counting = np.flatnonzero(ensemble.weights > 0)
-    return Ensemble(
-        tuple(ensemble.members[i] for i in counting),
-        ensemble.weights[counting],
-        tuple(ensemble.temperatures[i] for i in counting),
-    )
 
 
 def _demands(member: Trained, *, force: bool) -> Demands:

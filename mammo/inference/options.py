@@ -65,7 +65,7 @@ class PredictOptions(TrainedOptions):
     force: bool = option(False, "take images of another kind than those of training, such as CT or other views")
     pseudonymize: bool = option(True, "write keyed hashes instead of file names and patient ids")
     folders_are_exams: bool = option(False, "images of one folder are one exam; DICOM headers come first")
-    calibrated: bool = option(False, "divide the logits by the temperature that fitted the validation set of the run")
+    calibrated: bool = option(False, "with the temperature that fits the validation set; of several that of their mean")
     weights: Weighting = option("equal", "of several networks: equal, or by validation score")
     workers: int | None = option(None, "processes that decode files; null: one for each usable core", at_least=1)
     file_timeout_seconds: float = option(60.0, "a file that takes longer to decode is left out", at_least=1)

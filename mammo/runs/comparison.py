@@ -1,4 +1,4 @@
-"""What a comparison of two networks leaves: `comparison.json`, its figure, lines. Sides have the names of their runs."""
+"""What a comparison of two networks leaves: a file, its figure, lines. Both sides have the names of their runs."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def comparison_lines(comparison: Comparison, of: Sides) -> list[str]:
     lines = ["", this.name, f"minus {other.name},", f"on {comparison.num_images} images in both:"]
     for side in of:
         if side.num_trained_on:
-            learnt = f"{side.short} was trained on {side.num_trained_on} of its images: this is no fair comparison"
-            lines += wrapped(f"  WARNING: {learnt}")
+            lines += wrapped(f"  WARNING: {side.short} was trained on {side.num_trained_on} of its images:")
+            lines.append("    this is no fair comparison")
     for key, words in SHORT.items():
         found = comparison.differences[key]
         difference = "-" if found.difference is None else f"{found.difference:+.3f}{limits_or_dash(found.ci95, '+')}"

@@ -131,7 +131,8 @@ def test_two_runs_are_compared_on_the_images_of_both(sweep, command, class_folde
     assert found["names"] == ["frozen_last_block", "full_finetune"]
     assert found["runs"] == {"frozen_last_block": other.name, "full_finetune": run.name}
     assert found["difference"] == "full_finetune minus frozen_last_block"
-    assert found["differences"]["acc"]["values"] == {"frozen_last_block": of_other["acc"], "full_finetune": of_run["acc"]}
+    values = {"frozen_last_block": of_other["acc"], "full_finetune": of_run["acc"]}
+    assert found["differences"]["acc"]["values"] == values
     # Who is right alone, counted from the predictions that the runs have written.
     right = [written["y_true"] == written["y_pred"] for written in (pd.read_csv(one / "val_predictions.csv")
                                                                     for one in (run, other))]  # fmt: skip

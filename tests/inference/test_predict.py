@@ -19,7 +19,10 @@ import pandas as pd
 import pytest
 import torch
 from pydicom.uid import generate_uid
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
+from mammo import evaluate
 from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.inference.partial import PartialResults
 from mammo.ownership import one_owner
@@ -195,6 +198,54 @@ def test_calibrated_probabilities_have_the_temperature_of_the_run(sweep, command
     shutil.copy(run / "checkpoints" / "best_model.pth", tmp_path / "alone.pth")
     with pytest.raises(RunDirectoryError, match=r"alone has no metrics/calibration\.json"):
         command(TOOL, "run=alone.pth", f"input={class_folders}", "calibrated=true")
+
+
+@pytest.mark.parametrize(
+    ("members", "weights"),
+    [
+        ((("frozen_last_block", 0), ("full_finetune", 0)), "equal"),
+        ((("frozen_last_block", 0), ("full_finetune", 0)), "validation"),
+        ((("frozen_last_block", 0), ("frozen_last_block", 1)), "equal"),  # folds: each image set aside by one
+        ((("full_finetune", 1),), "equal"),
+    ],
+)
+def test_evaluate_and_predict_calibrate_an_ensemble_alike(members, weights, sweep, command, class_folders, tmp_path):
+    runs = [run_of(sweep, *member) for member in members]
+    command(evaluate.TOOL, *runs, "split=test", "output=evaluated", f"weights={weights}")
+    options = (f"input={class_folders}", "output=new.csv", "calibrated=true", "pseudonymize=false")
+    command(TOOL, *runs, *options, f"weights={weights}")
+    found = json.loads((tmp_path / "evaluated" / "evaluation.json").read_text())
+    said, new = (predictions(tmp_path / name).set_index("image_id") for name in ("evaluated/predictions.csv", "new.csv"))
+    temperature = found["calibration"]["temperature"]
+    expected = softmax(np.log(said[CLASSES].to_numpy()) / temperature, axis=1)
+    np.testing.assert_allclose(new.loc[said.index, CLASSES], expected, atol=1e-6)
+    of_target = expected[np.arange(len(said)), [CLASSES.index(f"p_{name}") for name in said["y_true"]]]
+    assert found["calibration"]["after"]["loss"] == pytest.approx(-np.log(of_target).mean(), abs=1e-5)
+
+    # One temperature for the mean over whoever has set an image aside, and no other fits better.
+    written = [predictions(run / "val_predictions.csv").assign(weight=network["weight"])
+               for run, network in zip(runs, found["networks"], strict=True)]  # fmt: skip
+    together = pd.concat(written)
+    together[CLASSES] = together[CLASSES].mul(together["weight"], axis=0)
+    sums = together.groupby("image_id")[[*CLASSES, "weight"]].sum()
+    mean = sums[CLASSES].div(sums["weight"], axis=0)
+    truth = together.groupby("image_id")["y_true"].first()
+
+    def loss(log_temperature):
+        scaled = softmax(np.log(mean.to_numpy()) / np.exp(log_temperature), axis=1)
+        return -np.log(scaled[np.arange(len(mean)), [CLASSES.index(f"p_{name}") for name in truth]]).mean()
+
+    best = minimize_scalar(loss, bounds=np.log([0.05, 20]), method="bounded", options={"xatol": 1e-8})
+    assert np.log(temperature) == pytest.approx(best.x, abs=1e-4)
+
+
+def test_of_several_networks_one_without_a_validation_set_has_no_temperature(sweep, command, class_folders, tmp_path):
+    shutil.copy(run_of(sweep) / "checkpoints" / "best_model.pth", tmp_path / "alone.pth")
+    both = (run_of(sweep, "full_finetune"), "alone.pth", f"data.root={class_folders}")
+    with pytest.raises(RunDirectoryError, match=r"alone has no val_predictions\.csv"):
+        command(TOOL, *both[:2], f"input={class_folders}", "calibrated=true")
+    command(evaluate.TOOL, *both, "output=evaluated")
+    assert json.loads((tmp_path / "evaluated" / "evaluation.json").read_text())["calibration"]["temperature"] is None
 
 
 def start(folder, *words):
