@@ -369,7 +369,6 @@ def test_the_mean_of_exact_intervals_of_recalls_covers_balanced_accuracy_in_95_o
     assert covered >= 0.95 * 2000
 
 
-
 def test_a_single_patient_has_no_interval():
     probabilities, targets, _ = random_cases(8)
     ci95 = bootstrap_ci95(probabilities, targets, DENSITY, ["one"] * len(targets))

@@ -81,8 +81,7 @@ def _score(metrics: Mapping[str, Any], name: str) -> Cell:
 
 
 def _limits(tree: Mapping[str, Any], *path: str) -> str:
-    found = interval(tree, *path)
-    return "" if found is None else limits(list(found))
+    return limits(interval(tree, *path))
 
 
 def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:

@@ -250,4 +250,4 @@ def _group_row(
 
 
 def _score(value: float | None, ci95: Sequence[float] | None, tone: Tone = "") -> Cell:
-    return Cell(three_decimals(value), tone, below="" if ci95 is None else limits(ci95))
+    return Cell(three_decimals(value), tone, below="" if value is None else limits(ci95))

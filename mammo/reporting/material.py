@@ -18,8 +18,10 @@ from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predi
 from mammo.files import file_sha256, read_json
 from mammo.progress import track
 from mammo.reporting.patients import mean_intervals
+from mammo.reporting.tested import HeldOut, TestedRun, held_out, is_test
 from mammo.reporting.values import count, interval, mapping, number, text
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
+from mammo.selection import SCORE_NAMES
 from mammo.sweeps.findings import Finding, criterion, find
 from mammo.sweeps.results import (
     RunResult,
@@ -39,7 +41,8 @@ class RunMaterial:
 
     `label` tells it from the others ("seed 42, fold 0"), and so does `key` in the names of its figures
     ("seed42_fold0"). `configuration` is the position of its configuration in `Material.findings`, and `config` has the
-    whole configuration with dotted keys. `evaluations` and `comparisons` are what `mammo.evaluate` has left of it.
+    whole configuration with dotted keys. `evaluations` and `comparisons` are what `mammo.evaluate` has left of it, and
+    `tested` is that on the patients set aside.
     """
 
     result: RunResult
@@ -50,6 +53,7 @@ class RunMaterial:
     predictions: PredictionTable | None
     evaluations: tuple[dict[str, Any], ...] = ()
     comparisons: tuple[dict[str, Any], ...] = ()
+    tested: TestedRun | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -77,7 +81,8 @@ class Material:
     """Runs, what they say together, and what could not be read.
 
     `intervals_over_patients` has of each finding the 95% intervals of its scores from resampling patients, by name: of
-    its only run, of the pooled folds, or of the mean over trainings that were validated on the same images.
+    its only run, of the pooled folds, or of the mean over trainings that were validated on the same images. `held_out`
+    has of each what its runs have scored on the patients set aside, None where none was tested.
     """
 
     title: str
@@ -86,6 +91,7 @@ class Material:
     runs: list[RunMaterial]
     problems: list[str]
     intervals_over_patients: list[Mapping[str, Any]]
+    held_out: list[HeldOut | None]
 
     @property
     def completed(self) -> list[RunMaterial]:
@@ -135,14 +141,41 @@ def read_material(folders: Sequence[Path]) -> Material:
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))
         folders = _of_best_checkpoint(run, problems) if run.is_completed else []
-        later = (tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json"))
-        runs.append(RunMaterial(run, label, keys[run.name], place, files, predictions, *later))
+        evaluations, comparisons = (
+            tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json")
+        )
+        runs.append(
+            RunMaterial(
+                run, label, keys[run.name], place, files, predictions, evaluations, comparisons, _tested(folders)
+            )
+        )
     completed = [run for run in runs if run.result.is_completed]
     over_patients = [
         _over_patients(finding, [run for run in completed if run.configuration == i])
         for i, finding in enumerate(findings)
     ]
-    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients)
+    tests = []
+    for i in range(len(findings)):
+        of_finding = [run for run in completed if run.configuration == i]
+        found = [run.tested for run in of_finding if run.tested is not None]
+        tests.append(held_out(found, len(of_finding), SCORE_NAMES))
+    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
+
+
+def _tested(folders: Sequence[Path]) -> TestedRun | None:
+    """The evaluation on the patients set aside among those in some folders; what cannot be read has been named."""
+    for folder in folders:
+        try:
+            evaluation = read_json(folder / "evaluation.json")
+        except (OSError, ValueError):
+            continue
+        if is_test(evaluation):
+            try:
+                predictions = read_predictions(folder / "predictions.csv")
+            except (OSError, ValueError):
+                predictions = None
+            return TestedRun(mapping(evaluation, "metrics"), predictions)
+    return None
 
 
 def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mammo.figures import SCORE_TITLES
+from mammo.intervals import interval_note
 from mammo.reporting.document import (
     Block,
     Cell,
@@ -22,10 +23,10 @@ from mammo.reporting.document import (
 )
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import interval, number, text
-from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, unit_of
+from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
 from mammo.selection import MINIMISED
 from mammo.sweeps.figures import comparison_figure
-from mammo.sweeps.findings import criterion, metrics_of_figure, ranked_trials
+from mammo.sweeps.findings import best_trial, criterion, metrics_of_figure, ranked_trials
 from mammo.sweeps.tables import (
     ELSEWHERE,
     METRICS,
@@ -34,6 +35,7 @@ from mammo.sweeps.tables import (
     metric_order,
     parameter,
     spread_cells,
+    trial_remark,
     unfinished_jobs,
 )
 from mammo.sweeps.tables import number as three_decimals
@@ -59,10 +61,15 @@ def runs_section(material: Material) -> Section:
         tuple(_run_row(run) for run in material.runs),
         note=("" if material.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
         + f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
-        "which flatters a little: a claim needs patients set aside.",
+        f"which flatters a little: a claim needs patients set aside. {interval_note(_unit(material))}",
     )
     failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(material.results)]
     return Section("runs", "Runs", (table, *failed, *_configurations(material)))
+
+
+def _unit(material: Material) -> str:
+    """What is resampled: patient, exam or image."""
+    return unit_of(material.completed[0]).removesuffix("s") if material.completed else "patient"
 
 
 def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
@@ -72,7 +79,7 @@ def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
     cells = []
     for name in SHOWN_OF_A_RUN:
         ci = interval(run.metrics, "ci95", name)
-        cells.append(Cell(three_decimals(number(run.metrics, name)), below="" if ci is None else limits(ci)))
+        cells.append(_estimate(number(run.metrics, name), ci))
     return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
 
 
@@ -111,30 +118,47 @@ def caption_suffix(material: Material, position: int) -> str:
 
 
 def _overview(material: Material) -> Iterator[Block]:
-    """A row for each configuration, where there are several."""
+    """Rows for each configuration, where there are several; what is not the same estimate is not in one cell."""
     if len(material.findings) < 2:
         return
     names = [name for name in SHOWN_OF_A_RUN if name != "loss"]
     rows = []
     for i, finding in enumerate(material.findings):
-        values = [
-            Cell(
-                mean_and_std(finding.aggregate[name].mean, finding.aggregate[name].std),
-                below=limits(found) if (found := material.over_patients(i, name)) else "",
+        runs = material.of(i)
+        if not runs:
+            continue
+        head = Cell(f"configuration {i + 1}", below=finding.configuration.label)
+        unit, means = unit_of(runs[0]), [finding.aggregate[name].mean for name in names]
+        intervals = [material.over_patients(i, name) for name in names]
+        pooled = finding.pooled.mean if finding.pooled is not None else None
+        if (tested := material.held_out[i]) is not None:
+            what = f"test, mean of {plural(tested.num_runs, 'run')} [95% over {plural_of(tested.num_patients, unit)}]"
+            of_test = [_estimate(tested.mean(name), tested.over_patients(name)) for name in names]
+            rows.append(row(head, what, *of_test))
+        if len(runs) > 1:
+            spreads = [finding.aggregate[name] for name in names]
+            rows.append(
+                row(head, f"mean +- std of {len(runs)} runs", *(mean_and_std(one.mean, one.std) for one in spreads))
             )
-            for name in names
-        ]
-        label = finding.configuration.label
-        rows.append(
-            row(Cell(f"configuration {i + 1}", below=label), str(len(finding.configuration.completed)), *values)
-        )
+        if pooled is not None:
+            cells = [_estimate(number(pooled, name), pair) for name, pair in zip(names, intervals, strict=True)]
+            rows.append(row(head, f"all folds pooled [95% over {unit}]", *cells))
+        elif len(runs) == 1 or any(intervals):
+            which = "one run" if len(runs) == 1 else f"mean of {len(runs)} runs"
+            cells = [_estimate(mean, pair) for mean, pair in zip(means, intervals, strict=True)]
+            rows.append(row(head, f"{which} [95% over {unit}]", *cells))
     yield Table(
-        "Configurations: mean +- std over their runs, below it the 95% interval over patients",
-        columns("configuration", numbers=("n", *(SCORE_TITLES[name] for name in names))),
+        "Configurations",
+        columns("configuration", "estimate", numbers=[SCORE_TITLES[name] for name in names]),
         tuple(rows),
-        note="Intervals from resampling patients, of pooled folds where there are folds; std over runs."
+        note="Of validation where nothing else is said. Intervals are from resampling, each of the value above it."
         + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
+
+
+def _estimate(value: float | None, pair: tuple[float, float] | None) -> Cell:
+    """A value with the interval of just this value."""
+    return Cell(three_decimals(value), below=limits(pair) if value is not None else "")
 
 
 def _comparison(material: Material) -> Iterator[Block]:
@@ -181,7 +205,9 @@ def _spread_tables(material: Material) -> Iterator[Table]:
             f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}",
             columns("metric", numbers=("mean +- std", *heads, "95% over runs", "range", "n")),
             tuple(rows),
-            note=f"95% over runs: {over_trainings(runs)}.",
+            note=f"Both intervals are of the mean. 95% over runs: {over_trainings(runs)}."
+            if heads
+            else f"The interval is of the mean. 95% over runs: {over_trainings(runs)}.",
         )
 
 
@@ -201,9 +227,10 @@ def _pooled(material: Material) -> Iterator[Block]:
         seeds = f", mean of {plural(len(finding.pooled.by_seed), 'seed')}" if len(finding.pooled.by_seed) > 1 else ""
         yield Table(
             f"All folds pooled: {mean['num_images']} images, each predicted once{seeds}{caption_suffix(material, i)}",
-            columns("metric", numbers=("value", "95% interval")),
+            columns("metric", numbers=("value", "95% of the value")),
             tuple(rows),
-            note="95% interval from resampling patients; with several seeds values and limits are means over them.",
+            note="Intervals from resampling patients; with several seeds values and limits are means over them. "
+            f"{interval_note(unit_of(material.of(i)[0]).removesuffix('s'))}",
         )
 
 
@@ -234,17 +261,17 @@ def _published(material: Material) -> Iterator[Block]:
         if name in finding.aggregate
     ]  # fmt: skip
     if rows:
-        heads = (*columns("configuration", "metric", numbers=("here", ELSEWHERE)),)
+        heads = (*columns("configuration", "metric", numbers=("here, mean +- std over runs", ELSEWHERE)),)
         yield Table("Beside what was reported elsewhere", heads, tuple(rows))
 
 
 def _trials(material: Material) -> Iterator[Block]:
     ranked = ranked_trials(material.results)
-    keys = list(dict.fromkeys(key for one in ranked for key in one.params))
+    keys, best = list(dict.fromkeys(key for one in ranked for key in one.params)), best_trial(material.results)
     if ranked:
         rows = [
             row(str(one.number), three_decimals(one.value), *(parameter(one.params.get(key, "")) for key in keys),
-                f"failed: {one.failed}" if one.failed else "")
+                trial_remark(one, best))
             for one in ranked
         ]  # fmt: skip
         name = criterion(material.results).name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mammo.intervals import NO_SPREAD
 from mammo.sweeps.results import number_or_none
 
 
@@ -27,12 +28,15 @@ def count(tree: Any, *path: str) -> str:
 
 
 def interval(tree: Any, *path: str) -> tuple[float, float] | None:
-    """Two limits below a path of keys, None for whatever else is there."""
+    """Two limits below a path of keys, None for whatever else is there.
+
+    Limits that are equal are none: earlier versions wrote such where resampling has no spread.
+    """
     value = look(tree, *path)
     if not isinstance(value, list) or len(value) != 2:
         return None
     low, high = map(number_or_none, value)
-    return None if low is None or high is None else (low, high)
+    return None if low is None or high is None or high - low < NO_SPREAD else (low, high)
 
 
 def numbers(tree: Any, *path: str) -> list[float | None]:

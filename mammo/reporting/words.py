@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Tile
 from mammo.reporting.material import Material, RunMaterial, best_position
+from mammo.reporting.pairs import EQUAL, count_pairs
 from mammo.reporting.values import count, interval, number, text
 from mammo.selection import MINIMISED
-from mammo.sweeps.findings import criterion, is_minimised, ranked_trials
+from mammo.sweeps.findings import best_trial, criterion, is_minimised
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.statistics import Spread
 
@@ -33,6 +35,9 @@ HINTS = {
     "auc_ovr": "0.5 chance, 1 perfect",
     "acc": "fraction right",
 }
+# What follows a result of patients set aside.
+SELECTED_ON = "What follows is of the validation images, on which the epochs were selected: it flatters a little."
+NO_INTERVAL = "no interval: resampling patients gives none"
 CHANCE = {"bal_acc_adj": 0.0, "kappa": 0.0, "kappa_quadratic": 0.0, "auc_ovr": 0.5, "auc_ovo": 0.5}
 UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
@@ -76,9 +81,9 @@ def validated_on(run: RunMaterial) -> str:
 
 def finding(material: Material) -> tuple[str, ...]:
     """What was found, in sentences."""
-    if material.results.is_search and material.results.trials:
-        return _of_search(material.results)
     best = best_position(material)
+    if material.results.is_search and material.results.trials:
+        return (*_of_test(material, best), *_of_search(material.results))
     if best is None:
         if not material.is_comparable:
             return _not_ranked(material)
@@ -86,7 +91,7 @@ def finding(material: Material) -> tuple[str, ...]:
             runs = "A run is finished, but its" if n == 1 else f"{n} runs are finished, but their"
             return (f"{runs} configuration cannot be read by this version; the metrics stand below.",)
         return ("No run is finished, so there is no result to report.",)
-    sentences = []
+    sentences = _of_test(material, best)
     with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
     if len(with_results) > 1:
         sentences += _of_several(material, best, with_results)
@@ -97,6 +102,32 @@ def finding(material: Material) -> tuple[str, ...]:
     shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
     averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
     return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
+
+
+def _of_test(material: Material, position: int | None) -> list[str]:
+    """What the best configuration scores on the patients set aside; nothing where it was not tested."""
+    found = None if position is None else material.held_out[position]
+    if found is None or position is None:
+        return []
+    runs, name = material.of(position), criterion(material.results).name
+    unit, limits = unit_of(runs[0]), found.over_patients(name)
+    of_whom = "" if unit == "images" else f" of {plural_of(found.num_patients, unit)}"
+    subject = network(material, position)
+    if len(material.findings) > 1:
+        subject = f"{material.name_of(position)} ({material.findings[position].configuration.label})"
+    mean = "mean " if found.num_runs > 1 else ""
+    over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
+    inside = f" (95% interval {between(limits)}, from resampling {unit})" if limits else f" ({NO_INTERVAL})"
+    return [
+        f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
+        f"reached a {mean}{NAMES[name]} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
+        SELECTED_ON,
+    ]
+
+
+def plural_of(n: int, unit: str) -> str:
+    """`1 patient`, `8 patients`: a number of what `unit_of` names."""
+    return plural(n, unit.removesuffix("s"))
 
 
 def network(material: Material, position: int) -> str:
@@ -143,6 +174,8 @@ def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
 def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
     if spread.std is None:
         return ""
+    if spread.ci95 is None:
+        return f" (standard deviation {spread.std:.3f} {over_trainings(runs)})"
     return f" (standard deviation {spread.std:.3f}; 95% interval {between(spread.ci95)} {over_trainings(runs)})"
 
 
@@ -219,24 +252,29 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
         f"{_spread_in_words(first, material.of(best))}, over {_runs_in_words(material.of(best))}, validated on "
         f"{_validation_in_words(material.of(best))}."
     ]
+    if collapsed := sum(run.result.has_collapsed for run in material.of(best)):
+        sentences[0] += f" Of its {plural(len(material.of(best)), 'run')} {collapsed} collapsed."
     if len(ranked) > 1:
         second = material.spread(ranked[1], name)
+        is_level = math.isclose(first.mean or 0.0, second.mean or 0.0, abs_tol=EQUAL)
         next_label = material.findings[ranked[1]].configuration.label
         sentences.append(
-            f"The next is {next_label} with {_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}."
-            f"{_order(first, second)}"
+            f"{'Level with it is' if is_level else 'The next is'} {next_label} with "
+            f"{_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}. "
+            f"{_pairs(material, best, ranked[1])}"
         )
     return sentences
 
 
-def _order(first: Spread, second: Spread) -> str:
-    if first.ci95 is None or second.ci95 is None:
-        return " With a single run of either, their difference cannot be told from that between two seeds."
-    if first.ci95[0] <= second.ci95[1] and second.ci95[0] <= first.ci95[1]:
-        return " Their intervals overlap: these runs leave open which is better."
+def _pairs(material: Material, best: int, other: int) -> str:
+    """How many pairs favour which; it is no test, so nothing is said of other patients or trainings."""
+    pairs = count_pairs(material, best, other, criterion(material.results).name)
+    if not pairs.total:
+        return "No two of their runs have the same seed, fold and validation images: nothing can be paired."
+    labels = [material.findings[i].configuration.label for i in (best, other)]
     return (
-        " Their intervals do not overlap: another training would hardly change the order. Whether it holds for other "
-        "patients, python -m mammo.evaluate with compare=DIR tells."
+        f"Of {plural(pairs.total, 'pair')} of runs with equal seed and fold, {pairs.one} favour {labels[0]} and "
+        f"{pairs.other} {labels[1]}; {pairs.neither} {'is' if pairs.neither == 1 else 'are'} equal."
     )
 
 
@@ -255,34 +293,52 @@ def _of_pooled(material: Material, position: int) -> list[str]:
 
 
 def _of_search(results: SweepResults) -> tuple[str, ...]:
-    best, name = ranked_trials(results)[0], criterion(results).name
+    name, found = criterion(results).name, best_trial(results)
     order = "lowest" if is_minimised(results) else "highest"
     n = len([trial for trial in results.trials if trial.value is not None])
+    if found is None:
+        return (f"None of {plural(len(results.trials), 'trial')} has worked.",)
+    who = f"{len(found.equals) + 1} share" if found.equals else f"trial {found.trial.number} has"
     return (
-        f"Of {plural(n, 'trial')}, trial {best.number} has the {order} {NAMES[name]}: {_value(best.value)}.",
+        f"Of {plural(n, 'trial')}, {who} the {order} {NAMES[name]}: {_value(found.trial.value)}.",
         "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen.",
+        *found.remarks(NAMES[name]),
     )
 
 
 def tiles(material: Material) -> tuple[Tile, ...]:
-    """The four numbers that stand first: of the best configuration, pooled over folds where that can be done."""
+    """The four numbers that stand first: of the best configuration.
+
+    They are of the patients set aside where it was tested, with validation beside; else pooled over folds where that
+    can be done.
+    """
     best = best_position(material)
     if best is None:
         return ()
-    runs, pooled = material.of(best), material.findings[best].pooled
-    names = dict.fromkeys([criterion(material.results).name, "bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"])
     found = []
+    names = dict.fromkeys([criterion(material.results).name, "bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"])
     for name in list(names)[:4]:
-        spread = material.spread(best, name)
-        if pooled is not None and pooled.mean is not None:
-            value, what = number(pooled.mean, name), f"out of fold; resampled {unit_of(runs[0])}"
-        elif len(runs) == 1:
-            value, what = spread.mean, f"resampled {unit_of(runs[0])}"
-        else:
-            value, what = spread.mean, f"mean of {plural(spread.n, 'run')}; resampled {unit_of(runs[0])}"
-            what += f"; over trainings {between(spread.ci95)}" if spread.ci95 else ""
-        limits = material.over_patients(best, name)
-        shown = between(limits) if limits else f"no interval over {unit_of(runs[0])}"
-        hint = "; ".join(filter(None, (what, HINTS.get(name, ""))))
-        found.append(Tile(SCORE_TITLES[name], _value(value), shown, hint))
+        value, limits, what = _validation(material, best, name)
+        title, unit = SCORE_TITLES[name], unit_of(material.of(best)[0])
+        if (tested := material.held_out[best]) is not None:
+            before = f"{_value(value)}, {between(limits)}" if limits else _value(value)
+            what = (
+                f"{plural_of(tested.num_patients, unit)} set aside; on validation, which selected the epochs: {before}"
+            )
+            what = f"mean of {plural(tested.num_runs, 'run')}; {what}" if tested.num_runs > 1 else what
+            value, limits, title = tested.mean(name), tested.over_patients(name), f"Test: {title}"
+        shown = between(limits) if limits else f"no interval over {unit}"
+        found.append(Tile(title, _value(value), shown, "; ".join(filter(None, (what, HINTS.get(name, ""))))))
     return tuple(found)
+
+
+def _validation(material: Material, position: int, name: str) -> tuple[float | None, tuple[float, float] | None, str]:
+    """A validation score of a configuration, its interval over patients, and which estimate it is."""
+    runs, pooled, spread = material.of(position), material.findings[position].pooled, material.spread(position, name)
+    value, what = spread.mean, f"resampled {unit_of(runs[0])}"
+    if pooled is not None and pooled.mean is not None:
+        value, what = number(pooled.mean, name), f"out of fold; {what}"
+    elif len(runs) > 1:
+        what = f"mean of {plural(spread.n, 'run')}; {what}"
+        what += f"; over trainings {between(spread.ci95)}" if spread.ci95 else ""
+    return value, material.over_patients(position, name), what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from mammo.metrics import Metrics
@@ -11,6 +12,9 @@ from mammo.sweeps.configurations import Configuration, configurations
 from mammo.sweeps.pooling import CannotPool, mean_over_seeds, pool_folds
 from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none
 from mammo.sweeps.statistics import Components, Spread, spread, variance_components
+
+# Of trials with the same value no more are named.
+MAX_LISTED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +78,61 @@ def _pool(configuration: Configuration) -> Pooled:
 
 
 def ranked_trials(results: SweepResults) -> list[Trial]:
-    """The trials of a search, the best value first, those without one last."""
+    """The trials of a search, the best value first, those without one last; of equal ones the first, if it worked."""
     sign = 1.0 if is_minimised(results) else -1.0
-    return sorted(
-        results.trials, key=lambda one: (one.value is None, 0.0 if one.value is None else sign * one.value, one.number)
-    )
+
+    def rank(one: Trial) -> tuple[bool, float, bool, int]:
+        return one.value is None, sign * (one.value or 0.0), one.failed is not None, one.number
+
+    return sorted(results.trials, key=rank)
+
+
+@dataclasses.dataclass(frozen=True)
+class BestTrial:
+    """The best trial of a search that worked, and what has to be said of it.
+
+    `equals` are the numbers of those with the same value, which nothing tells from it; `collapsed` are the numbers of
+    all trials of which a run has collapsed; `next_best` is the best one that has not, where it has itself.
+    """
+
+    trial: Trial
+    equals: tuple[int, ...]
+    collapsed: frozenset[int]
+    next_best: Trial | None
+
+    @property
+    def has_collapsed(self) -> bool:
+        return self.trial.number in self.collapsed
+
+    def remarks(self, score_name: str) -> list[str]:
+        """Sentences for whoever would take it for the answer; none where there is nothing to say."""
+        found, number = [], self.trial.number
+        if self.equals:
+            all_of_them = sorted([number, *self.equals])
+            shown = ", ".join(map(str, all_of_them[:MAX_LISTED])) + (", ..." if len(all_of_them) > MAX_LISTED else "")
+            found.append(
+                f"{len(all_of_them)} trials ({shown}) have the same {score_name}, {self.trial.value:.3f}: nothing says "
+                f"that trial {number} is the best of them; it is the first."
+            )
+        if self.has_collapsed:
+            other = "" if len(self.collapsed) == 1 else " So have all the others."
+            if self.next_best is not None:
+                other = f" The best that has not is trial {self.next_best.number} with {self.next_best.value:.3f}."
+            found.append(f"Trial {number} has collapsed: it misses a class, or does no better than guessing.{other}")
+        return found
+
+
+def best_trial(results: SweepResults) -> BestTrial | None:
+    """The best trial; None where none has worked."""
+    worked = [trial for trial in ranked_trials(results) if trial.value is not None and trial.failed is None]
+    if not worked:
+        return None
+    best, *others = worked
+    runs = {run.name for run in results.runs if run.has_collapsed}
+    collapsed = frozenset(trial.number for trial in results.trials if runs & set(trial.runs))
+    equals = tuple(other.number for other in others if math.isclose(other.value or 0, best.value or 0, abs_tol=1e-9))
+    usable = [other for other in others if other.number not in collapsed]
+    return BestTrial(best, equals, collapsed, usable[0] if best.number in collapsed and usable else None)
 
 
 def is_minimised(results: SweepResults) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mammo.intervals import interval_note
 from mammo.plain_text import markdown_text
 from mammo.selection import MINIMISED
-from mammo.sweeps.findings import Finding, criterion, metrics_of_tables, ranked_trials, score
+from mammo.sweeps.findings import Finding, best_trial, criterion, metrics_of_tables, ranked_trials, score
 from mammo.sweeps.results import SweepResults
-from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import (
     ELSEWHERE,
     METRICS,
+    OF_THE_MEAN,
     limits,
     mean_and_std,
     notes,
@@ -19,10 +20,12 @@ from mammo.sweeps.tables import (
     parameter,
     spread_cells,
     state_line,
+    trial_remark,
     unfinished_jobs,
 )
 
 CONFIGURATION = "configuration"
+MEAN = "mean +- std"
 
 
 def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
@@ -56,22 +59,18 @@ def _label(finding: Finding, findings: Sequence[Finding]) -> str:
 
 
 def _overview(findings: Sequence[Finding], names: Sequence[str]) -> list[str]:
-    """A row for each configuration."""
+    """Rows for each configuration: what is not the same estimate is not in one cell."""
     rows = []
     for finding in findings:
         label, published = finding.configuration.label, finding.configuration.published
         n = str(len(finding.configuration.completed))
-        rows.append([label, n, *(_in_one_cell(finding.aggregate[name]) for name in names)])
+        spreads = [finding.aggregate[name] for name in names]
+        rows.append([label, MEAN, n, *(mean_and_std(one.mean, one.std) for one in spreads)])
+        if any(one.n > 1 for one in spreads):
+            rows.append([label, OF_THE_MEAN, n, *(limits(one.ci95) for one in spreads)])
         if any(name in published for name in names):
-            rows.append(
-                [f"{label}, {ELSEWHERE}", "", *(mean_and_std(*published.get(name, (None, None))) for name in names)]
-            )
-    return ["## Configurations", "", *_rows([CONFIGURATION, "n", *names], rows)]
-
-
-def _in_one_cell(values: Spread) -> str:
-    interval = "" if values.ci95 is None else f" {limits(values.ci95)}"
-    return mean_and_std(values.mean, values.std) + interval
+            rows.append([label, ELSEWHERE, "", *(mean_and_std(*published.get(name, (None, None))) for name in names)])
+    return ["## Configurations", "", *_rows([CONFIGURATION, "estimate", "n", *names], rows)]
 
 
 def _all_metrics(findings: Sequence[Finding]) -> list[str]:
@@ -81,15 +80,16 @@ def _all_metrics(findings: Sequence[Finding]) -> list[str]:
         for name in METRICS:
             elsewhere = mean_and_std(*published[name]) if name in published else ""
             rows.append([_label(finding, findings), name, *spread_cells(finding.aggregate[name]), elsewhere])
-    header = [CONFIGURATION, "metric", "mean +- std", "95% interval", "range", "n", ELSEWHERE]
+    header = [CONFIGURATION, "metric", MEAN, OF_THE_MEAN, "range", "n", ELSEWHERE]
     return ["## All metrics", "", *_rows(header, rows)]
 
 
 def _method(findings: Sequence[Finding]) -> list[str]:
     """What ddof and interval mean."""
     lines = [
-        "mean +- std: over the n finished runs, each at its best epoch; standard deviation with ddof=1. 95% interval: "
-        f"Student's t with n - 1 degrees of freedom. Lower is better for {', '.join(sorted(MINIMISED))}.",
+        f"{MEAN}: over the n finished runs, each at its best epoch; standard deviation with ddof=1. {OF_THE_MEAN}: "
+        "Student's t with n - 1 degrees of freedom, -: none of a single run or of equal ones. Lower is better for "
+        f"{', '.join(sorted(MINIMISED))}.",
         "",
     ]
     if any(len(finding.configuration.folds) > 1 for finding in findings):
@@ -110,9 +110,9 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
         return []
     text = (
         "Every image predicted once, by the network of the fold that had not seen it; 95% interval from resampling "
-        "patients. With several seeds values and limits are means over the seeds."
+        f"patients. With several seeds values and limits are means over the seeds. {interval_note('patient')}"
     )
-    header = [CONFIGURATION, "metric", "value", "95% interval", "images"]
+    header = [CONFIGURATION, "metric", "value", "95% of the value", "images"]
     return ["## Pooled over the folds", "", *_rows(header, rows), text, ""]
 
 
@@ -134,11 +134,13 @@ def _variance(findings: Sequence[Finding]) -> list[str]:
 def _trials(results: SweepResults) -> list[str]:
     ranked = ranked_trials(results)
     keys = list(dict.fromkeys(key for one in ranked for key in one.params))
+    name, best = criterion(results).name, best_trial(results)
     rows = []
     for one in ranked:
         params = (parameter(one.params.get(key, "")) for key in keys)
-        rows.append([str(one.number), number(one.value), *params, f"failed: {one.failed}" if one.failed else ""])
-    return ["## Trials", "", *_rows(["trial", criterion(results).name, *keys, "remark"], rows)] if rows else []
+        rows.append([str(one.number), number(one.value), *params, trial_remark(one, best)])
+    remarks = [line for remark in (best.remarks(name) if best else []) for line in (markdown_text(remark), "")]
+    return ["## Trials", "", *_rows(["trial", name, *keys, "remark"], rows), *remarks] if rows else []
 
 
 def _runs(results: SweepResults) -> list[str]:

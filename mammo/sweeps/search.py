@@ -27,7 +27,7 @@ from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
 from mammo.schema import guarded_keys
 from mammo.selection import Criterion, worst_objective
-from mammo.sweeps.best import require_free, write_findings
+from mammo.sweeps.best import best_of, require_free, write_findings
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
 from mammo.sweeps.results import without_folders
@@ -94,14 +94,15 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
             search.note_trials()
             search.run()
         finally:
-            best = search.best_job()
+            best, known = search.best_job(), None
             if best is not None:
-                write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
+                known = write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
     if best is not None:
         words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
         # What a file may not say, the command did.
         words += [str(o.input_line) for o in parsed.fixed if key_of(o) in guarded_keys(Config)]
-        say(f"Train the best: {shlex.join(words)}")
+        warned = ", although it has collapsed" if known is not None and known.has_collapsed else ""
+        say(f"Train the best{warned}: {shlex.join(words)}")
     failed = [trial for trial in finished_trials(study) if FAILED in trial.user_attrs]
     if failed:
         raise SweepError(f"{len(failed)} of {base.hpo.trials} trials; they count with the worst value")
@@ -348,13 +349,10 @@ class Search:
 
     def best_job(self) -> Job | None:
         """The configuration of the best trial, as one run without folds; None where there is none."""
-        worked = [
-            t for t in finished_trials(self.study) if t.state == TrialState.COMPLETE and FAILED not in t.user_attrs
-        ]
-        if not worked:
+        best = best_of(self.study)
+        if best is None:
             return None
-        best = parameters_of(self.study.best_trial, self.space)
-        proposed = [f"{name}={value}" for name, value in best.items()]
+        proposed = [f"{name}={value}" for name, value in parameters_of(best, self.space).items()]
         return make_job(self.session.compose, self.fixed, proposed)
 
 

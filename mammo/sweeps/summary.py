@@ -17,6 +17,7 @@ from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import (
     Finding,
     Pooled,
+    best_trial,
     find,
     folds_were_swept,
     metrics_of_figure,
@@ -76,7 +77,22 @@ def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[st
     }
     if results.is_search:
         content["search"] = results.search
-        content["trials"] = [dataclasses.asdict(trial) for trial in ranked_trials(results)]
+        best = best_trial(results)
+        collapsed = best.collapsed if best is not None else frozenset()
+        content["trials"] = [
+            dataclasses.asdict(trial) | {"collapsed": trial.number in collapsed} for trial in ranked_trials(results)
+        ]
+        content["best_trial"] = (
+            None
+            if best is None
+            else {
+                "number": best.trial.number,
+                "value": best.trial.value,
+                "collapsed": best.has_collapsed,
+                "equal_trials": list(best.equals),
+                "best_not_collapsed": None if best.next_best is None else best.next_best.number,
+            }
+        )
     return content | {"problems": list(results.problems)}
 
 

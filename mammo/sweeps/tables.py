@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from collections.abc import Sequence
 
@@ -12,7 +13,9 @@ from rich.table import Table
 
 from mammo.sweeps.configurations import swept_text
 from mammo.sweeps.findings import (
+    BestTrial,
     Finding,
+    best_trial,
     criterion,
     folds_were_swept,
     is_minimised,
@@ -20,13 +23,15 @@ from mammo.sweeps.findings import (
     metrics_of_tables,
     ranked_trials,
 )
-from mammo.sweeps.results import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults
+from mammo.sweeps.results import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults, Trial
 from mammo.sweeps.statistics import Spread
 
 WIDTH = 80
 SHOWN_TRIALS = 10
 SHOWN_REMARKS = 30
 ELSEWHERE = "reported on another dataset"
+# What an interval of Student's t is of, which a table says where it stands.
+OF_THE_MEAN = "95% of the mean"
 # Of one configuration there is room for these, in this order.
 METRICS = ("bal_acc_adj", "kappa_quadratic", "kappa", "auc_ovr", "macro_f1", "bal_acc", "acc", "mae", "ece", "loss")
 
@@ -126,7 +131,7 @@ def _printed(table: Table) -> list[str]:
 
 def _one(finding: Finding, results: SweepResults) -> list[str]:
     """A row for each metric."""
-    table = _table("metric", "mean +- std", "95% interval", "range", "n")
+    table = _table("metric", "mean +- std", OF_THE_MEAN, "range", "n")
     for name in metric_order(results):
         values = finding.aggregate[name]
         table.add_row(name, *spread_cells(values))
@@ -144,25 +149,22 @@ def metric_order(results: SweepResults) -> list[str]:
 
 
 def _several(findings: Sequence[Finding], results: SweepResults) -> list[str]:
-    """A row for each configuration; its interval stands below the mean."""
+    """A row for each configuration with mean and std, and one below it with the interval of the mean."""
     names = metrics_of_tables(results)
     # A name that is wider than the numbers would take space from the labels.
     table = _table("configuration", "n", *(name if len(name) < 15 else name.replace("_", "_\n", 1) for name in names))
     for finding in findings:
         table.add_row(
             finding.configuration.label.replace(" ", "\n"), str(len(finding.configuration.completed)),
-            *(_two_lines(finding.aggregate[name]) for name in names),
+            *(mean_and_std(finding.aggregate[name].mean, finding.aggregate[name].std) for name in names),
         )  # fmt: skip
+        if len(finding.configuration.completed) > 1:
+            table.add_row(f"  {OF_THE_MEAN}", "", *(limits(finding.aggregate[name].ci95) for name in names))
         published = finding.configuration.published
         if any(name in published for name in names):
             values = (mean_and_std(*published[name]) if name in published else "" for name in names)
             table.add_row(f"  {ELSEWHERE}", "", *values)
-    return [*_printed(table), "", "mean +- standard deviation over n runs, below it the 95% interval of the mean", ""]
-
-
-def _two_lines(values: Spread) -> str:
-    interval = "" if values.ci95 is None else f"\n{limits(values.ci95)}"
-    return mean_and_std(values.mean, values.std) + interval
+    return [*_printed(table), "", "mean +- standard deviation over n runs", ""]
 
 
 def _trials(results: SweepResults) -> list[str]:
@@ -171,12 +173,27 @@ def _trials(results: SweepResults) -> list[str]:
     if not ranked:
         return ["No trial is there yet", ""]
     way = "lowest" if is_minimised(results) else "highest"
-    table = _table("parameters", "trial", criterion(results).name)
+    name = criterion(results).name
+    table = _table("parameters", "trial", name)
     for one in ranked[:SHOWN_TRIALS]:
         params = " ".join(f"{key.split('.')[-1]}={parameter(value)}" for key, value in one.params.items())
         table.add_row(params, str(one.number), number(one.value) + (" failed" if one.failed else ""))
-    best = f"The best {SHOWN_TRIALS} of {len(ranked)} trials" if len(ranked) > SHOWN_TRIALS else "The trials"
-    return [f"{best}, {way} first", "", *_printed(table), ""]
+    shown = f"The best {SHOWN_TRIALS} of {len(ranked)} trials" if len(ranked) > SHOWN_TRIALS else "The trials"
+    best = best_trial(results)
+    remarks = [textwrap.fill(line, WIDTH).splitlines() for line in (best.remarks(name) if best else [])]
+    return [f"{shown}, {way} first", "", *_printed(table), "", *itertools.chain(*remarks), *([""] if remarks else [])]
+
+
+def trial_remark(trial: Trial, best: BestTrial | None) -> str:
+    """What has to be known of a trial beside its value."""
+    if trial.failed is not None:
+        return f"failed: {trial.failed}"
+    if best is None:
+        return ""
+    found = ["collapsed"] if trial.number in best.collapsed else []
+    if trial.number in best.equals:
+        found.append(f"equal to trial {best.trial.number}")
+    return ", ".join(found)
 
 
 def parameter(value: object) -> str:

@@ -215,7 +215,9 @@ def test_evaluate_and_predict_calibrate_an_ensemble_alike(members, weights, swee
     options = (f"input={class_folders}", "output=new.csv", "calibrated=true", "pseudonymize=false")
     command(TOOL, *runs, *options, f"weights={weights}")
     found = json.loads((tmp_path / "evaluated" / "evaluation.json").read_text())
-    said, new = (predictions(tmp_path / name).set_index("image_id") for name in ("evaluated/predictions.csv", "new.csv"))
+    said, new = (
+        predictions(tmp_path / name).set_index("image_id") for name in ("evaluated/predictions.csv", "new.csv")
+    )
     temperature = found["calibration"]["temperature"]
     expected = softmax(np.log(said[CLASSES].to_numpy()) / temperature, axis=1)
     np.testing.assert_allclose(new.loc[said.index, CLASSES], expected, atol=1e-6)

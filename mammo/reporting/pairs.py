@@ -1,0 +1,53 @@
+"""How many pairs of runs favour which of two configurations: what is alike in a pair cannot be the reason."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.values import number
+from mammo.selection import MINIMISED
+
+# Scores that differ by less are equal: they are quotients of counts.
+EQUAL = 1e-9
+
+
+class Pairs(NamedTuple):
+    """How many pairs favour the one, the other, and neither."""
+
+    one: int
+    other: int
+    neither: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+def count_pairs(material: Material, one: int, other: int, score: str) -> Pairs:
+    """Runs of two configurations with equal seed, fold and validation images, by who has the better score.
+
+    Pairs in which a score is undefined are left out.
+    """
+    sign = -1.0 if score in MINIMISED else 1.0
+    of_other = {_key(run): run for run in material.of(other)}
+    gains = []
+    for run in material.of(one):
+        paired = of_other.get(_key(run))
+        if paired is None or not _images(run) or _images(run) != _images(paired):
+            continue
+        values = number(run.metrics, score), number(paired.metrics, score)
+        if values[0] is not None and values[1] is not None:
+            gains.append(sign * (values[0] - values[1]))
+    ahead, behind = sum(gain >= EQUAL for gain in gains), sum(gain <= -EQUAL for gain in gains)
+    return Pairs(ahead, behind, len(gains) - ahead - behind)
+
+
+def _key(run: RunMaterial) -> tuple[int | None, int | None]:
+    return run.result.seed, run.result.fold
+
+
+def _images(run: RunMaterial) -> frozenset[str]:
+    """The validation images of a run; empty where they are not known."""
+    return frozenset() if run.predictions is None else frozenset(run.predictions.table["image_id"])
