@@ -230,7 +230,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         )
         intervals = [(row["ci95"] or {}).get(score) for row in rows.values()]
         if any(intervals):
-            lines.append(_cells("", [f"[{one[0]:.3f}, {one[1]:.3f}]" if one else "" for one in intervals]))
+            lines.append(_cells("", [f"[{one[0]:.3f}, {one[1]:.3f}]" if one else "-" for one in intervals]))
     return lines
 
 
@@ -243,7 +243,7 @@ def verdict(differences: Mapping[str, Any]) -> str:
     name = "bal_acc_adj"
     difference, interval = differences[name]["difference"], differences[name]["ci95"]
     if difference is None or interval is None:
-        return "Too few patients to say whether logistic regression and the head differ."
+        return "Too few patients, or no difference, to say whether logistic regression and the head differ."
     found = f"By {name} logistic regression less the head is {difference:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
     if interval[0] > 0:
         return f"{found}: the features separate the classes better than the head makes use of."

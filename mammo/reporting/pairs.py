@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import number
 from mammo.selection import MINIMISED
+from mammo.sweeps.findings import score as score_of
 
 # Scores that differ by less are equal: they are quotients of counts.
 EQUAL = 1e-9
@@ -37,7 +37,7 @@ def count_pairs(material: Material, one: int, other: int, score: str) -> Pairs:
         paired = of_other.get(_key(run))
         if paired is None or not _images(run) or _images(run) != _images(paired):
             continue
-        values = number(run.metrics, score), number(paired.metrics, score)
+        values = score_of(run.result, score), score_of(paired.result, score)
         if values[0] is not None and values[1] is not None:
             gains.append(sign * (values[0] - values[1]))
     ahead, behind = sum(gain >= EQUAL for gain in gains), sum(gain <= -EQUAL for gain in gains)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mammo.help import wrapped
+from mammo.intervals import NO_SPREAD, interval_note
 from mammo.plain_text import terminal_text
 from mammo.progress import console
 from mammo.runs.stored import UNITS
@@ -29,11 +31,17 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
         f"of {metrics['num_patients']} {unit} [95% interval by resampling {unit}]:",
     ]
+    missing = False
     for key, words, meaning in SHOWN:
         value, interval = metrics.get(key), intervals.get(key)
         number = "undefined" if value is None else f"{value:.3f}"
-        limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        # Earlier versions have stored limits that are equal, where resampling has no spread.
+        is_known = interval is not None and interval[1] - interval[0] >= NO_SPREAD
+        limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if is_known else " -"
+        missing = missing or not is_known
         lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
+    if missing:
+        lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
     collapse = summary.get("collapse") or {}
     if collapse.get("detected"):
         lines.append(f"  The best epoch has collapsed: {collapse.get('reason')}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo.config import Config
+from mammo.intervals import interval_note
 from mammo.metrics import Metrics
 from mammo.models.weights import licence_of
 from mammo.plain_text import markdown_text
@@ -122,7 +123,7 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
         "## Results on the validation set",
         "",
         f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals from resampling {unit}. The epoch "
-        "was chosen on these images, which makes the numbers a little too good.",
+        f"was chosen on these images, which makes the numbers a little too good. {interval_note(unit[:-1])}",
         "",
         *_table(["score", "value", "95% interval"], rows),
         "",
@@ -189,4 +190,4 @@ def _number(value: float | None) -> str:
 
 
 def _interval(limits: Sequence[float] | None) -> str:
-    return "" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+    return "-" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"

@@ -20,6 +20,7 @@ from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
 from mammo.reporting.material import Material, read_material
+from mammo.sweeps.summary import close_sweep
 from tests.reporting.pages import Page
 from tests.sweeps.sweeps import change, load, plan_of, rows_of, run_of, runs_of, variant, write_plan, write_rows
 
@@ -214,7 +215,7 @@ def test_configurations_are_compared_and_their_differences_marked(sweep):
     material, report = made_of(sweep)
     assert "Of 2 configurations," in report.finding[0]
     overview = section(report, "metrics")[0]
-    for i, row in enumerate(overview.rows):
+    for i, row in enumerate(overview.rows[1::2]):
         low, high = material.findings[i].pooled.mean["ci95"]["bal_acc_adj"]
         assert row[2].below == f"[{low:.3f}, {high:.3f}]"
     differing = section(report, "configuration")[0]
@@ -226,6 +227,90 @@ def test_configurations_are_compared_and_their_differences_marked(sweep):
         "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0", "seed42_config2_fold1",
         "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0", "seed43_config2_fold1",
     ]  # fmt: skip
+
+
+def test_pairs_of_equal_seed_and_fold_are_counted_and_nothing_is_concluded(sweep):
+    gains = {(42, 0): 0.1, (42, 1): 0.2, (43, 0): -0.05, (43, 1): 0.0}
+    for (seed, fold), gain in gains.items():
+        run = run_of(sweep, seed, fold)
+        value = load(run / "summary.json")["metrics"]["bal_acc_adj"] + gain
+        variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": value})
+    alone = variant(run_of(sweep, 42, 0), "alone", {"optimizer.lr": 0.5, "seed": 7}, ["optimizer.lr=0.5"], {})
+    _, report = made_of(sweep)
+    words = (
+        "Of 4 pairs of runs with equal seed and fold, 2 favour optimizer.lr=0.5 and 1 optimizer.lr=0.001; 1 is equal."
+    )
+    assert report.finding[1].endswith(words)
+    assert "overlap" not in html(report) + markdown(report)
+    assert "leave open" not in html(report)
+    # Equal seed and fold of another division are no pair.
+    for run in runs_of(sweep):
+        if run.name.startswith("other"):
+            rows = rows_of(run / "val_predictions.csv")
+            other = run_of(sweep, int(run.name.split("-")[1]), 1 - int(run.name.split("-")[2]))
+            write_rows(run / "val_predictions.csv", rows_of(other / "val_predictions.csv"))
+            assert rows != rows_of(run / "val_predictions.csv")
+    shutil.rmtree(alone)
+    _, report = made_of(sweep)
+    assert "No two of their runs have the same seed, fold and validation images" in report.finding[1]
+
+
+def test_configurations_that_are_level_are_said_to_be(sweep):
+    variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {})
+    _, report = made_of(run_of(sweep, 42, 0), sweep / "other")
+    assert report.finding[1].startswith("Level with it is optimizer.lr=")
+    assert report.finding[1].endswith("0 favour optimizer.lr=0.001 and 0 optimizer.lr=0.5; 1 is equal.")
+
+
+def test_a_cell_holds_one_estimate_and_its_row_names_it(sweep):
+    for seed, fold in itertools.product((42, 43), (0, 1)):
+        run = run_of(sweep, seed, fold)
+        variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"ece": 0.1 + fold / 10})
+    material, report = made_of(sweep)
+    overview = section(report, "metrics")[0]
+    assert [row[1] for row in cells(overview)] == ["mean +- std of 4 runs", "all folds pooled [95% over images]"] * 2
+    for i, finding in enumerate(material.findings):
+        over_runs, pooled = overview.rows[2 * i : 2 * i + 2]
+        ece = [column.title for column in overview.columns].index("Calibration error")
+        spread, mean = finding.aggregate["ece"], finding.pooled.mean
+        assert (over_runs[ece].text, over_runs[ece].below) == (f"{spread.mean:.3f} +- {spread.std:.3f}", "")
+        low, high = mean["ci95"]["ece"]
+        assert (pooled[ece].text, pooled[ece].below) == (f"{mean['ece']:.3f}", f"[{low:.3f}, {high:.3f}]")
+    close_sweep(sweep)
+    for page in (markdown(report), (sweep / "summary.md").read_text(), html(report).replace("\u00b1", "+-")):
+        assert not re.search(r"\+- \d\.\d+ *[(<\[]", page.replace("\\", ""))
+
+
+def test_the_best_trial_has_equals_and_has_collapsed(sweep):
+    runs = runs_of(sweep)
+    finished = [{"number": i, "params": {"optimizer.lr": 0.1 * i}, "value": value, "failed": None, "runs": [run.name]}
+                for i, (run, value) in enumerate(zip(runs, (0.2, 0.3, 0.3, 0.1), strict=True))]  # fmt: skip
+    for run, detected in zip(runs, (False, True, True, False), strict=True):
+        change(
+            run / "summary.json", collapse={"detected": detected, "reason": "C never predicted" if detected else None}
+        )
+    write_plan(sweep, plan_of(sweep) | {"search": {"trials": 4, "direction": "maximize", "finished": finished}})
+    _, report = made_of(sweep)
+    assert report.finding[0] == "Of 4 trials, 2 share the highest chance-adjusted balanced accuracy: 0.300."
+    words = (
+        "Trial 1 has collapsed: it misses a class, or does no better than guessing. The best that has not is trial 0 "
+        "with"
+    )
+    told = " ".join(report.finding[2:])
+    assert "2 trials (1, 2) have the same chance-adjusted balanced accuracy, 0.300" in told
+    assert f"{words} 0.200." in told
+    assert [row[-1] for row in cells(section(report, "metrics")[0])] == [
+        "collapsed", "collapsed, equal to trial 1", "", "",
+    ]  # fmt: skip
+    printed = " ".join(" ".join(close_sweep(sweep).lines).split())
+    assert "2 trials (1, 2) have the same bal_acc_adj, 0.300: nothing says that trial 1 is the best of them" in printed
+    assert f"{words} 0.200." in printed
+    assert f"{words} 0.200." in (sweep / "summary.md").read_text()
+    summary = load(sweep / "sweep_summary.json")
+    assert [trial["collapsed"] for trial in summary["trials"]] == [True, True, False, False]
+    assert summary["best_trial"] == {
+        "number": 1, "value": 0.3, "collapsed": True, "equal_trials": [2], "best_not_collapsed": 0,
+    }  # fmt: skip
 
 
 def test_a_search_is_said_to_flatter(sweep):
