@@ -36,9 +36,10 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         value, interval = metrics.get(key), intervals.get(key)
         number = "undefined" if value is None else f"{value:.3f}"
         # Earlier versions have stored limits that are equal, where resampling has no spread.
-        is_known = interval is not None and interval[1] - interval[0] >= NO_SPREAD
-        limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if is_known else " -"
-        missing = missing or not is_known
+        if interval and interval[1] - interval[0] >= NO_SPREAD:
+            limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+        else:
+            limits, missing = " -", True
         lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
     if missing:
         lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
