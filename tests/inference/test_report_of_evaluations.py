@@ -105,7 +105,7 @@ def test_comparisons_of_earlier_versions_stand_in_a_report(sweep, command, tmp_p
     now, before = ((tmp_path / name / "report.md").read_text() for name in ("now", "earlier"))
     table = now[now.index("compared with") :].split("##")[0]
     assert table == before[before.index("compared with") :].split("##")[0]
-    assert "frozen\\_last\\_block minus full\\_finetune" in table
+    assert "frozen_last_block minus full_finetune" in table
 
 
 def test_what_is_of_another_checkpoint_is_left_out(sweep, command):
