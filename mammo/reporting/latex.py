@@ -65,7 +65,7 @@ def _one(material: Material, position: int) -> list[str]:
             cells += [_number(number(pooled, name)), _limits(interval(pooled, "ci95", name))]
         captions.append("Pooled: every image predicted once, by the network that had not seen it.")
     if any(cell == DASH for cells in rows for cell in cells):
-        captions.append("A dash: undefined, or no interval, as nothing varies over the resamplings or the runs.")
+        captions.append("A dash: undefined, or no interval: half of the resamplings lack a class, or nothing varies.")
     title = f"{network(material, position)} on {text(runs[0].summary, 'data', 'name')}."
     return _tabular(" ".join([title, *captions]), head, rows)
 

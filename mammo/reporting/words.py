@@ -253,7 +253,8 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
         f"{_validation_in_words(material.of(best))}."
     ]
     if collapsed := sum(run.result.has_collapsed for run in material.of(best)):
-        sentences[0] += f" Of its {plural(len(material.of(best)), 'run')} {collapsed} collapsed."
+        n = len(material.of(best))
+        sentences[0] += " It collapsed." if n == 1 else f" {collapsed} of its {n} runs collapsed."
     if len(ranked) > 1:
         second = material.spread(ranked[1], name)
         is_level = math.isclose(first.mean or 0.0, second.mean or 0.0, abs_tol=EQUAL)

@@ -36,7 +36,7 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
         value, interval = metrics.get(key), intervals.get(key)
         number = "undefined" if value is None else f"{value:.3f}"
         # Earlier versions have stored limits that are equal, where resampling has no spread.
-        if interval is not None and interval[1] - interval[0] >= NO_SPREAD:
+        if interval and interval[1] - interval[0] >= NO_SPREAD:
             limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]"
         else:
             limits, missing = " -", True

@@ -115,7 +115,7 @@ def comparison_lines(comparison: Comparison, of: Sides) -> list[str]:
         difference = "-" if found.difference is None else f"{found.difference:+.3f}{limits_or_dash(found.ci95, '+')}"
         lines.append(f"  {words:<28}{difference}")
     if any(comparison.differences[key].ci95 is None for key in SHORT):
-        lines += wrapped("  -: no interval: undefined, or every resampling of the patients gives the same difference")
+        lines += wrapped("  -: no interval: half of the resamplings lack a class, or all give the same difference")
     test, patients = comparison.mcnemar, comparison.patients
     return [
         *lines,

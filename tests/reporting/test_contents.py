@@ -238,7 +238,7 @@ def test_pairs_of_equal_seed_and_fold_are_counted_and_nothing_is_concluded(sweep
     alone = variant(run_of(sweep, 42, 0), "alone", {"optimizer.lr": 0.5, "seed": 7}, ["optimizer.lr=0.5"], {})
     _, report = made_of(sweep)
     words = (
-        "Of 4 pairs of runs with equal seed and fold, 2 favour optimizer.lr=0.5 and 1 optimizer.lr=0.001; 1 is equal."
+        "Of 4 pairs of runs with equal seed and fold, 2 favour optimizer.lr=0.5 and 1 optimizer.lr=1e-3; 1 is equal."
     )
     assert report.finding[1].endswith(words)
     assert "overlap" not in html(report) + markdown(report)
@@ -259,7 +259,7 @@ def test_configurations_that_are_level_are_said_to_be(sweep):
     variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {})
     _, report = made_of(run_of(sweep, 42, 0), sweep / "other")
     assert report.finding[1].startswith("Level with it is optimizer.lr=")
-    assert report.finding[1].endswith("0 favour optimizer.lr=0.001 and 0 optimizer.lr=0.5; 1 is equal.")
+    assert report.finding[1].endswith("0 favour optimizer.lr=1e-3 and 0 optimizer.lr=0.5; 1 is equal.")
 
 
 def test_a_cell_holds_one_estimate_and_its_row_names_it(sweep):
@@ -277,8 +277,8 @@ def test_a_cell_holds_one_estimate_and_its_row_names_it(sweep):
         low, high = mean["ci95"]["ece"]
         assert (pooled[ece].text, pooled[ece].below) == (f"{mean['ece']:.3f}", f"[{low:.3f}, {high:.3f}]")
     close_sweep(sweep)
-    for page in (markdown(report), (sweep / "summary.md").read_text(), html(report).replace("\u00b1", "+-")):
-        assert not re.search(r"\+- \d\.\d+ *[(<\[]", page.replace("\\", ""))
+    for page in (markdown(report), (sweep / "summary.md").read_text()):
+        assert not re.search(r"\+- \d\.\d+ *[(\[]", page.replace("\\", ""))
 
 
 def test_the_best_trial_has_equals_and_has_collapsed(sweep):
