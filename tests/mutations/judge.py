@@ -209,8 +209,7 @@ def _picture_equals_reference(kind: str, content: bytes) -> bool:
         return np.array_equal(ours, theirs > 0 if ours.dtype == bool else theirs)
     if kind == "jpeg":
         return np.array_equal(ours, imagecodecs.jpeg8_decode(content))
-    # libtiff reads some damaged files now in one way, now in another; it leaves polarity to its caller, and turning, which
-    # Pillow does.
+    # libtiff reads some damaged files now in one way, now in another; it leaves polarity and turning to its caller.
     theirs = [turned(imagecodecs.tiff_decode(content), orientation) for _ in range(3)]
     return any(np.array_equal(ours, 255 - values if is_inverted else values) for values in theirs)
 
