@@ -98,8 +98,10 @@ def _label_rules(data: DataOptions) -> Iterator[Rule]:
     classes, mapped = data.classes or [], [name for name in data.table.label_map.values() if name.strip()]
     listed = f"[{', '.join(classes)}]"
     of_task = {"density4": "A, B, C, D", "density2": "AB and CD"}
+    # Other names, such as F, G and D, are refused when the labels are read.
+    are_densities = all(name in (*"ABCD", "AB", "CD") or name.isdecimal() for name in classes)
     yield (
-        data.task in of_task and classes not in ([], list("ABCD")),
+        data.task in of_task and are_densities and classes not in ([], list("ABCD")),
         "data.classes",
         f"{listed}, but the classes of data.task={data.task} are {of_task.get(data.task)}",
         "data.task=labels for a label set of its own, in the order of data.classes; else data.classes=null: A-D and "

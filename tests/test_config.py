@@ -245,7 +245,6 @@ def test_a_label_map_of_a_dataset_is_changed_by_a_number():
         ),
         (["data.classes=[D,C,B,A]"], "data.classes"),
         (["data.classes=[AB,CD]", "data.task=density2"], "density2 are AB and CD"),
-        (["data=mias", "data.task=density4"], r"\[F, G, D\], but the classes"),
         (
             ["data=mias", "data.table.label_map={F: A, G: B}"],
             r"maps to A, B, of which data.classes=\[F, G, D\] has none",
