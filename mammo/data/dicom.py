@@ -32,7 +32,7 @@ from mammo.data.decode import (
 from mammo.data.functional_groups import as_one_frame
 from mammo.data.grey import GreyImage
 from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse
-from mammo.data.presentation import may_be_reduced, shown_image
+from mammo.data.presentation import SHOWS_NOTHING, may_be_reduced, shown_image
 from mammo.errors import BadFile
 
 # A file by its path, or its content.
@@ -136,7 +136,7 @@ class OpenedDicom:
             try:
                 image = self._frame(frame, min_side_px)
             except BadFile as bad:
-                if bad.reason != CONSTANT:  # the outermost frames of a stack may be empty
+                if bad.reason not in (CONSTANT, SHOWS_NOTHING):  # the outermost frames of a stack may be empty
                     raise
                 continue
             num_visible += 1
