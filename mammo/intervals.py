@@ -87,8 +87,9 @@ def score_intervals(drawn: Mapping[str, Floats], cases: Cases) -> dict[str, list
 def interval_note(unit: str) -> str:
     """What a dash in the place of an interval means, in a sentence; `unit` is what was resampled, such as patient."""
     return (
-        f"-: no interval, as every resampling gives the same value, or more than half lack a class. Where all give the "
-        f"same, proportions have an exact interval (Clopper-Pearson) with the {unit}s as n."
+        f"-: no interval, as every resampling gives the same value, more than half lack a class, or there is a single "
+        f"{unit}. Where all give the same, proportions have an exact interval (Clopper-Pearson) with the {unit}s as n, "
+        "but not in runs of earlier versions."
     )
 
 

@@ -14,9 +14,11 @@ from mammo.progress import track
 from mammo.sweeps.findings import Finding as SweepFinding
 from mammo.sweeps.findings import find, folds_were_swept
 from mammo.sweeps.results import RunResult, SweepResults, is_run_folder, read_sweep
-from mammo.sweeps.summary import cv_summary, sweep_summary
+from mammo.sweeps.summary import SCHEMA_VERSION, cv_summary, sweep_summary
 
 SUMMARY_FILE = "sweep_summary.json"
+# What summaries of the first schema computed in another way, or did not have.
+_LATER = ("schema_version", "ci95", "best_trial", "collapsed")
 
 
 def check_sweep(folder: Path) -> list[Section]:
@@ -88,7 +90,17 @@ def _summaries(results: SweepResults, findings: list[SweepFinding]) -> Iterator[
         except (OSError, ValueError):
             yield problem(name, "cannot be read", to_do)
             continue
-        if stated == json.loads(json.dumps(content)):
+        content = json.loads(json.dumps(content))
+        if stated == content:
             yield ok(name, "is what follows from the runs")
+        elif stated.get("schema_version") in range(1, SCHEMA_VERSION) and _lasting(stated) == _lasting(content):
+            yield note(name, "is of an earlier version, which computed intervals in another way", to_do)
         else:
             yield problem(name, "is not what follows from the runs as they are now", to_do)
+
+
+def _lasting(tree: Any) -> Any:
+    """What of a summary is the same in all schemas."""
+    if isinstance(tree, dict):
+        return {key: _lasting(value) for key, value in tree.items() if key not in _LATER}
+    return [_lasting(value) for value in tree] if isinstance(tree, list) else tree

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mammo.errors import ConfigError, RunDirectoryError
+from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
 from mammo.files import file_sha256, safe_name, this_command
@@ -102,7 +102,7 @@ def _chose_them(shown: LabelledPredictions) -> bool:
 def _temperature(ensemble: Ensemble) -> float | None:
     try:
         return temperature_of(ensemble)
-    except RunDirectoryError as error:
+    except (RunDirectoryError, DataError) as error:
         log.info("no temperature is known: %s", error.found)
         return None
 

@@ -31,7 +31,8 @@ def temperature_of(ensemble: Ensemble) -> float:
     counting = ensemble.counting
     if len(counting.members) == 1:
         return _stored_temperature(counting.members[0])
-    parts = [_validated(member) for member in counting.members]
+    have_one_orientation = len({member.config.data.orient for member in counting.members}) == 1
+    parts = [_validated(member, have_one_orientation) for member in counting.members]
     together = averaged(parts, counting)
     have_one_kind = len({str(member.config.data.views) for member in counting.members}) == 1
     if have_one_kind and len(together) > max(map(len, parts)):
@@ -48,11 +49,17 @@ def _stored_temperature(member: Trained) -> float:
     return temperature
 
 
-def _validated(member: Trained) -> PredictionTable:
+def _validated(member: Trained, by_fingerprint: bool) -> PredictionTable:
+    """What a run has written of its validation set, each id with its dataset: others may have the same.
+
+    The fingerprint of a dataset depends on whether images are turned, so it tells only networks apart that agree in it.
+    """
     stored = stored_predictions(member)
     if stored is None:
         raise _unknown(member, "val_predictions.csv")
-    return stored
+    dataset = f"{member.config.data.name} {member.facts.get('data_fingerprint') if by_fingerprint else ''}"
+    image_ids = [f"{dataset}/{image_id}" for image_id in stored.table["image_id"]]
+    return PredictionTable(stored.table.assign(image_id=image_ids), stored.class_names)
 
 
 def _unknown(member: Trained, file: str) -> RunDirectoryError:

@@ -22,7 +22,7 @@ from mammo.reporting.tested import HeldOut, TestedRun, held_out, is_test
 from mammo.reporting.values import count, interval, mapping, number, text
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.selection import SCORE_NAMES
-from mammo.sweeps.findings import Finding, criterion, find
+from mammo.sweeps.findings import Finding, best_trial, criterion, find
 from mammo.sweeps.results import (
     RunResult,
     SweepResults,
@@ -144,10 +144,9 @@ def read_material(folders: Sequence[Path]) -> Material:
         evaluations, comparisons = (
             tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json")
         )
+        tested = _tested(run, folders, problems)
         runs.append(
-            RunMaterial(
-                run, label, keys[run.name], place, files, predictions, evaluations, comparisons, _tested(folders)
-            )
+            RunMaterial(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
         )
     completed = [run for run in runs if run.result.is_completed]
     over_patients = [
@@ -162,7 +161,7 @@ def read_material(folders: Sequence[Path]) -> Material:
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
 
 
-def _tested(folders: Sequence[Path]) -> TestedRun | None:
+def _tested(run: RunResult, folders: Sequence[Path], problems: list[str]) -> TestedRun | None:
     """The evaluation on the patients set aside among those in some folders; what cannot be read has been named."""
     for folder in folders:
         try:
@@ -173,6 +172,9 @@ def _tested(folders: Sequence[Path]) -> TestedRun | None:
             try:
                 predictions = read_predictions(folder / "predictions.csv")
             except (OSError, ValueError):
+                problems.append(
+                    f"{run.name}: {EVALUATION_FOLDER}/{folder.name}/predictions.csv is missing or cannot be read"
+                )
                 predictions = None
             return TestedRun(mapping(evaluation, "metrics"), predictions)
     return None
@@ -327,9 +329,15 @@ def _keys(results: SweepResults, position: Mapping[str, int], num_configurations
 def best_position(material: Material) -> int | None:
     """The configuration with the best mean of what was monitored; None without a finished run.
 
-    None as well where configurations were validated on different images: none of them is the best.
+    None as well where configurations were validated on different images: none of them is the best. In a search it is
+    that of the best trial.
     """
-    if not material.results.is_search and not material.is_comparable:
+    if material.results.is_search:
+        best = best_trial(material.results)
+        runs = set(best.trial.runs) if best is not None else set()
+        of_best = (i for i, one in enumerate(material.findings) if runs & {run.name for run in one.configuration.runs})
+        return next(of_best, None)
+    if not material.is_comparable:
         return None
     measure = criterion(material.results)
     sign = -1.0 if measure.minimised else 1.0

@@ -9,11 +9,9 @@ import numpy as np
 from mammo.errors import TrainingError
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import cases_of
-from mammo.intervals import bootstrap, percentile_interval, score_intervals
+from mammo.intervals import bootstrap, score_intervals
 from mammo.selection import SCORE_NAMES
-from mammo.sweeps.pooling import mean_limits
-
-DRAWS, SEED = 2000, 0
+from mammo.sweeps.pooling import DRAWS, SEED, interval_of_mean
 
 
 def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, list[float] | None]:
@@ -39,11 +37,7 @@ def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, lis
     except (ValueError, TrainingError):  # probabilities that are none
         return {}
     alone = [score_intervals(*pair) for pair in zip(drawn, cases, strict=True)]
-    return {
-        name: percentile_interval(np.mean([one[name] for one in drawn], axis=0))
-        or mean_limits([one[name] for one in alone])
-        for name in SCORE_NAMES
-    }
+    return {name: interval_of_mean([one[name] for one in drawn], [one[name] for one in alone]) for name in SCORE_NAMES}
 
 
 def _sorted(table: PredictionTable) -> PredictionTable:

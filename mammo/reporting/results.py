@@ -229,7 +229,7 @@ def _pooled(material: Material) -> Iterator[Block]:
             f"All folds pooled: {mean['num_images']} images, each predicted once{seeds}{caption_suffix(material, i)}",
             columns("metric", numbers=("value", "95% of the value")),
             tuple(rows),
-            note="Intervals from resampling patients; with several seeds values and limits are means over them. "
+            note=f"Intervals from resampling {unit_of(material.of(i)[0])}; with several seeds of the mean over them. "
             f"{interval_note(unit_of(material.of(i)[0]).removesuffix('s'))}",
         )
 

@@ -117,7 +117,8 @@ def _of_test(material: Material, position: int | None) -> list[str]:
         subject = f"{material.name_of(position)} ({material.findings[position].configuration.label})"
     mean = "mean " if found.num_runs > 1 else ""
     over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
-    inside = f" (95% interval {between(limits)}, from resampling {unit})" if limits else f" ({NO_INTERVAL})"
+    without = NO_INTERVAL if found.intervals else "no interval: the predictions do not allow it"
+    inside = f" (95% interval {between(limits)}, from resampling {unit})" if limits else f" ({without})"
     return [
         f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
         f"reached a {mean}{NAMES[name]} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
@@ -214,6 +215,10 @@ def _not_ranked(material: Material) -> tuple[str, ...]:
     positions = [i for i in range(len(material.findings)) if material.of(i)]
     sentences = [f"The {len(positions)} configurations were {NOT_COMPARABLE}. None is the best."]
     for i in positions[:MAX_LISTED]:
+        sentences += _of_test(material, i)[:1]
+    if len(sentences) > 1:
+        sentences.append(SELECTED_ON)
+    for i in positions[:MAX_LISTED]:
         runs = material.of(i)
         mean = "mean " if len(runs) > 1 else ""
         sentences.append(
@@ -235,6 +240,8 @@ def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
         return ""
     if limits[0] > CHANCE[name]:
         return " The interval lies above chance."
+    if limits[1] < CHANCE[name]:
+        return f" The interval lies below chance ({CHANCE[name]:g})."
     return f" The interval includes chance ({CHANCE[name]:g}): that the network does better than guessing is not shown."
 
 
@@ -257,10 +264,14 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
         sentences[0] += " It collapsed." if n == 1 else f" {collapsed} of its {n} runs collapsed."
     if len(ranked) > 1:
         second = material.spread(ranked[1], name)
-        is_level = math.isclose(first.mean or 0.0, second.mean or 0.0, abs_tol=EQUAL)
+        means = {i: material.spread(i, name).mean or 0.0 for i in ranked}
+        level = [i for i in ranked if math.isclose(means[i], means[best], abs_tol=EQUAL)]
         next_label = material.findings[ranked[1]].configuration.label
+        place = "The next is" if len(level) < 2 else "Level with it is"
+        if len(level) > 2:
+            place = f"Level with it are {len(level) - 1} configurations, the first of them"
         sentences.append(
-            f"{'Level with it is' if is_level else 'The next is'} {next_label} with "
+            f"{place} {next_label} with "
             f"{_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}. "
             f"{_pairs(material, best, ranked[1])}"
         )

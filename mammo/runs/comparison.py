@@ -16,6 +16,7 @@ from mammo.runs.evaluation import SHORT, limits_or_dash
 COMPARISON_FILE = "comparison.json"
 SCHEMA_VERSION = 2
 _RUN_ID = re.compile(r"[0-9a-f]{8}")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 class Side(NamedTuple):
@@ -52,7 +53,8 @@ def short_names(other: str, this: str) -> tuple[str, str]:
     if len(differing) > 1 and all(map(_RUN_ID.fullmatch, differing[-1])):
         differing.pop()
     short_other, short_this = ("-".join(parts) for parts in zip(*differing, strict=True))
-    return (short_other, short_this) if short_other and short_this else (other, this)
+    tells = all(map(_LETTER.search, (short_other, short_this)))  # 2 and 3 of two ensembles say nothing
+    return (short_other, short_this) if tells else (other, this)
 
 
 def write_comparison(outputs: Outputs, comparison: Comparison, of: Sides) -> None:

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import optuna
 import yaml
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 
 from mammo.config import Config, config_tree
 from mammo.outputs import Outputs
 from mammo.schema import guarded_keys
-from mammo.sweeps.findings import BestTrial, best_trial
+from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.plan import Job
-from mammo.sweeps.results import BEST_FOLDER, read_sweep
-from mammo.sweeps.search_figures import FAILED, FIGURES, plot_search
-from mammo.sweeps.study import finished_trials
+from mammo.sweeps.results import BEST_FOLDER
+from mammo.sweeps.search_figures import FIGURES, plot_search
 
 # What describes the place and the way of running, not the configuration that was found.
 FILE = "best_config.yaml"
@@ -26,31 +23,20 @@ _NOT_FOUND = ("run", "sweep", "hpo", "tracker", "device", "cache_dir")
 
 
 def write_findings(
-    folder: Path, study: optuna.Study, best: Job, choices: Mapping[str, str], objective_name: str
-) -> BestTrial | None:
+    folder: Path, study: optuna.Study, best: BestTrial, job: Job, choices: Mapping[str, str], objective_name: str
+) -> None:
     """Write the figures, and `best_config.yaml`, which is also below `experiment/` for `--config-dir`.
 
-    `choices` are the groups and choices that the best configuration is composed from. Returns what has to be said of
-    the best trial, as the plan of the sweep and its runs tell.
+    `job` is the configuration of the best trial, `choices` are the groups and choices that it is composed from.
     """
     require_free(folder)
-    plot_search(study, folder, objective_name)
-    known = best_trial(read_sweep(folder))
-    title = folder.name
-    if known is not None:
-        what = f"trial {known.trial.number} of {folder.name}: {known.trial.value:.4f}."
-        title = " ".join([what, *known.remarks(objective_name)])
-    text = best_config(best, choices, title.removesuffix("."))
+    plot_search(study, folder, objective_name, best)
+    title = " ".join(
+        [f"trial {best.trial.number} of {folder.name}: {best.trial.value:.4f}.", *best.remarks(objective_name)]
+    )
+    text = best_config(job, choices, title.removesuffix("."))
     for place in _places(folder):
         place.write_text(FILE, text)
-    return known
-
-
-def best_of(study: optuna.Study) -> FrozenTrial | None:
-    """The best trial that has worked, of equal ones the first; None where none has."""
-    worked = [t for t in finished_trials(study) if t.state == TrialState.COMPLETE and FAILED not in t.user_attrs]
-    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-    return max(worked, key=lambda trial: (sign * (trial.value or 0.0), -trial.number), default=None)
 
 
 def require_free(folder: Path) -> None:

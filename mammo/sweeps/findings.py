@@ -9,10 +9,12 @@ from typing import Any
 from mammo.metrics import Metrics
 from mammo.selection import SCORE_NAMES, Criterion
 from mammo.sweeps.configurations import Configuration, configurations
-from mammo.sweeps.pooling import CannotPool, mean_over_seeds, pool_folds
+from mammo.sweeps.pooling import CannotPool, PooledFolds, mean_over_seeds, pool_folds
 from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none
 from mammo.sweeps.statistics import Components, Spread, spread, variance_components
 
+# Values that are nearer to one another are the same.
+EQUAL = 1e-9
 # Of trials with the same value no more are named.
 MAX_LISTED = 10
 
@@ -65,16 +67,16 @@ def score(run: RunResult, name: str) -> float | None:
 
 
 def _pool(configuration: Configuration) -> Pooled:
-    by_seed: dict[int, Metrics] = {}
+    found: dict[int, PooledFolds] = {}
     problems = [] if configuration.problem is None else [configuration.problem]
     for seed in configuration.seeds:
         try:
-            by_seed[seed] = pool_folds([run for run in configuration.completed if run.seed == seed])
+            found[seed] = pool_folds([run for run in configuration.completed if run.seed == seed])
         except CannotPool as reason:
             problems.append(f"seed {seed} is not pooled: {reason}")
-    pooled = list(by_seed.values())
-    mean = (pooled[0].to_dict() if len(pooled) == 1 else mean_over_seeds(pooled)) if pooled else None
-    return Pooled(by_seed, mean, problems)
+    pooled = list(found.values())
+    mean = (pooled[0].metrics.to_dict() if len(pooled) == 1 else mean_over_seeds(pooled)) if pooled else None
+    return Pooled({seed: one.metrics for seed, one in found.items()}, mean, problems)
 
 
 def ranked_trials(results: SweepResults) -> list[Trial]:
@@ -91,18 +93,27 @@ def ranked_trials(results: SweepResults) -> list[Trial]:
 class BestTrial:
     """The best trial of a search that worked, and what has to be said of it.
 
-    `equals` are the numbers of those with the same value, which nothing tells from it; `collapsed` are the numbers of
-    all trials of which a run has collapsed; `next_best` is the best one that has not, where it has itself.
+    `equals` are the numbers of those with the same value, which nothing tells from it (of these it is the first that
+    has not collapsed, or else the first); `collapsed` are the numbers of all trials of which a run has collapsed,
+    `collapsed_runs` how many of its own; `next_best` is the best one that has not, where it has itself.
     """
 
     trial: Trial
     equals: tuple[int, ...]
     collapsed: frozenset[int]
+    collapsed_runs: int
     next_best: Trial | None
 
     @property
     def has_collapsed(self) -> bool:
         return self.trial.number in self.collapsed
+
+    @property
+    def short_remark(self) -> str:
+        """What has to be said beside its number where there is no room for `remarks`; mostly empty."""
+        told = ["collapsed"] if self.has_collapsed else []
+        told += [f"one of {len(self.equals) + 1} equal"] if self.equals else []
+        return ", ".join(told)
 
     def remarks(self, score_name: str) -> list[str]:
         """Sentences for whoever would take it for the answer; none where there is nothing to say."""
@@ -112,13 +123,17 @@ class BestTrial:
             shown = ", ".join(map(str, all_of_them[:MAX_LISTED])) + (", ..." if len(all_of_them) > MAX_LISTED else "")
             found.append(
                 f"{len(all_of_them)} trials ({shown}) have the same {score_name}, {self.trial.value:.3f}: nothing says "
-                f"that trial {number} is the best of them; it is the first."
+                f"that trial {number} is the best of them; it is the first"
+                f"{'' if number == all_of_them[0] else ' that has not collapsed'}."
             )
         if self.has_collapsed:
-            other = "" if len(self.collapsed) == 1 else " So have all the others."
+            other = "" if len(self.collapsed) == 1 else " So have all others that worked."
             if self.next_best is not None:
                 other = f" The best that has not is trial {self.next_best.number} with {self.next_best.value:.3f}."
-            found.append(f"Trial {number} has collapsed: it misses a class, or does no better than guessing.{other}")
+            of_runs = f" in {self.collapsed_runs} of its {n} runs" if (n := len(self.trial.runs)) > 1 else ""
+            found.append(
+                f"Trial {number} has collapsed{of_runs}: it misses a class, or does no better than guessing.{other}"
+            )
         return found
 
 
@@ -127,12 +142,18 @@ def best_trial(results: SweepResults) -> BestTrial | None:
     worked = [trial for trial in ranked_trials(results) if trial.value is not None and trial.failed is None]
     if not worked:
         return None
-    best, *others = worked
     runs = {run.name for run in results.runs if run.has_collapsed}
     collapsed = frozenset(trial.number for trial in results.trials if runs & set(trial.runs))
-    equals = tuple(other.number for other in others if math.isclose(other.value or 0, best.value or 0, abs_tol=1e-9))
-    usable = [other for other in others if other.number not in collapsed]
-    return BestTrial(best, equals, collapsed, usable[0] if best.number in collapsed and usable else None)
+    level = [one for one in worked if math.isclose(one.value or 0, worked[0].value or 0, abs_tol=EQUAL)]
+    best, *equals = sorted(level, key=lambda one: (one.number in collapsed, one.number))
+    usable = [one for one in worked if one.number not in collapsed]
+    return BestTrial(
+        trial=best,
+        equals=tuple(sorted(other.number for other in equals)),
+        collapsed=collapsed,
+        collapsed_runs=len(runs & set(best.runs)),
+        next_best=usable[0] if best.number in collapsed and usable else None,
+    )
 
 
 def is_minimised(results: SweepResults) -> bool:

@@ -110,7 +110,7 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
         return []
     text = (
         "Every image predicted once, by the network of the fold that had not seen it; 95% interval from resampling "
-        f"patients. With several seeds values and limits are means over the seeds. {interval_note('patient')}"
+        f"patients. With several seeds both are of the mean over the seeds. {interval_note('patient')}"
     )
     header = [CONFIGURATION, "metric", "value", "95% of the value", "images"]
     return ["## Pooled over the folds", "", *_rows(header, rows), text, ""]

@@ -15,11 +15,12 @@ import numpy as np
 
 from mammo.errors import TrainingError
 from mammo.files import read_csv
-from mammo.intervals import bootstrap_ci95
-from mammo.metrics import Metrics, compute_metrics
+from mammo.intervals import bootstrap, percentile_interval, score_intervals
+from mammo.metrics import Floats, Metrics, checked_cases, compute_metrics
 from mammo.runs.stored import SplitManifest, read_stored
 from mammo.sweeps.results import RunResult
 
+DRAWS, SEED = 2000, 0
 # A number that somebody has written down is counted to.
 MAX_FOLDS = 10_000
 
@@ -43,7 +44,16 @@ class _Fold:
     all_images: frozenset[str]
 
 
-def pool_folds(runs: Sequence[RunResult]) -> Metrics:
+@dataclasses.dataclass(frozen=True)
+class PooledFolds:
+    """All out-of-fold predictions of one seed: their metrics with intervals, and what each was in every resampling."""
+
+    metrics: Metrics
+    image_ids: tuple[str, ...]
+    drawn: dict[str, Floats]
+
+
+def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
     """Metrics, with intervals from resampling patients, of all out-of-fold predictions of one seed.
 
     The loss is -log of the stored probabilities. Raises CannotPool unless `runs` are completed runs of all
@@ -73,10 +83,12 @@ def pool_folds(runs: Sequence[RunResult]) -> Metrics:
     patient_ids = [patient_id for fold in folds for patient_id in fold.patient_ids]
     try:
         metrics = compute_metrics(probabilities, targets, first.class_names, patient_ids)
-        intervals = bootstrap_ci95(probabilities, targets, first.class_names, patient_ids)
+        cases = checked_cases(probabilities, targets, first.class_names, patient_ids, None)
+        drawn = bootstrap(cases, DRAWS, SEED)
     except (ValueError, TrainingError) as error:
         raise CannotPool(str(error)) from error
-    return dataclasses.replace(metrics, ci95=intervals)
+    metrics = dataclasses.replace(metrics, ci95=score_intervals(drawn, cases))
+    return PooledFolds(metrics, tuple(sorted(image_ids)), drawn)
 
 
 def _read_fold(run: RunResult) -> _Fold:
@@ -120,20 +132,34 @@ def split_fingerprint(run: RunResult) -> str | None:
         return None
 
 
-def mean_over_seeds(pooled: Sequence[Metrics]) -> dict[str, Any]:
-    """The mean of each score over seeds, and of the limits of its interval.
+def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:
+    """The mean of each score over seeds, and the interval of that mean from resampling patients.
 
-    The same patients are resampled for every seed, so the mean of the limits is at least about as wide as
-    an interval of the mean.
+    The n-th resampling is of the same patients for all seeds; see `interval_of_mean`. Seeds that were trained on
+    different images have no interval.
     """
-    scores = [vars(metrics.scores) for metrics in pooled]
-    intervals = [metrics.ci95 or {} for metrics in pooled]
+    metrics = [one.metrics for one in pooled]
+    scores = [vars(one.scores) for one in metrics]
+    are_paired = len({one.image_ids for one in pooled}) == 1
     return {
         **{name: _mean([values[name] for values in scores]) for name in scores[0]},
-        "num_images": pooled[0].num_images,
-        "num_patients": pooled[0].num_patients,
-        "ci95": {name: mean_limits([limits.get(name) for limits in intervals]) for name in scores[0]},
+        "num_images": metrics[0].num_images,
+        "num_patients": metrics[0].num_patients,
+        "ci95": {
+            name: interval_of_mean([one.drawn[name] for one in pooled], [(one.ci95 or {}).get(name) for one in metrics])
+            if are_paired
+            else None
+            for name in scores[0]
+        },
     }
+
+
+def interval_of_mean(drawn: Sequence[Floats], alone: Sequence[list[float] | None]) -> list[float] | None:
+    """The 95 % interval of the mean of a score over trainings, each [draws] in the same resamplings of patients.
+
+    Where the mean is the same in all draws, the limits are the means of those that the trainings have `alone`.
+    """
+    return percentile_interval(np.mean(drawn, axis=0)) or mean_limits(alone)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -27,10 +27,11 @@ from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
 from mammo.schema import guarded_keys
 from mammo.selection import Criterion, worst_objective
-from mammo.sweeps.best import best_of, require_free, write_findings
+from mammo.sweeps.best import require_free, write_findings
+from mammo.sweeps.findings import best_trial
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
-from mammo.sweeps.results import without_folders
+from mammo.sweeps.results import read_sweep, without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
 from mammo.sweeps.study import (
     STUDY_FILE,
@@ -94,14 +95,15 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
             search.note_trials()
             search.run()
         finally:
-            best, known = search.best_job(), None
+            best = best_trial(read_sweep(sweep.folder))
             if best is not None:
-                known = write_findings(sweep.folder, study, best, session.choices(best.overrides), criterion.name)
+                job = search.job_of(best.trial.number)
+                write_findings(sweep.folder, study, best, job, session.choices(job.overrides), criterion.name)
     if best is not None:
         words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
         # What a file may not say, the command did.
         words += [str(o.input_line) for o in parsed.fixed if key_of(o) in guarded_keys(Config)]
-        warned = ", although it has collapsed" if known is not None and known.has_collapsed else ""
+        warned = ", although it has collapsed" if best.has_collapsed else ""
         say(f"Train the best{warned}: {shlex.join(words)}")
     failed = [trial for trial in finished_trials(study) if FAILED in trial.user_attrs]
     if failed:
@@ -347,12 +349,10 @@ class Search:
             ]
         )
 
-    def best_job(self) -> Job | None:
-        """The configuration of the best trial, as one run without folds; None where there is none."""
-        best = best_of(self.study)
-        if best is None:
-            return None
-        proposed = [f"{name}={value}" for name, value in parameters_of(best, self.space).items()]
+    def job_of(self, number: int) -> Job:
+        """The configuration of a finished trial, as one run without folds."""
+        trial = next(trial for trial in finished_trials(self.study) if trial.number == number)
+        proposed = [f"{name}={value}" for name, value in parameters_of(trial, self.space).items()]
         return make_job(self.session.compose, self.fixed, proposed)
 
 

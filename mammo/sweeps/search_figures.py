@@ -30,6 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
 from mammo.outputs import Outputs
+from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
 
 FAILED = "failed"  # user attribute of a trial: why it failed
@@ -49,6 +50,7 @@ class _Trials:
     failed: list[FrozenTrial]
     num_open: int
     is_maximized: bool
+    known_best: BestTrial | None
 
     @property
     def failed_runs(self) -> list[FrozenTrial]:
@@ -57,9 +59,16 @@ class _Trials:
 
     @property
     def worst_to_best(self) -> list[FrozenTrial]:
-        """The finished ones; of equal trials the first counts as the best."""
+        """The finished ones, the best last; of equal trials it is the first, unless another one is known to be."""
         sign = 1.0 if self.is_maximized else -1.0
-        return sorted(self.finished, key=lambda trial: (sign * _value(trial), -trial.number))
+        best = None if self.known_best is None else self.known_best.trial.number
+        return sorted(self.finished, key=lambda trial: (trial.number == best, sign * _value(trial), -trial.number))
+
+    @property
+    def doubts(self) -> str:
+        """What has to be said beside the number of the best trial, in brackets; mostly empty."""
+        remark = "" if self.known_best is None else self.known_best.short_remark
+        return f" ({remark})" if remark else ""
 
     @property
     def direction(self) -> str:
@@ -81,26 +90,30 @@ class _Trials:
 FIGURES = ("optimization_history.png", "parameter_importances.png", "parallel_coordinates.png")
 
 
-def plot_search(study: Study, folder: Path, objective_name: str = "objective") -> list[Path]:
+def plot_search(
+    study: Study, folder: Path, objective_name: str = "objective", best: BestTrial | None = None
+) -> list[Path]:
     """Write the three figures of a study with one objective into an existing folder; returns their paths.
 
     `optimization_history.png`, `parameter_importances.png`, `parallel_coordinates.png`. A study in which nothing has
-    finished gets figures that say so.
+    finished gets figures that say so. `best` is what is known of the best trial beside its value.
     """
     outputs = Outputs(folder, "sweep")
     figures = (
-        optimization_history_figure(study, objective_name),
+        optimization_history_figure(study, objective_name, best),
         parameter_importances_figure(study),
-        parallel_coordinates_figure(study, objective_name),
+        parallel_coordinates_figure(study, objective_name, best),
     )
     for name, figure in zip(FIGURES, figures, strict=True):
         outputs.write_bytes(name, figure_bytes(figure, name))
     return [folder / name for name in FIGURES]
 
 
-def optimization_history_figure(study: Study, objective_name: str = "objective") -> Figure:
+def optimization_history_figure(
+    study: Study, objective_name: str = "objective", best: BestTrial | None = None
+) -> Figure:
     """The value of each trial over its number, the best so far as a step line, failed trials as crosses at the edge."""
-    trials = _trials(study)
+    trials = _trials(study, best)
     with _figure(DOUBLE_COLUMN_INCHES, 2.9) as figure:
         axes = figure.subplots()
         axes.set_title(f"Search history: {trials.counts}")
@@ -139,7 +152,7 @@ def _draw_values(axes: Axes, trials: _Trials) -> None:
     best = trials.worst_to_best[-1]
     ring = {"marker": "o", "markersize": 6, "markerfacecolor": "white", "markeredgewidth": 1.3, "linestyle": "none"}
     axes.plot([best.number], [_value(best)], color=VAL_COLOUR, zorder=3, **ring)  # type: ignore[arg-type]
-    label = f"{_value(best):.3f}\ntrial {best.number}"
+    label = "\n".join(filter(None, [f"{_value(best):.3f}", f"trial {best.number}", trials.doubts.strip()]))
     place = (1.01, _value(best))
     axes.annotate(label, place, xycoords=axes.get_yaxis_transform(), va="center", color=VAL_COLOUR)
 
@@ -205,12 +218,14 @@ def _importances(study: Study, trials: _Trials) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def parallel_coordinates_figure(study: Study, objective_name: str = "objective") -> Figure:
+def parallel_coordinates_figure(
+    study: Study, objective_name: str = "objective", best: BestTrial | None = None
+) -> Figure:
     """A vertical axis for each parameter over the range that was searched, a line for each trial.
 
     Lines are coloured by objective, darker for better; the best is thick and on top, failed ones are dashed.
     """
-    trials = _trials(study)
+    trials = _trials(study, best)
     parameters = parameter_axes(trials.finished + trials.failed_runs)
     spread_inches = max(DOUBLE_COLUMN_INCHES - 1.4, AXIS_INCHES * (len(parameters) - 1))
     with _figure(spread_inches + 1.4, 3.4) as figure:
@@ -249,7 +264,7 @@ def _draw_trials(axes: Axes, trials: _Trials, parameters: Sequence[ParameterAxis
             heights = [parameter.height(trial) for parameter in parameters]
             (line,) = axes.plot(places, heights, color=colours.to_rgba(_value(trial)), label=f"trial {trial.number}")  # type: ignore[arg-type]
             line.set(linewidth=width, alpha=alpha, marker="o", markersize=size)
-        notes.append(f"thick: the best, trial {best.number} with {_value(best):.3f}")
+        notes.append(f"thick: the best, trial {best.number} with {_value(best):.3f}{trials.doubts}")
     if trials.failed_runs:
         notes.append("dashed: failed")
     axes.set_xlabel("; ".join(notes), color=GREY, fontsize=7.5)
@@ -277,7 +292,7 @@ def _draw_colour_bar(axes: Axes, trials: _Trials, objective_name: str) -> Scalar
     return colours
 
 
-def _trials(study: Study) -> _Trials:
+def _trials(study: Study, best: BestTrial | None = None) -> _Trials:
     """What ended without a usable value counts as failed, whoever noticed it."""
     finished, failed, num_open = [], [], 0
     for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
@@ -287,7 +302,7 @@ def _trials(study: Study) -> _Trials:
             finished.append(trial)
         else:
             failed.append(trial)
-    return _Trials(finished, failed, num_open, study.direction == StudyDirection.MAXIMIZE)
+    return _Trials(finished, failed, num_open, study.direction == StudyDirection.MAXIMIZE, best)
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -30,7 +30,8 @@ from mammo.sweeps.results import RunResult, SweepResults, read_sweep, without_fo
 from mammo.sweeps.statistics import Components, Spread
 from mammo.sweeps.tables import ELSEWHERE, closing_lines
 
-SCHEMA_VERSION = 1
+# 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful.
+SCHEMA_VERSION = 2
 # By which the files of a sweep are known, whoever writes them.
 COMMAND = "sweep"
 SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png")

@@ -26,6 +26,7 @@ NAME = "resnet50-{}-mias-s{}-f0-{}"
         ("mine", "mine-again", ("mine", "mine-again")),
         ("mine-", "mine-x", ("mine-", "mine-x")),
         ("same", "same", ("same (compare=)", "same")),
+        ("ensemble-of-2-0123abcd", "ensemble-of-3-89abcdef", ("ensemble-of-2-0123abcd", "ensemble-of-3-89abcdef")),
     ],
 )
 def test_names_are_what_tells_the_runs_apart(other, this, expected):

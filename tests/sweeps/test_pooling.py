@@ -24,7 +24,7 @@ def cross_validation(sweep):
 
 def test_pooled_metrics_are_those_of_the_concatenated_predictions(sweep):
     found = cross_validation(sweep)
-    accuracies = []
+    accuracies, drawn = [], []
     for seed in SEEDS:
         table = pd.concat(pd.read_csv(run_of(sweep, seed, fold) / "val_predictions.csv") for fold in FOLDS)
         assert len(table) == table["image_id"].nunique() == 32
@@ -37,9 +37,15 @@ def test_pooled_metrics_are_those_of_the_concatenated_predictions(sweep):
         assert pooled["loss"] == pytest.approx(loss, rel=1e-6)
         low, high = pooled["ci95"]["acc"]
         assert low <= pooled["acc"] <= high
-        accuracies.append((pooled["acc"], low, high))
-    assert found["pooled"]["acc"] == pytest.approx(np.mean(accuracies, axis=0)[0])
-    assert found["pooled"]["ci95"]["acc"] == pytest.approx(np.mean(accuracies, axis=0)[1:])
+        accuracies.append(pooled["acc"])
+        right = (table["y_true"] == table["y_pred"]).groupby(table["patient_id"]).agg(["sum", "count"]).to_numpy()
+        # The same patients in the n-th draw of each seed, drawn 250 times at once.
+        rng = np.random.default_rng(0)
+        draws = np.concatenate([rng.integers(len(right), size=(250, len(right))) for _ in range(8)])
+        drawn.append(right[draws, 0].sum(axis=1) / right[draws, 1].sum(axis=1))
+    assert found["pooled"]["acc"] == pytest.approx(np.mean(accuracies))
+    of_the_mean = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
+    assert found["pooled"]["ci95"]["acc"] == pytest.approx(of_the_mean)
     assert found["pooled"]["num_images"] == 32
     assert found["problems"] == []
 
@@ -51,6 +57,17 @@ def test_one_seed_has_all_metrics_pooled(sweep):
     found = cross_validation(sweep)
     assert found["pooled"] == found["pooled_by_seed"]["42"]
     assert np.sum(found["pooled"]["confusion_matrix"]) == 32
+
+
+def test_a_seed_that_says_one_class_only_leaves_the_mean_over_seeds_its_interval(sweep):
+    for fold in FOLDS:
+        table = run_of(sweep, 43, fold) / "val_predictions.csv"
+        said = {"y_pred": "A", "p_A": "1.0", "p_B": "0.0", "p_C": "0.0", "p_D": "0.0"}
+        write_rows(table, [row | said for row in rows_of(table)])
+    found = cross_validation(sweep)
+    assert found["pooled_by_seed"]["43"]["ci95"]["kappa"] is None, "it is 0 whoever is drawn"
+    half = np.array(found["pooled_by_seed"]["42"]["ci95"]["kappa"]) / 2
+    assert found["pooled"]["ci95"]["kappa"] == pytest.approx(half)
 
 
 def drop_fold(run):
