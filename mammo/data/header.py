@@ -30,6 +30,8 @@ _MAMMOGRAPHIC = {
 # Of the objects of the standard these may be one: CR, DX and MG, secondary capture, enhanced X-ray of the breast.
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _MAY_BE_MAMMOGRAM = re.compile(re.escape(_STORAGE) + r"(?:1(?:\.[12](?:\.1)?)?|7(?:\.[1-4])?|13\.1\.[345])")
+# Its two values, however their words are joined.
+_INTENT = re.compile(r"^FOR[\W_]*(PROCESSING|PRESENTATION)$")
 
 HEADER_TAGS = [
     "SOPClassUID", "Modality", "Manufacturer", "PatientAge", "PatientID", "StudyInstanceUID", "PresentationIntentType",
@@ -85,8 +87,8 @@ class Header:
 
     @property
     def is_for_processing(self) -> bool:
-        """Whether the pixels are raw detector values."""
-        of_class = not self.modality and not self.presentation_intent and self.sop_class in _FOR_PROCESSING
+        """Whether the pixels are raw detector values: by what is said of the image, or by its SOP class."""
+        of_class = not self.presentation_intent and self.sop_class in _FOR_PROCESSING
         return self.presentation_intent == "FOR PROCESSING" or of_class
 
     @property
@@ -120,7 +122,7 @@ def header_of(dataset: pydicom.Dataset) -> Header:
         columns=integer_of(dataset, "Columns", 0),
         frames=frames,
         samples_per_pixel=integer_of(dataset, "SamplesPerPixel", 1 if "Rows" in dataset else 0),
-        presentation_intent=text_of(dataset, "PresentationIntentType").upper(),
+        presentation_intent=_INTENT.sub(r"FOR \1", text_of(dataset, "PresentationIntentType").upper()),
         implant=text_of(dataset, "BreastImplantPresent").upper() == "YES",
         burned_in_annotation=text_of(dataset, "BurnedInAnnotation").upper() == "YES",
         manufacturer=text_of(dataset, "Manufacturer"),

@@ -126,7 +126,8 @@ def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
             width_px, height_px = opened.size
             if width_px * height_px > MAX_PIXELS:
                 raise BadFile(f"a picture of {height_px} x {width_px} pixels, more than {MAX_PIXELS}")
-            num_pages = getattr(opened, "n_frames", 1)
+            # What follows the first image of an MPO, as phones write them, is seen by no viewer: previews, depth.
+            num_pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
             if num_pages > 1 and "multiframe" not in accept:
                 raise BadFile(f"a picture of {num_pages} pages")
             with bad_file_if_it_fails("the picture is cut off or damaged"):
@@ -159,7 +160,7 @@ def _checked_values(picture: Image.Image, content: bytes, accept: Collection[str
     picture.load()
     if picture.format == "PNG":
         _check_rows(content, np.asarray(picture))
-    if picture.format == "JPEG":
+    if picture.format in ("JPEG", "MPO"):
         refuse_completed(content, np.asarray(picture))
     return turned(_grey_values(picture, accept), _exif_orientation(picture))
 

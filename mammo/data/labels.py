@@ -21,6 +21,7 @@ DENSITY = ("A", "B", "C", "D")
 DENSITY_PAIRS = ("AB", "CD")
 NO_LABEL = "no label"
 
+_WHOLE_NUMBER = re.compile(r"0*(\d+)(?:[.,]0*)?")
 _LONGEST_SHOWN_CHARACTERS = 3
 _MOST_ROWS_SHOWN = 8
 
@@ -99,16 +100,17 @@ def _with_numbers_as_in(texts: Sequence[str], known: Mapping[str, str]) -> dict[
 
 def _plain(text: str) -> str:
     """A label for comparison: a whole number without zeros around it, accents as one character."""
-    number = re.fullmatch(r"0*(\d+)([.,]0*)?", text)
+    number = _WHOLE_NUMBER.fullmatch(text)
     return number[1] if number else unicodedata.normalize("NFC", text).casefold()
 
 
-def without_fractions(texts: Sequence[str]) -> list[str]:
-    """A column of whole numbers as it was before a cell was empty: then pandas and others write 2 as 2.0."""
-    numbers = [re.fullmatch(r"(\d+)[.,]0+", text.strip()) for text in texts]
-    if not all(number or not text.strip() for number, text in zip(numbers, texts, strict=True)):
-        return list(texts)
-    return [number[1] if number else "" for number in numbers]
+def plain_numbers(texts: Sequence[str]) -> list[str]:
+    """A column with its whole numbers as 1, 2, ...: spreadsheets write 01, and pandas 1.0 where a cell is empty.
+
+    Each cell is read on its own: one that is no number, or a fraction, is left as it is.
+    """
+    numbers = [_WHOLE_NUMBER.fullmatch(text.strip()) for text in texts]
+    return [number[1] if number else text for number, text in zip(numbers, texts, strict=True)]
 
 
 def _out_of_range(text: str, expected: str) -> str:
@@ -132,7 +134,7 @@ def _refuse_counting_from_zero(texts: Sequence[str], rows: Sequence[str]) -> Non
 def _refuse_mixture(texts: Sequence[str], rows: Sequence[str], known: Mapping[str, str]) -> None:
     """Stop when both letters A-D and digits stand in one column and no map names them all."""
     letters = [index for index, text in enumerate(texts) if text.upper() in DENSITY]
-    digits = [index for index, text in enumerate(texts) if text in ("0", "1", "2", "3", "4")]
+    digits = [index for index, text in enumerate(texts) if _plain(text) in ("0", "1", "2", "3", "4")]
     if not letters or not digits or all(texts[index].casefold() in known for index in letters + digits):
         return
     fewer, is_letters = (letters, True) if len(letters) <= len(digits) else (digits, False)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+HEADER_THREADS = 8  # reading headers waits for the disk, not for the processor
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -39,16 +39,23 @@ MODIFIER_CODES = _OTHER_VIEW_MODIFIERS | _SAME_VIEW_MODIFIERS
 OTHER_VIEWS = frozenset(_OTHER_VIEW_MODIFIERS.values())
 _MODIFIERS = frozenset(MODIFIER_CODES.values())
 
-_SIDES = {"L": "L", "LT": "L", "LEFT": "L", "R": "R", "RT": "R", "RIGHT": "R"}
+# English, Spanish, Portuguese, French, Italian, German; D, E, G and S are right or left in some of them only.
+_SIDE_WORDS = {
+    "L": "L LT LEFT IZQUIERDA IZQUIERDO ESQUERDA ESQUERDO GAUCHE SINISTRA SINISTRO LINKS LINKE",
+    "R": "R RT RIGHT DERECHA DERECHO DIREITA DIREITO DROITE DROIT DESTRA DESTRO RECHTS RECHTE",
+}
+_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 # Views and modifiers in words, each after those that it is a part of; beside English as Romance languages and German
 # write them.
+_OBLIQUE = r"(?:OBLIQU[EAO]|OBLICU[AO]|OBLIK|SCHRAE?GE?R?(?: ?AUFNAHME)?)"
+_MEDIO_LATERAL = r"MEDIO ?LATERALE?R?"
 _PHRASES = tuple(
     (re.compile(rf"\b(?:{pattern})\b"), name)
     for pattern, name in (
-        (r"[CK]RANIO ?[CK]AUDALE?", "CC"), (r"CAUDO ?CRANIALE?(?: FROM BELOW)?", "FB"),
-        (r"MEDIO ?LATERALE?R? ?(?:OBLIQU[EAO]|OBLICU[AO]|OBLIK)", "MLO"), (r"LATERO ?MEDIAL OBLIQUE", "LMO"),
+        (r"[CK]RAN[IE]O ?[CK]AUDALE?R?", "CC"), (r"CAUDO ?CRANIALE?(?: FROM BELOW)?", "FB"),
+        (rf"{_MEDIO_LATERAL} ?{_OBLIQUE}|{_OBLIQUE} ?{_MEDIO_LATERAL}", "MLO"), (r"LATERO ?MEDIAL OBLIQUE", "LMO"),
         (r"SUPERO ?LATERAL TO INFERO ?MEDIAL OBLIQUE", "SIO"), (r"INFERO ?MEDIAL TO SUPERO ?LATERAL OBLIQUE", "ISO"),
-        (r"MEDIO ?LATERAL", "ML"), (r"LATERO ?MEDIAL", "LM"),
+        (_MEDIO_LATERAL, "ML"), (r"LATERO ?MEDIAL", "LM"),
         (r"CC EXAGGERATED LATERAL(?:LY)?", "XCCL"), (r"CC EXAGGERATED MEDIAL(?:LY)?", "XCCM"),
         (r"CC EXAGGERATED|EXAGGERATED CC", "XCC"), (r"TISSUE SPECIMEN(?: FROM BREAST)?", "SPECIMEN"),
         (r"SPOT COMPRESSION", "SPOT"), (r"MAGNIFICATION|MAGNIFIED", "MAG"), (r"IMPLANT DISPLACED", "ID"),
@@ -58,7 +65,9 @@ _PHRASES = tuple(
     )
 )  # fmt: skip
 # Say nothing of the view.
-_OTHER_WORDS = frozenset(("MAMMO", "MAMMOGRAM", "MAMMOGRAPHY", "BREAST", "VIEW", "PROJECTION"))
+_OTHER_WORDS = frozenset(
+    ("MAMMO", "MAMMOGRAM", "MAMMOGRAPHY", "BREAST", "MAMA", "MAMMA", "BRUST", "SEIN", "VIEW", "PROJECTION")
+)
 # One word as it is written on films: side, M (magnification) or S (spot), view, then what follows it.
 _PREFIXES = {"": (), "M": ("MAG",), "S": ("SPOT",)}
 _SUFFIXES = _MODIFIERS - {"SPOT", "MAG", "CV", "AT", "TAN"}
@@ -152,7 +161,7 @@ def _in_one_word(word: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     if word in VIEWS:
         yield "", word, ()
         return
-    for side in ("", "LEFT", "RIGHT", "L", "R"):
+    for side in ("", "LEFT", "RIGHT", "LT", "RT", "L", "R"):
         for prefix, modifiers in _PREFIXES.items():
             for view in VIEWS:
                 start = side + prefix + view

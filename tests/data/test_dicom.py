@@ -48,6 +48,15 @@ pytestmark = quiet_pydicom
             "for_processing",
             "FOR PROCESSING image: raw detector values, not meant to be shown",
         ),
+        *(
+            (changes, "for_processing", "FOR PROCESSING image: raw detector values, not meant to be shown")
+            for changes in (
+                {"PresentationIntentType": "FOR_PROCESSING"},
+                {"PresentationIntentType": "ForProcessing"},
+                {"PresentationIntentType": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.2.1"},
+                {"PresentationIntentType": "", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.5"},
+            )
+        ),
         ({"Rows": 16, "NumberOfFrames": 4}, "multiframe", "multi-frame image (4 frames)"),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "Columns": 32}, "colour", "colour image (RGB)"),
     ],

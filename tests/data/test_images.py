@@ -193,6 +193,27 @@ def test_constant_missing_and_many_paged(tmp_path: Path) -> None:
     assert read_image(tmp_path / "image.tif", ("multiframe",))[0].shape == (60, 40)
 
 
+def write_mpo(path: Path, exif: Image.Exif) -> Path:
+    pictures = [Image.fromarray(RANDOM_GREY), Image.fromarray(RANDOM_GREY[::-1])]
+    pictures[0].save(path, format="MPO", save_all=True, append_images=pictures[1:], exif=exif)
+    with Image.open(path) as picture:
+        assert (picture.format, picture.n_frames) == ("MPO", 2)
+    return path
+
+
+def test_of_a_picture_of_a_phone_the_first_image_is_read(tmp_path: Path) -> None:
+    path = write_mpo(tmp_path / "image.jpg", exif_of(6))
+    with Image.open(path) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(read_image(path)[0], expected.astype(np.float32) / np.float32(255))
+    content = path.read_bytes()
+    scan = content.index(b"\xff\xda")
+    end = content.index(b"\xff\xd9", scan)
+    (tmp_path / "short.jpg").write_bytes(content[: (scan + end) // 2] + content[end:])
+    with pytest.raises(BadFile, match=r"lacks data|cut off or damaged"):
+        read_image(tmp_path / "short.jpg")
+
+
 # What a camera stores of a picture, by EXIF orientation: 6 is "the 0th row is the right side, the 0th column the top".
 STORED = {
     1: RANDOM_GREY, 2: np.fliplr(RANDOM_GREY), 3: np.rot90(RANDOM_GREY, 2), 4: np.flipud(RANDOM_GREY),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo.data.labels import apply_task, limit_patients, parse_labels
+from mammo.data.labels import apply_task, limit_patients, parse_labels, plain_numbers
 from mammo.data.manifest import Manifest, make_table
 from mammo.errors import DataError
 
@@ -45,6 +45,27 @@ def test_a_column_that_mixes_letters_and_digits_shows_the_rows():
     assert "x.csv row 4: 'B'; x.csv row 6: 'd'" in str(caught.value)
     assert "label_map" in str(caught.value)
     assert "row 2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", ["nan", "NA", "?", "1.5", "7", "1.0.0", "-1"])
+def test_an_odd_cell_costs_itself_alone(odd):
+    parsed = parse_labels(plain_numbers(["1.0", odd, "2,00", "03", " 4.0 ", "", "1", "2."]))
+    assert parsed.names == ["A", "", "B", "C", "D", "", "A", "B"]
+    assert [bool(problem) for problem in parsed.problems] == [False, True, *[False] * 6]
+    assert parsed.class_names == ABCD
+
+
+@pytest.mark.parametrize("values", [["A", "2.0", "C", "4.0"], ["1.0", "02", "b"], ["A", "B", "03"]])
+def test_letters_and_numbers_are_a_mixture_however_the_numbers_are_written(values):
+    with pytest.raises(DataError, match="mixes letters and digits"):
+        parse_labels(plain_numbers(values))
+    with pytest.raises(DataError, match="mixes letters and digits"):
+        parse_labels(values)
+
+
+def test_numbers_from_zero_are_refused_however_they_are_written():
+    with pytest.raises(DataError, match="count from 0"):
+        parse_labels(plain_numbers(["0.0", "01", "2", "3.0"]))
 
 
 def test_a_letter_beside_a_digit_map_is_a_mixture():

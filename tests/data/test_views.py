@@ -34,7 +34,16 @@ def test_every_code_of_the_standard_is_known_in_both_schemes(number, table):
     [
         ("CC", "CC", ""), ("mlo", "MLO", ""), ("RCC", "CC", "R"), ("LMLO", "MLO", "L"), ("L-MLO", "MLO", "L"),
         ("r_cc", "CC", "R"), ("CC L", "CC", "L"), ("MLO-R", "MLO", "R"), ("Right CC", "CC", "R"),
-        ("LT MLO", "MLO", "L"), ("LEFTCC", "CC", "L"), ("MAMMO,R CC", "CC", "R"), ("[MAMMO,L MLO   ]", "MLO", "L"),
+        ("LT MLO", "MLO", "L"), ("LTCC", "CC", "L"), ("RTMLO", "MLO", "R"), ("LTCCID", "CC", "L"),
+        ("RTXCCL", "XCCL", "R"),
+        ("craneocaudal", "CC", ""), ("cr\u00e1neo-caudal", "CC", ""), ("cr\u00e2nio-caudal esquerda", "CC", "L"),
+        ("cranio-caudale destra", "CC", "R"), ("kraniokaudal links", "CC", "L"), ("CC droit", "CC", "R"),
+        ("Oblicua mediolateral derecha", "MLO", "R"), ("obl\u00edqua m\u00e9dio-lateral", "MLO", ""),
+        ("medio-laterale obliqua sinistra", "MLO", "L"), ("mediolateral schr\u00e4g rechts", "MLO", "R"),
+        ("Schraeg medio-lateral", "MLO", ""), ("Mediolaterale Schr\u00e4gaufnahme", "MLO", ""),
+        ("MLO gauche", "MLO", "L"),
+        ("mediolaterale", "ML", ""), ("Mama izquierda MLO", "MLO", "L"),
+        ("LEFTCC", "CC", "L"), ("MAMMO,R CC", "CC", "R"), ("[MAMMO,L MLO   ]", "MLO", "L"),
         ("R CC, R CC", "CC", "R"),
         ("CRANIO-CAUDAL", "CC", ""), ("Craniocaudal left breast", "CC", "L"), ("kraniokaudal", "CC", ""),
         ("medio-lateral oblique", "MLO", ""), ("M\u00e9dio-lateral obl\u00edqua", "MLO", ""),
@@ -60,7 +69,8 @@ def test_texts_that_are_certain(text, view, side):
 @pytest.mark.parametrize(
     "text",
     ["", "  ", "R", "LEFT", "PA", "AP", "LL", "LAT", "RLO", "CC MLO", "L R CC", "L RCC", "LR CC", "JANE CC", "CC JANE",
-     "MAMMO", "CHEST,GENERAL", "PREMIUM_VIEW", "XCC-L", "XCC L", "CCL", "MLOR", "CC1", "CC 2", "ACC", "MO", "ID",
+     "MAMMO", "CHEST,GENERAL", "PREMIUM_VIEW", "XCC-L", "XCC L", "XCC links",
+     "CC links rechts", "oblicua", "D CC", "TCC", "CCL", "MLOR", "CC1", "CC 2", "ACC", "MO", "ID",
      "XCCX", "CC" * 40],
 )  # fmt: skip
 def test_texts_that_are_not(text):
@@ -68,6 +78,11 @@ def test_texts_that_are_not(text):
 
 
 def test_sides():
+    left = ["links", "linke", "izquierda", "Izquierdo", "esquerda", "esquerdo", "gauche", "sinistra", "SINISTRO"]
+    right = ["rechts", "rechte", "derecha", "derecho", "direita", "direito", "droite", "droit", "destra", "Destro"]
+    assert {side_of(text) for text in left} | {side_of("mama izquierda"), side_of("linke Brust")} == {"L"}
+    assert {side_of(text) for text in right} | {side_of("Sein droit"), side_of("mamma destra")} == {"R"}
+    assert {side_of(text) for text in ("D", "E", "G", "S", "izquierda derecha", "Dexter")} == {""}
     texts = ["L", "left", " Rt ", "Right breast", "RIGHT", "B", "U", "", "LCC", "L R", "lateral"]
     assert [side_of(text) for text in texts] == ["L", "L", "R", "R", "R", "", "", "", "", "", ""]
 

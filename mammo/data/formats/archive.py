@@ -18,10 +18,10 @@ from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.header import PROJECTION_MODALITIES, Header
-from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, without_fractions
+from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
-from mammo.data.parallel import in_order
+from mammo.data.parallel import HEADER_THREADS, in_order
 from mammo.data.shown import shown_file
 from mammo.data.spelling import compare_key
 from mammo.errors import BadFile, DataError
@@ -31,7 +31,6 @@ ACCESSION = "AccessionNumber"
 CLASSIFICATION = "Classification"
 SKIP = "5"
 ACCESSION_DIGITS = 6
-NUM_THREADS = 8  # reading headers waits for the disk, not for the processor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +80,7 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
         notes.append(f"{num_ignored} files in exam folders are no DICOM files and are ignored")
     return build_manifest(
         rows, root, options, classes=class_names, label_map={name: name for name in class_names},
-        left_out=left_out, notes=notes, exams_are_folders=True,
+        left_out=left_out, notes=notes, exams_are_folders=True, has_headers=True,
     )  # fmt: skip
 
 
@@ -105,10 +104,12 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
     name = shown_file(csv)
     table = read_table(csv, name)
     accessions = table[require_column(table, [ACCESSION], name)].tolist()
-    texts = without_fractions(table[require_column(table, [CLASSIFICATION], name)].tolist())
+    written = table[require_column(table, [CLASSIFICATION], name)].tolist()
+    numbers = plain_numbers(written)
     where = [f"{name} row {number}" for number in table.index]
     label_map = options.table.label_map
-    is_skip = [text == SKIP and SKIP not in label_map for text in texts]
+    texts = written if label_map else numbers  # a map compares numbers itself
+    is_skip = [number == SKIP and SKIP not in label_map for number in numbers]
     classes = options.classes or (None if label_map else list(DENSITY))
     unskipped = ["" if skip else text for text, skip in zip(texts, is_skip, strict=True)]
     labels = parse_labels(unskipped, where, classes, label_map)
@@ -162,7 +163,7 @@ def _own_csv(root: Path) -> Path:
 
 def _headers(files: Sequence[Path], progress: Progress | None) -> Iterable[Header | LeftOut | None]:
     """What `_examine` finds in each file, in the order of `files`."""
-    for done, found in enumerate(in_order(_examine, files, NUM_THREADS), start=1):
+    for done, found in enumerate(in_order(_examine, files, HEADER_THREADS), start=1):
         if progress:
             progress(done, len(files))
         yield found

@@ -26,7 +26,7 @@ KINDS = ("mass", "calc")
 def read_cbis_ddsm(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
     """The manifest of CBIS-DDSM, of the study or studies that `options.kind` says (null: both)."""
     rows, notes = case_rows(root, options)
-    return build_manifest([_as_downloaded(row) for row in rows], root, options, notes=notes)
+    return build_manifest([_as_downloaded(row) for row in rows], root, options, notes=notes, progress=progress)
 
 
 def case_rows(root: Path, options: DataOptions) -> tuple[list[Row], list[str]]:

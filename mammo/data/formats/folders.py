@@ -12,17 +12,23 @@ from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.formats.registry import Progress, reader
-from mammo.data.formats.rows import Row, build_manifest, contents_of, files_and_others, id_of, is_image_name
+from mammo.data.formats.rows import (
+    Row,
+    build_manifest,
+    contents_of,
+    files_and_others,
+    id_of,
+    is_dicom_name,
+    is_image_name,
+)
 from mammo.data.formats.tabular import is_hidden
 from mammo.data.header import PROJECTION_MODALITIES
 from mammo.data.images import looks_like_picture
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
-from mammo.data.parallel import in_order
+from mammo.data.parallel import HEADER_THREADS, in_order
 from mammo.errors import BadFile, DataError
-
-NUM_THREADS = 8  # reading headers waits for the disk, not for the processor
 
 
 @reader("folders")
@@ -64,11 +70,11 @@ def read_folders(root: Path, options: DataOptions, progress: Progress | None = N
     classes = options.classes
     if classes is None and not options.table.label_map and any(parse_labels(names, names).problems):
         classes = names
-    return build_manifest(rows, root, options, classes=classes, left_out=left_out, notes=notes)
+    return build_manifest(rows, root, options, classes=classes, left_out=left_out, notes=notes, progress=progress)
 
 
 def _are_images(files: Sequence[Path], real_root: Path | None, progress: Progress | None) -> Iterable[bool]:
-    examined = in_order(partial(_is_image, real_root=real_root), files, NUM_THREADS)
+    examined = in_order(partial(_is_image, real_root=real_root), files, HEADER_THREADS)
     for done, is_image in enumerate(examined, start=1):
         if progress:
             progress(done, len(files))
@@ -78,17 +84,19 @@ def _are_images(files: Sequence[Path], real_root: Path | None, progress: Progres
 def _is_image(file: Path, real_root: Path | None) -> bool:
     """Whether a file has the name of an image, or else the content of one.
 
-    What cannot be opened, or must not because it is outside of the folder, counts as one: the reason is told later.
+    A DICOM object that says that it is none (a report, a presentation state) is none under any such name. What cannot
+    be opened, or must not because it is outside of the folder, counts as one: the reason is told later.
     """
-    if is_image_name(file.name):
+    has_name = is_image_name(file.name)
+    if has_name and not is_dicom_name(file.name):
         return True
     if real_root is not None and not Path(os.path.realpath(file)).is_relative_to(real_root):
         return True
     try:
         if file.name.upper() == "DICOMDIR" or not os.path.isfile(file):
-            return False
+            return has_name
         if not looks_like_dicom(file):
-            return looks_like_picture(file)
+            return has_name or looks_like_picture(file)
         header = read_header(file)  # reports and presentation states lie beside the images of many archives
         return header.rows > 0 or header.modality in ("", *PROJECTION_MODALITIES)
     except (OSError, BadFile):

@@ -31,7 +31,7 @@ def read_inbreast(root: Path, options: DataOptions, progress: Progress | None = 
     unlisted = len(files.keys() - {row.named for row in rows})
     notes = [f"{unlisted} image files are not in the label table and are not used"] if unlisted else []
     rows = [_with_file(row, *files[row.named]) if row.named in files else row for row in rows]
-    return build_manifest(rows, root, options, notes=notes)
+    return build_manifest(rows, root, options, notes=notes, progress=progress)
 
 
 def _with_file(row: Row, file: Path, match: re.Match[str]) -> Row:

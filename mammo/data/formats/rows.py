@@ -16,16 +16,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from mammo.data.formats.registry import Progress
 from mammo.data.formats.tabular import is_hidden
+from mammo.data.formats.wanted_views import with_wanted_views
 from mammo.data.label_sets import require_classes
-from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels, without_fractions
+from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels, plain_numbers
 from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
 from mammo.data.patients import Link, group_images, one_spelling
-from mammo.data.views import is_among, read_view, shown_view, side_of
+from mammo.data.views import read_view, side_of
 from mammo.errors import BadFile, DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".dcm", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".dicom")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", *DICOM_SUFFIXES)
 _LONGEST_PATH = 4096
 _LONGEST_CLASS_NAME = 64
 _MOST_CLASSES = 100
@@ -64,21 +67,24 @@ def build_manifest(
     left_out: Sequence[LeftOut] = (),
     notes: Sequence[str] = (),
     exams_are_folders: bool = False,
+    has_headers: bool = False,
+    progress: Progress | None = None,
 ) -> Manifest:
     """The manifest of `rows`; `classes` and `label_map` default to those of `options`.
 
     `left_out` and `notes` are what the reader has collected already; `exams_are_folders` says that an exam id is the
-    name of a folder. Raises `DataError` when labels mix conventions, split names are unknown, nothing is left, or when
-    it is not clear which images are of one woman (`mammo.data.patients`).
+    name of a folder, `has_headers` that rows have what headers say of view and side; else those are read, with
+    `progress`, where `data.views` needs them. Raises `DataError` when labels mix conventions, split names are unknown,
+    nothing is left, or when it is not clear which images are of one woman (`mammo.data.patients`).
     """
     rows, spelling, spelling_notes = _spelled(rows, options)
-    written = [row.label for row in rows]
+    written, used_map = [row.label for row in rows], label_map or options.table.label_map
     labels = parse_labels(
-        # With a label set of its own a dataset may call a class 1.0.
-        written if options.task == "labels" else without_fractions(written),
+        # With a label set of its own a dataset may call a class 1.0; a map compares numbers itself.
+        written if options.task == "labels" or used_map else plain_numbers(written),
         [row.where for row in rows],
         classes or options.classes,
-        label_map or options.table.label_map,
+        used_map,
     )
     _require_printable(labels.class_names)
     require_classes(labels, [row.patient_id or row.exam_id for row in rows], options, label_map)
@@ -86,7 +92,7 @@ def build_manifest(
     images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
     kept, unusable = _one_entry_each(images)
     all_left_out = [*left_out, *misplaced, *unusable]
-    kept, unwanted = _filter_views(kept, options.views)
+    kept, unwanted = with_wanted_views(kept, options.views, has_headers=has_headers, progress=progress)
     all_left_out += unwanted
     if not kept:
         reasons = sorted({f"{item.stage}: {item.reason}" for item in all_left_out})
@@ -128,6 +134,8 @@ def _spelled(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Grou
     ]
     if two_sides := sum(_view_and_side(row)[1] is None for row in rows):
         notes.append(f"{two_sides} row{'s' * (two_sides > 1)}: the view names another side than the laterality")
+    if no_side := sum(bool(row.laterality.strip()) and not side_of(row.laterality) for row in rows):
+        notes.append(f"{no_side} row{'s' * (no_side > 1)}: the laterality is no known word for left or right")
     if num_merged:
         notes.append(f"data.same_patient=merge: {num_merged} patients have several ids that may be the same")
     return spelled, Grouping("", num_patients, num_exams, num_merged), notes
@@ -178,6 +186,11 @@ def _suffix_of(path: Path) -> str:
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_dicom_name(name: str) -> bool:
+    """Whether a file name ends like that of a DICOM file."""
+    return name.lower().endswith(DICOM_SUFFIXES)
 
 
 def _by_image(
@@ -301,17 +314,3 @@ def _one_entry_each(images: Mapping[str, list[dict[str, str]]]) -> tuple[list[di
         else:
             kept.append({key: found[0] if found else "" for key, found in values.items()})
     return kept, left_out
-
-
-def _filter_views(
-    entries: list[dict[str, str]], views: Sequence[str] | None
-) -> tuple[list[dict[str, str]], list[LeftOut]]:
-    if views is None:
-        return entries, []
-    wanted = [is_among(entry["view"], entry["laterality"], views) for entry in entries]
-    left_out = [
-        LeftOut(entry["image_id"], "excluded", f"view {shown_view(entry['view'])} is not in data.views")
-        for entry, is_wanted in zip(entries, wanted, strict=True)
-        if not is_wanted
-    ]
-    return [entry for entry, is_wanted in zip(entries, wanted, strict=True) if is_wanted], left_out

@@ -21,7 +21,7 @@ def read_table_format(root: Path, options: DataOptions, progress: Progress | Non
 
     Image paths are relative to the folder of their table. Raises `DataError` for a missing table or column.
     """
-    return build_manifest(table_rows(root, options), root, options)
+    return build_manifest(table_rows(root, options), root, options, progress=progress)
 
 
 def table_rows(root: Path, options: DataOptions, files: list[Path] | None = None) -> list[Row]:

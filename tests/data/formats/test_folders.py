@@ -100,6 +100,54 @@ def test_the_content_decides_and_whatever_is_left_out_has_an_entry(tmp_path, opt
     assert manifest.notes == ["3 hidden files and links to folders are not looked at"]
 
 
+def test_objects_without_an_image_are_none_whatever_they_are_called(tmp_path, options_of):
+    write_dicom(tmp_path / "A" / "image.dcm")
+    none = {"report.dcm": "SR", "shown.DCM": "PR", "notes.dicom": "KO", "IM7": "PR"}
+    for name, modality in none.items():
+        write_dicom(tmp_path / "A" / name, Modality=modality, Rows=None, Columns=None)
+    write_dicom(tmp_path / "B" / "ct.dcm", Modality="CT")
+    write_dicom(tmp_path / "B" / "unknown.dcm", Modality=None, Rows=None, Columns=None)
+    (tmp_path / "B" / "cut.dcm").write_bytes((tmp_path / "A" / "image.dcm").read_bytes()[:150])
+    (tmp_path / "B" / "text.dcm").write_text("no DICOM")
+    manifest = read_manifest(options_of("folders", group_by="image"), tmp_path)
+    images = ["A/image.dcm", "B/ct.dcm", "B/cut.dcm", "B/text.dcm", "B/unknown.dcm"]  # which decoding refuses, or not
+    assert list(manifest.table["image_id"]) == images
+    assert left_out(manifest) == {f"A/{name}": ("excluded", "the file is no image") for name in none}
+
+
+@pytest.mark.parametrize(
+    ("views", "excluded"),
+    [
+        (["CC", "MLO"], {"x.dcm": "XCCL", "spot": "CC-SPOT", "odd.dcm": "OTHER"}),
+        (["RCC"], {"x.dcm": "XCCL", "spot": "CC-SPOT", "odd.dcm": "OTHER", "mlo.dcm": "MLO", "cc.dcm": "CC"}),
+        (None, {}),
+    ],
+)
+def test_views_are_those_of_headers(tmp_path, options_of, views, excluded):
+    of_file = {
+        "cc.dcm": "CC",
+        "mlo.dcm": "MLO",
+        "x.dcm": "XCCL",
+        "spot": "CC-SPOT",
+        "odd.dcm": "Jane",
+        "none.dcm": None,
+    }
+    for name, view in of_file.items():
+        write_dicom(tmp_path / "A" / name, ViewPosition=view)
+    write_dicom(tmp_path / "B" / "rcc.dcm", ViewPosition="CC", ImageLaterality="R")
+    for name in ("picture.png", "cut.dcm"):
+        write_png(tmp_path / "B" / name)
+    (tmp_path / "B" / "cut.dcm").write_bytes((tmp_path / "A" / "cc.dcm").read_bytes()[:150])
+    manifest = read_manifest(options_of("folders", group_by="image", views=views), tmp_path)
+    assert left_out(manifest) == {
+        f"A/{name}": ("excluded", f"view {view} is not in data.views") for name, view in excluded.items()
+    }
+    kept = {*(f"A/{name}" for name in of_file if name not in excluded), "B/rcc.dcm", "B/picture.png", "B/cut.dcm"}
+    assert set(manifest.table["image_id"]) == kept
+    # Where images are found in a store goes by the side that the dataset states, as before.
+    assert set(manifest.table["laterality"]) == {""}
+
+
 def test_a_class_is_the_same_in_the_bytes_of_any_system(tmp_path, options_of):
     """A Mac writes an accent as a character of its own."""
     for name in ("gew\u00f6hnlich", "verd\u00e4chtig"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_datasets import column, left_out, write_png
+from small_datasets import column, left_out, write_dicom, write_png
 
 from mammo.data.formats import read_manifest
 from mammo.data.formats.rows import ALLOW_OUTSIDE
@@ -277,6 +277,34 @@ def test_what_a_mac_puts_beside_a_table_is_no_table(tmp_path, read, files):
 def test_an_ending_in_capitals_is_the_same_file(tmp_path, read, named, there):
     manifest = read(f"image,label,patient\nsub/{named},A,p\nb.png,B,q\n", names=[f"sub/{there}", "b.png"])
     assert column(manifest, "path") == {f"sub/{there}": str(tmp_path / "sub" / there), "b.png": str(tmp_path / "b.png")}
+
+
+def test_the_header_says_the_view_where_the_table_does_not(tmp_path, read):
+    """And only there: what a table states comes before it."""
+    for name, view in (("a", "XCCL"), ("b", "CC"), ("c", "ML"), ("d", "CC")):
+        write_dicom(tmp_path / f"{name}.dcm", ViewPosition=view)
+    rows = "a.dcm,1,p,\nb.dcm,2,q,\nc.dcm,3,r,MLO\nd.dcm,4,s,XCCL\ne.png,1,t,\n"
+    manifest = read("image,label,patient_id,view\n" + rows, ["e.png"])
+    assert column(manifest, "label") == {"b.dcm": "B", "c.dcm": "C", "e.png": "A"}
+    no_view = ("excluded", "view XCCL is not in data.views")
+    assert left_out(manifest) == {"a.dcm": no_view, "d.dcm": no_view}
+    assert (column(manifest, "view"), column(manifest, "laterality")) == (
+        {"b.dcm": "", "c.dcm": "MLO", "e.png": ""}, dict.fromkeys(("b.dcm", "c.dcm", "e.png"), "")
+    )  # fmt: skip
+
+
+def test_a_side_that_only_the_header_knows(tmp_path, read):
+    for name, side in (("a", "R"), ("b", "L")):
+        write_dicom(tmp_path / f"{name}.dcm", ImageLaterality=side)
+    manifest = read("image,label,patient_id,view\na.dcm,1,p,CC\nb.dcm,2,q,CC\n", [], views=["RCC"])
+    assert list(manifest.table["image_id"]) == ["a.dcm"]
+
+
+def test_lateralities_that_mean_nothing_are_counted_and_not_quoted(read):
+    text = "image,label,patient_id,laterality\na.png,1,p,izquierda\nb.png,2,q,Jane\nc.png,3,r,D\nd.png,4,s,\n"
+    manifest = read(text, ["a.png", "b.png", "c.png", "d.png"])
+    assert column(manifest, "laterality") == {"a.png": "L", "b.png": "", "c.png": "", "d.png": ""}
+    assert manifest.notes == ["2 rows: the laterality is no known word for left or right"]
 
 
 FROM_PANDAS = "image,label,patient\na.png,1.0,p\nb.png,3.0,q\nc.png,,r\n"
