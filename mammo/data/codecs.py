@@ -119,7 +119,8 @@ def _end_of_code(segment: bytes, layout: Layout) -> int:
         position += code + 2 if code < 128 else 2 if code > 128 else 1
     if produced != layout.rows * layout.columns or position > len(segment):
         raise BadFile(f"an RLE segment of {produced} bytes, expected {layout.rows * layout.columns}")
-    if crosses_a_row and len(set(segment[position:])) > 1:
+    # Behind any padding there may be the byte 0 that makes the length even.
+    if crosses_a_row and len(set(segment[position:].rstrip(b"\0"))) > 1:
         raise BadFile("an RLE segment goes on after its last pixel")
     # A segment of odd length has one byte of padding that is its own.
     _without_padding(segment, position + position % 2)

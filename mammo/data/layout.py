@@ -32,6 +32,7 @@ class Layout:
     signed: bool
     planar: bool
     photometric: str
+    padding: tuple[int, int] | None = None
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
@@ -49,6 +50,26 @@ class Layout:
         return lowest, lowest + 2**self.bits_stored - 1
 
 
+def stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
+    """Lowest and highest value that the stored bits can hold."""
+    bits = integer_of(dataset, "BitsStored", integer_of(dataset, "BitsAllocated"))
+    is_signed = integer_of(dataset, "PixelRepresentation", 0) == 1
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+
+
+def padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value that mean "no image here" (PS3.3 C.7.5.1.1.2); `BadFile` if malformed."""
+    if dataset.get("PixelPaddingValue") in (None, ""):
+        return None
+    ends = [integer_of(dataset, "PixelPaddingValue")]
+    ends.append(integer_of(dataset, "PixelPaddingRangeLimit", ends[0]))
+    # The sign of these two is often that of the wrong value representation (US for SS).
+    bits = integer_of(dataset, "BitsAllocated")
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if stored_range(dataset)[0] < 0 else (0, 2**bits)
+    ends = [end - 2**bits if end >= high else end + 2**bits if end < low else end for end in ends]
+    return min(ends), max(ends)
+
+
 def layout_of(dataset: pydicom.Dataset, frame: int | None) -> Layout:
     """The layout of an image with pixels; `BadFile` if it cannot be true, or has no such frame (from 0)."""
     if "PixelData" not in dataset:
@@ -56,7 +77,9 @@ def layout_of(dataset: pydicom.Dataset, frame: int | None) -> Layout:
     layout = _read_layout(dataset)
     if frame is not None and not 0 <= frame < layout.frames:
         raise BadFile(f"there is no frame {frame}, the image has {layout.frames}")
-    return layout
+    # Colour has no padding.
+    is_grey = layout.photometric in ("MONOCHROME1", "MONOCHROME2")
+    return dataclasses.replace(layout, padding=padding_range(dataset)) if is_grey else layout
 
 
 def _read_layout(dataset: pydicom.Dataset) -> Layout:

@@ -13,14 +13,21 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-from mammo.data.elements import bad_file_if_it_fails, integer_of, text_of, transfer_syntax_of
+from mammo.data.elements import bad_file_if_it_fails, text_of, transfer_syntax_of
 from mammo.data.grey import GreyImage
+from mammo.data.layout import padding_range, stored_range
 from mammo.data.preprocess import breast_percentiles
 from mammo.errors import BadFile
 
-# Of the way from black to white. Where all pixels are nearer to one another, nothing is seen.
+# Of the way from black to white. Where all pixels are nearer to one another, or the breast but for 5% at either end,
+# nothing is seen. Of real films and mammograms the breast has two times as much and more.
 LEAST_CONTRAST = 0.1
-SHOWS_NOTHING = "the window or lookup table shows nothing: all pixels lie within a tenth of its range"
+_BREAST_PERCENTILES = (5, 95)
+SHOWS_NOTHING = "the window or lookup table shows nothing: the breast or all pixels lie within a tenth of its range"
+# What an item of a LUT sequence stands beside, or in the place of.
+_BESIDE = {"VOILUTSequence": "WindowCenter", "ModalityLUTSequence": "RescaleSlope"}
+# Of the range: rounded to float32, grey levels of 16 bits may move by no more.
+_MOST_ROUNDING = 2**-17
 _CONSTANT, _NOT_FINITE = "constant image", "the pixel values are mapped to grey levels that are not finite"
 
 
@@ -30,8 +37,8 @@ def may_be_reduced(dataset: pydicom.Dataset, is_negative: bool) -> bool:
     A mixture of padding and tissue lies between the two. Where padding is the dark end of all values that
     is a darker tissue, anywhere else it would be a bright line around the breast.
     """
-    padding = _padding_range(dataset)
-    lowest, highest = _stored_range(dataset)
+    padding = padding_range(dataset)
+    lowest, highest = stored_range(dataset)
     return padding is None or (padding[1] >= highest if is_negative else padding[0] <= lowest)
 
 
@@ -50,7 +57,7 @@ def shown_image(values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool,
     """
     if values.dtype.itemsize > 2:
         raise BadFile("pixels of 32 bits: no projection X-ray image has more than 16")
-    padding = _padding_range(dataset)
+    padding = padding_range(dataset)
     lowest, highest = min(int(values.min()), 0), int(values.max())
     stored = np.arange(lowest, highest + 1)
     if not _contrast(GreyImage(values, stored.astype(np.float32), lowest), padding, enough=1):
@@ -79,36 +86,50 @@ def _table(
         raise BadFile(_NOT_FINITE)
     if inputs.min() == inputs.max():
         raise BadFile(_CONSTANT)
+    is_padding = np.zeros(len(stored), bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
     shown = _after_voi_lut(inputs, dataset)
-    if shown is not None:
-        contrast = _contrast(GreyImage(values, shown, lowest), padding)
-        if contrast < LEAST_CONTRAST:
-            raise BadFile(SHOWS_NOTHING if contrast > 0 else _CONSTANT)
-    elif for_presentation:
-        first, last = _stored_range(dataset)
+    is_stated = shown is not None
+    if shown is None and for_presentation:
+        first, last = stored_range(dataset)
         possible = _after_modality_lut(np.arange(first, last + 1), dataset)
         shown = np.clip((inputs - possible.min()) / np.ptp(possible), 0, 1)
-        if _contrast(GreyImage(values, shown, lowest), padding) < LEAST_CONTRAST:
-            shown = None
-    if shown is None:
-        visible = _visible(values, padding)
-        seen = slice(int(visible.min()) - lowest, int(visible.max()) - lowest + 1)
-        return _between_percentiles(values, -inputs if is_negative else inputs, seen, lowest)
-    return 1 - shown if is_negative else shown
+    if shown is not None:
+        shown = 1 - shown if is_negative else shown
+        contrast = _contrast(GreyImage(values, shown, lowest), padding)
+        if contrast >= LEAST_CONTRAST and _shows_a_breast(values, np.where(is_padding, 0, shown), lowest):
+            return shown
+        if is_stated:
+            raise BadFile(SHOWS_NOTHING if contrast > 0 else _CONSTANT)
+    return _between_percentiles(values, -inputs if is_negative else inputs, is_padding, lowest)
 
 
-def _between_percentiles(values: np.ndarray, bright: np.ndarray, seen: slice, lowest: int) -> np.ndarray:
-    """The table `bright` of all values scaled between two percentiles of the breast; `seen` is no padding."""
-    clipped = np.clip(bright, bright[seen].min(), bright[seen].max()).astype(np.float32)
-    low, high = breast_percentiles(GreyImage(values, clipped, lowest))
+def _shows_a_breast(values: np.ndarray, shown: np.ndarray, lowest: int) -> bool:
+    """Whether the breast is more than one grey level; beside one that is none, a marker has all the contrast.
+
+    In a negative that the header does not call one, what looks like the breast is the background.
+    """
+    for table in (shown, 1 - shown):
+        low, high = breast_percentiles(GreyImage(values, table.astype(np.float32), lowest), *_BREAST_PERCENTILES)
+        if not high - low < LEAST_CONTRAST:
+            return True
+    return False
+
+
+def _between_percentiles(values: np.ndarray, bright: np.ndarray, is_padding: np.ndarray, lowest: int) -> np.ndarray:
+    """The table `bright` of all values scaled between two percentiles of the breast, in which padding is dark."""
+    visible = values if not is_padding.any() else values[~is_padding[values.astype(np.int32) - lowest]]
+    seen = bright[int(visible.min()) - lowest : int(visible.max()) - lowest + 1]
+    dark, light = seen.min(), seen.max()
+    bright = np.where(is_padding, dark, np.clip(bright, dark, light))
+    # A large intercept or slope leaves float32 too few digits, or none.
+    if not np.abs(bright - bright.astype(np.float32)).max() <= _MOST_ROUNDING * (light - dark):
+        if not light > dark:
+            raise BadFile(_CONSTANT)
+        bright = (bright - dark) / (light - dark)
+    low, high = breast_percentiles(GreyImage(values, bright.astype(np.float32), lowest))
     if not high > low:
-        raise BadFile("constant image")
+        raise BadFile(_CONSTANT)
     return np.clip((bright - low) / (high - low), 0, 1)
-
-
-def _visible(values: np.ndarray, padding: tuple[int, int] | None) -> np.ndarray:
-    """The values that are no padding."""
-    return values if padding is None else values[(values < padding[0]) | (values > padding[1])]
 
 
 def _contrast(image: GreyImage, padding: tuple[int, int] | None, enough: float = LEAST_CONTRAST) -> float:
@@ -126,33 +147,14 @@ def _contrast(image: GreyImage, padding: tuple[int, int] | None, enough: float =
     return contrast
 
 
-def _stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
-    """Lowest and highest value that the stored bits can hold."""
-    bits = integer_of(dataset, "BitsStored", integer_of(dataset, "BitsAllocated"))
-    is_signed = integer_of(dataset, "PixelRepresentation", 0) == 1
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
-
-
-def _padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:
-    """Lowest and highest stored value that mean "no image here" (PS3.3 C.7.5.1.1.2)."""
-    if dataset.get("PixelPaddingValue") in (None, ""):
-        return None
-    ends = [integer_of(dataset, "PixelPaddingValue")]
-    ends.append(integer_of(dataset, "PixelPaddingRangeLimit", ends[0]))
-    # The sign of these two is often that of the wrong value representation (US for SS).
-    bits = integer_of(dataset, "BitsAllocated")
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if _stored_range(dataset)[0] < 0 else (0, 2**bits)
-    ends = [end - 2**bits if end >= high else end + 2**bits if end < low else end for end in ends]
-    return min(ends), max(ends)
-
-
 def _lookup_table(dataset: pydicom.Dataset, keyword: str) -> tuple[np.ndarray, int, int] | None:
     """Entries, first input value and bits of an entry of the first table in a LUT sequence (C.11.1.1).
 
-    Items without content are no tables: some writers add one beside a window.
+    Items without content are no tables: some writers add one, or the descriptor alone, beside a window.
     """
     with bad_file_if_it_fails(f"malformed {keyword}"):
-        items = [item for item in dataset.get(keyword) or [] if _has_content(item)]
+        is_beside = bool(_numbers_of(dataset, _BESIDE[keyword]))
+        items = [item for item in dataset.get(keyword) or [] if _is_table(item, is_beside)]
         if not items:
             return None
         num_entries, first, bits = (int(number) for number in items[0].LUTDescriptor)
@@ -160,9 +162,13 @@ def _lookup_table(dataset: pydicom.Dataset, keyword: str) -> tuple[np.ndarray, i
     return entries, first, _bits_of_entry(entries, bits)
 
 
-def _has_content(item: pydicom.Dataset) -> bool:
-    values = [item.get("LUTDescriptor"), item.get("LUTData")]
-    return any(value is not None and np.size(value) > 0 and value != b"" for value in values)
+def _is_table(item: pydicom.Dataset, is_beside: bool) -> bool:
+    """Whether an item of a LUT sequence is a table, or must not be passed over as if it were none."""
+    descriptor, data = (
+        value if value is not None and value != b"" and np.size(value) > 0 else None
+        for value in (item.get("LUTDescriptor"), item.get("LUTData"))
+    )
+    return data is not None or (descriptor is not None and bool(np.any(descriptor)) and not is_beside)
 
 
 def _entries_of(data: bytes | Sequence[int], num_entries: int, syntax: uid.UID) -> np.ndarray:
@@ -170,7 +176,8 @@ def _entries_of(data: bytes | Sequence[int], num_entries: int, syntax: uid.UID) 
     order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
     content = data if isinstance(data, bytes) else (np.atleast_1d(data) & 0xFFFF).astype(f"{order}u2").tobytes()
     width = 1 if len(content) < 2 * num_entries else 2
-    if len(content) < num_entries:
+    # Bytes may have one of padding. What lies between is words that were cut off.
+    if width == 1 and len(content) not in (num_entries, num_entries + 1):
         raise BadFile(f"a lookup table of {len(content)} bytes for {num_entries} entries")
     return np.frombuffer(content, f"{order}u{width}", count=num_entries).astype(np.float64)
 
@@ -195,15 +202,20 @@ def _overlaps(inputs: np.ndarray, first: int, entries: np.ndarray) -> bool:
     return bool(first <= inputs.max() and inputs.min() < first + len(entries))
 
 
-def _numbers_of(dataset: pydicom.Dataset, keyword: str) -> list[float]:
+def _numbers_of(dataset: pydicom.Dataset, keyword: str) -> dict[int, float]:
+    """The numbers of an element by their place; some writers leave places empty."""
     with bad_file_if_it_fails(f"malformed value of {keyword}"):
         value = dataset.get(keyword)
-        if value is None or value == "":
-            return []
-        numbers = [float(number) for number in (value if isinstance(value, pydicom.multival.MultiValue) else [value])]
-    if not np.isfinite(numbers).all():
+        values = value if isinstance(value, pydicom.multival.MultiValue) else [value]
+        texts = ["" if value is None else str(value).strip(" \0") for value in values]
+        numbers = {place: float(text) for place, text in enumerate(texts) if text}
+    if not np.isfinite(list(numbers.values())).all():
         raise BadFile(f"malformed value of {keyword}")
     return numbers
+
+
+def _first_number(dataset: pydicom.Dataset, keyword: str, default: float) -> float:
+    return next(iter(_numbers_of(dataset, keyword).values()), default)
 
 
 def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
@@ -211,9 +223,7 @@ def _after_modality_lut(levels: np.ndarray, dataset: pydicom.Dataset) -> np.ndar
     table = _lookup_table(dataset, "ModalityLUTSequence")
     if table is not None:
         return _look_up(levels, table[0], table[1])
-    slope = (_numbers_of(dataset, "RescaleSlope") or [1.0])[0]
-    intercept = (_numbers_of(dataset, "RescaleIntercept") or [0.0])[0]
-    return levels * slope + intercept
+    return levels * _first_number(dataset, "RescaleSlope", 1.0) + _first_number(dataset, "RescaleIntercept", 0.0)
 
 
 def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
@@ -230,7 +240,10 @@ def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray |
     centres, widths = _numbers_of(dataset, "WindowCenter"), _numbers_of(dataset, "WindowWidth")
     if not centres or not widths:
         return None
-    centre, width = centres[0], widths[0]
+    first = min(centres.keys() & widths.keys(), default=None)
+    if first is None:
+        raise BadFile("no centre of a window has its width")
+    centre, width = centres[first], widths[first]
     function = text_of(dataset, "VOILUTFunction").upper() or "LINEAR"
     if width < (1 if function == "LINEAR" else 1e-9):
         raise BadFile(f"impossible window width {width:g} for the VOI LUT function")

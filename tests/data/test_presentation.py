@@ -28,11 +28,13 @@ from tests.data.dicom_files import (
 
 pytestmark = quiet_pydicom
 GAMMA = [round(65535 * (index / 2047) ** 2) for index in range(2048)]
+# With tissue of all values at any place, so that also a narrow window shows something of it.
+MIXED = np.random.default_rng(0).permutation(RAMP.ravel()).reshape(RAMP.shape)
 VOI = {
     "linear": {"WindowCenter": 2000, "WindowWidth": 1500},
     "linear of several": {"WindowCenter": [2000, 99], "WindowWidth": [1500, 9]},
-    "linear, named": {"WindowCenter": 300.5, "WindowWidth": 7, "VOILUTFunction": "LINEAR"},
-    "linear, narrowest": {"WindowCenter": 300, "WindowWidth": 1},
+    "linear, named": {"WindowCenter": 2000.5, "WindowWidth": 7, "VOILUTFunction": "LINEAR"},
+    "linear, narrowest": {"WindowCenter": 2000, "WindowWidth": 1},
     "linear exact": {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT"},
     "sigmoid": {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "SIGMOID"},
     "table": {"VOILUTSequence": [lut_item(GAMMA, 500, 16)]},
@@ -53,9 +55,9 @@ MODALITY = {
 @pytest.mark.parametrize("modality", MODALITY)
 @pytest.mark.parametrize("voi", VOI)
 def test_lookup_tables_and_windows_against_pydicom(tmp_path: Path, voi: str, modality: str, photometric: str) -> None:
-    dataset = build(RAMP, PhotometricInterpretation=photometric, **MODALITY[modality], **VOI[voi])
+    dataset = build(MIXED, PhotometricInterpretation=photometric, **MODALITY[modality], **VOI[voi])
     image = show(tmp_path, dataset)
-    after_modality = apply_modality_lut(RAMP, dataset)
+    after_modality = apply_modality_lut(MIXED, dataset)
     is_table = "VOILUTSequence" in dataset
     if is_table:
         after_modality = np.rint(after_modality).astype(np.int64)
@@ -306,5 +308,6 @@ def test_padding_does_not_make_a_window_show_something(tmp_path: Path) -> None:
         )  # fmt: skip
         with pytest.raises(BadFile, match="shows nothing"):
             read_dicom(save(dataset, tmp_path / "image.dcm"))
+    values[:, ::4] = 60000
     shown = show(tmp_path, build(values, 16, WindowCenter=32768, WindowWidth=65536))
     assert shown.max() > 0.9
