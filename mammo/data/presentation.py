@@ -240,10 +240,10 @@ def _after_voi_lut(inputs: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray |
     centres, widths = _numbers_of(dataset, "WindowCenter"), _numbers_of(dataset, "WindowWidth")
     if not centres or not widths:
         return None
-    first = min(centres.keys() & widths.keys(), default=None)
-    if first is None:
+    complete = centres.keys() & widths.keys()
+    if not complete:
         raise BadFile("no centre of a window has its width")
-    centre, width = centres[first], widths[first]
+    centre, width = centres[min(complete)], widths[min(complete)]
     function = text_of(dataset, "VOILUTFunction").upper() or "LINEAR"
     if width < (1 if function == "LINEAR" else 1e-9):
         raise BadFile(f"impossible window width {width:g} for the VOI LUT function")

@@ -40,7 +40,7 @@ def signed_bits(values: np.ndarray, layout: Layout) -> np.ndarray:
 def bits_of_cells(cells: np.ndarray, layout: Layout) -> np.ndarray:
     """The stored bits of frames [frames, rows, columns, ...] of whole cells of `bits_allocated`, native byte order.
 
-    Padding that has no room in them is left as it is. Raises `BadFile` where the picture goes on in the bits above them.
+    Padding that has no room in them is left as it is. Raises `BadFile` where the picture goes on above them.
     """
     cells = cells >> cells.dtype.type(layout.high_bit + 1 - layout.bits_stored)
     stored = signed_bits(cells, layout)
@@ -62,14 +62,16 @@ def bits_of_cells(cells: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _goes_on_above(whole: np.ndarray, stored: np.ndarray, rows: np.ndarray, layout: Layout) -> bool:
-    """Whether whole cells, not the stored bits of them, are the picture in `rows`: [1, rows], or [3, rows] with the next.
+    """Whether whole cells, not the stored bits of them, are the picture in rows [1 or 3, N]: with those above and below.
 
     They are smoother then, and where the bits above change those below begin again at the other end of their range.
     A large overlay is smooth, too, but the picture below does not change with it.
     """
     rows = rows.clip(0, layout.rows - 1)
     whole, stored = (cells[:, rows].astype(np.int64) for cells in (whole, stored))
-    steps = np.abs(_steps(stored))[_steps(whole - stored) != 0]
+    jumps = np.sign(_steps(whole - stored))
+    # A marker of all bits is bright in those below as well: they change the same way, and do not begin again.
+    steps = -(jumps * _steps(stored))[jumps != 0]
     return bool(len(steps) and steps.mean() > _WRAP * 2**layout.bits_stored and _roughness(whole) < _roughness(stored))
 
 

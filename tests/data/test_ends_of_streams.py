@@ -144,6 +144,16 @@ def test_an_rle_run_of_another_length_is_no_padding() -> None:
     assert num_longer > 40
 
 
+@pytest.mark.parametrize("padding", [b" ", b" \0", b"\x05\0\0", b"\0", b"\x99\x99\0"])
+def test_an_rle_segment_whose_runs_cross_rows_may_be_padded_to_an_even_length(padding: bytes) -> None:
+    values = np.repeat(np.arange(8, dtype=np.uint8), 100).reshape(20, 40)
+    code = b"".join(bytes([257 - 100, value]) for value in range(8))
+    stream = struct.pack("<16I", 1, 64, *[0] * 14) + code
+    np.testing.assert_array_equal(decode_stored_values(make_compressed(stream + padding, values, RLELossless)), values)
+    with pytest.raises(BadFile, match="goes on after its last pixel"):
+        decode_stored_values(make_compressed(stream + b"\x05\x99\0", values, RLELossless))
+
+
 def segment(marker: int, content: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 

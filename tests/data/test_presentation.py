@@ -157,6 +157,10 @@ def without(item: Dataset, keyword: str) -> Dataset:
         ({"VOILUTSequence": [without(lut_item([1, 2, 3], 0, 16), "LUTData")]}, "malformed VOILUTSequence"),
         ({"VOILUTSequence": [without(lut_item([1, 2, 3], 0, 16), "LUTDescriptor")]}, "malformed VOILUTSequence"),
         ({"VOILUTSequence": [lut_item([0, 65535], 0, 16, descriptor=[9, 0, 16])]}, "4 bytes for 9 entries"),
+        ({"VOILUTSequence": [lut_item([0, 9, 65535], 0, 16, descriptor=[4, 0, 16])]}, "6 bytes for 4 entries"),
+        ({"VOILUTSequence": [lut_item([9] * 3000, 0, 12, descriptor=[4096, 0, 12])]}, "6000 bytes for 4096 entries"),
+        ({"ModalityLUTSequence": [lut_item([9] * 4095, 0, 12, True, [4096, 0, 12])]}, "8190 bytes for 4096 entries"),
+        ({"WindowCenter": [2000, ""], "WindowWidth": ["", 4000]}, "no centre of a window has its width"),
         ({"WindowCenter": 30000, "WindowWidth": 60000}, "the window or lookup table shows nothing"),
         ({"WindowCenter": 2000, "WindowWidth": 60000}, "the window or lookup table shows nothing"),
         ({"WindowCenter": -30000, "WindowWidth": 70000}, "the window or lookup table shows nothing"),
@@ -311,3 +315,115 @@ def test_padding_does_not_make_a_window_show_something(tmp_path: Path) -> None:
     values[:, ::4] = 60000
     shown = show(tmp_path, build(values, 16, WindowCenter=32768, WindowWidth=65536))
     assert shown.max() > 0.9
+
+
+def breast_and_marker(marker: int, tissue: np.ndarray | int | None = None) -> np.ndarray:
+    """A half disc of 12 bits with a marker beside it, in 1% of the image."""
+    values = half_disc()
+    if tissue is not None:
+        values = np.where(values > 40, tissue, values).astype(np.uint16)
+    values[4:14, 115:145] = marker
+    return values
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_marker_does_not_make_a_window_show_something(tmp_path: Path, photometric: str) -> None:
+    values = breast_and_marker(65535)
+    cells = 65535 - values if photometric == "MONOCHROME1" else values
+    window = {"WindowCenter": 32768, "WindowWidth": 65536}
+    with pytest.raises(BadFile, match="shows nothing: the breast"):
+        read_dicom(save(build(cells, 16, PhotometricInterpretation=photometric, **window), tmp_path / "image.dcm"))
+    shown = show(tmp_path, build(cells, 16, PhotometricInterpretation=photometric))
+    unstated = show(tmp_path, build(cells, 16, PhotometricInterpretation=photometric, PresentationIntentType=None))
+    np.testing.assert_array_equal(shown, unstated)
+    assert np.ptp(np.percentile(shown[values > 40], (10, 90))) > 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"WindowCenter": 500, "WindowWidth": 1}, {"RescaleSlope": 50, "WindowCenter": 2000, "WindowWidth": 4000}],
+)
+@pytest.mark.parametrize("marker", [40, 4095])
+def test_a_saturated_breast_is_not_shown(tmp_path: Path, changes: dict[str, Any], marker: int) -> None:
+    with pytest.raises(BadFile, match="shows nothing: the breast"):
+        read_dicom(save(build(breast_and_marker(marker), **changes), tmp_path / "image.dcm"))
+
+
+def test_a_negative_that_the_header_does_not_call_one_shows_a_breast(tmp_path: Path) -> None:
+    """What is large and bright in it is one grey level: the background."""
+    values = breast_and_marker(4095)
+    shown = show(tmp_path, build(4095 - values, WindowCenter=2048, WindowWidth=4096))
+    assert np.ptp(np.percentile(shown[values > 40], (5, 95))) > 0.3
+
+
+@pytest.mark.parametrize("intent", ["FOR PRESENTATION", None])
+@pytest.mark.parametrize("padding", [65535, 4096, 4095, 2000])
+def test_padding_brighter_than_tissue_is_no_breast(tmp_path: Path, padding: int, intent: str | None) -> None:
+    """Also where the stored bits have no room for it."""
+    values = half_disc()
+    values[values == 2000] = 2001
+    expected = show(tmp_path, build(values, PixelPaddingValue=40, PresentationIntentType=intent))
+    cells = np.where(values == 40, padding, values).astype(np.uint16)
+    for limit in (padding, padding - 1):
+        dataset = build(cells, PixelPaddingValue=padding, PixelPaddingRangeLimit=limit, PresentationIntentType=intent)
+        np.testing.assert_allclose(show(tmp_path, dataset), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_padding_of_signed_values(tmp_path: Path, bits: int) -> None:
+    values = half_disc().astype(np.int16) - 2048
+    expected = show(tmp_path, build(values, PixelPaddingValue=-2008, WindowCenter=0, WindowWidth=4096))
+    cells = np.where(values == -2008, -32768, values).astype(np.int16)
+    shown = show(tmp_path, build(cells, bits, PixelPaddingValue=-32768, WindowCenter=0, WindowWidth=4096))
+    np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize("data", [None, b""])
+@pytest.mark.parametrize("descriptor", [[4096, 0, 12], [0, 0, 0]])
+def test_a_descriptor_without_data_beside_a_window_is_no_table(
+    tmp_path: Path, data: bytes | None, descriptor: list[int]
+) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", descriptor)
+    if data is not None:
+        item.add_new("LUTData", "OW", data)
+    window = {"WindowCenter": 2000, "WindowWidth": 1500, "RescaleSlope": 2}
+    expected = show(tmp_path, build(RAMP, **window))
+    for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
+        np.testing.assert_array_equal(show(tmp_path, build(RAMP, **window, **{keyword: [item]})), expected)
+        alone = build(RAMP, **{keyword: [item]})
+        if any(descriptor):
+            with pytest.raises(BadFile, match=f"malformed {keyword}"):
+                read_dicom(save(alone, tmp_path / "image.dcm"))
+        else:
+            np.testing.assert_array_equal(show(tmp_path, alone), show(tmp_path, build(RAMP)))
+
+
+@pytest.mark.parametrize(
+    ("centres", "widths"),
+    [
+        (["2000", ""], ["1500", ""]),
+        (["", "2000"], ["", "1500"]),
+        (["2000", "9"], ["1500", ""]),
+        (["2000", ""], "1500"),
+        (["9", "2000"], [" ", "1500"]),
+    ],
+)
+def test_empty_places_in_a_list_of_windows(tmp_path: Path, centres: list[str], widths: list[str]) -> None:
+    expected = show(tmp_path, build(RAMP, WindowCenter=2000, WindowWidth=1500))
+    np.testing.assert_array_equal(show(tmp_path, build(RAMP, WindowCenter=centres, WindowWidth=widths)), expected)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [("1", "1e10"), ("1", "-1e10"), ("1e37", "0"), ("1e300", "0"), ("1e-300", "0"), ("1", "1e6")],
+)
+def test_rescaling_that_leaves_single_precision_too_few_digits(
+    tmp_path: Path, photometric: str, slope: str, intercept: str
+) -> None:
+    values = half_disc()
+    changes = {"PhotometricInterpretation": photometric, "PresentationIntentType": None}
+    expected = show(tmp_path, build(values, **changes))
+    shown = show(tmp_path, build(values, RescaleSlope=slope, RescaleIntercept=intercept, **changes))
+    np.testing.assert_allclose(shown, expected, atol=1e-4)

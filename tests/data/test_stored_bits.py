@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from pydicom.uid import (
     JPEG2000,
@@ -184,3 +185,46 @@ def test_signed_values_in_unsigned_streams_of_any_precision(precision: int) -> N
     stream = imagecodecs.jpegls_encode(values.view(np.uint16) & np.uint16(2**precision - 1))
     dataset = make_compressed(stream, values, JPEGLSLossless, **BITS_12)
     np.testing.assert_array_equal(decode_stored_values(dataset), values)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+def test_a_small_part_of_a_picture_that_goes_on_above(syntax: UID) -> None:
+    """The same answer in whatever rows it lies, and where it changes from row to row alone."""
+    y, x = np.mgrid[:200, :160]
+    smooth = film().clip(0, 3700)
+    pictures = {"band": np.broadcast_to(np.linspace(2000, 5200, 200)[:, np.newaxis], smooth.shape)}
+    for row in range(60, 69):
+        blob = np.clip(1 - ((y - row) ** 2 + (x - 25) ** 2) / 9, 0, None)
+        pictures[f"blob at {row}"] = np.where(blob > 0, np.maximum(smooth, 3795 + 900 * blob), smooth)
+    for name, picture in pictures.items():
+        with pytest.raises(BadFile, match=DOES_NOT_FIT.format(12)):
+            print(name, decode_stored_values(in_syntax(picture.astype(np.uint16), syntax, **BITS_12)).max())
+
+
+def in_syntax(cells: np.ndarray, syntax: UID, **changes: object) -> pydicom.Dataset:
+    encode = {RLELossless: rle, JPEGLSLossless: imagecodecs.jpegls_encode, JPEG2000Lossless: jpeg_2000}
+    if syntax in encode:
+        return make_compressed(encode[syntax](cells), cells, syntax, **changes)
+    return make(cells, syntax, **changes)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_overlays_and_markers_of_all_bits_are_masked(syntax: UID) -> None:
+    values = film()
+    cells = with_bits_above(values)
+    cells["marker"] = values.copy()
+    values[150:180, 120:150] = 4095
+    cells["marker"][150:180, 120:150] = 65535
+    for name in ("text", "filled"):
+        cells[name][150:180, 120:150] |= 4095
+    for name in ("text", "filled", "marker"):
+        shown = decode_stored_values(in_syntax(cells[name], syntax, **BITS_12))
+        np.testing.assert_array_equal(shown, values, err_msg=name)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_padding_that_has_no_room_in_the_stored_bits_stays_what_it_is(syntax: UID) -> None:
+    values = film()
+    cells = np.where(values == 0, 65535, values).astype(np.uint16)
+    dataset = in_syntax(cells, syntax, PixelPaddingValue=65535, **BITS_12)
+    np.testing.assert_array_equal(decode_stored_values(dataset), cells)
