@@ -62,7 +62,7 @@ def bits_of_cells(cells: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _goes_on_above(whole: np.ndarray, stored: np.ndarray, rows: np.ndarray, layout: Layout) -> bool:
-    """Whether whole cells, not the stored bits of them, are the picture in rows [1 or 3, N]: with those above and below.
+    """Whether whole cells, not the stored bits of them, are the picture in rows [1 or 3, N]: also above and below them.
 
     They are smoother then, and where the bits above change those below begin again at the other end of their range.
     A large overlay is smooth, too, but the picture below does not change with it.
