@@ -21,7 +21,7 @@ def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path) -> Non
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.attacks", "--count", "300", "--seed", "7"],
-        cwd=REPOSITORY, env=environment | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=900,
+        cwd=REPOSITORY, env=environment | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=2400,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
