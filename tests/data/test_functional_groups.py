@@ -64,6 +64,7 @@ def linear(values: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 WIDE = linear(RAMP, 2800, 2000)
+TABLE = [value // 16 for value in range(4096)]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ WIDE = linear(RAMP, 2800, 2000)
         (joined(rescaled(2, 100), window(4000, 3000)), None, {}, linear(2.0 * RAMP + 100, 4000, 3000)),
         (rescaled(2, 100), [window(4000, 3000)], {"RescaleSlope": 7}, linear(2.0 * RAMP + 100, 4000, 3000)),
         (window(2800, 2000, VOILUTFunction="LINEAR_EXACT"), None, {}, np.clip(RAMP / 2000 - 0.9, 0, 1)),
-        (item(FrameVOILUTSequence=[item(VOILUTSequence=[lut_item([0, 255], 2000, 8)])]), None, {}, RAMP > 2000),
+        (item(FrameVOILUTSequence=[item(VOILUTSequence=[lut_item(TABLE, 0, 8)])]), None, {}, RAMP // 16 / 255),
         (None, None, {"WindowCenter": 2800, "WindowWidth": 2000}, WIDE),
     ],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def folder_in(tmp_path: Path, settings: PixelSettings = SETTINGS) -> Path:
 def test_what_there_is_to_say_of_an_image_is_said_again_of_the_stored_one(tmp_path):
     headers = [{"Modality": None}, {"ViewPosition": "RCC", "ImageLaterality": "L"}, {"ImageLaterality": "R"}, {}]
     files = [
-        ImageFile(str(i), save(build(RAMP.T + i, **changes), tmp_path / f"{i}.dcm"), "L" if i == 2 else "")
+        ImageFile(str(i), save(build(RAMP.T // 2 + i, **changes), tmp_path / f"{i}.dcm"), "L" if i == 2 else "")
         for i, changes in enumerate(headers)
     ]
     expected = [
