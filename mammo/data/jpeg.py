@@ -1,8 +1,8 @@
 """JPEG streams that are read to their end: libjpeg completes one that lacks data, and says so to nobody.
 
 An image is decoded once more with further data behind each of its scans: one that was whole is not read beyond its
-end, so its image stays the same. A lossless image, which takes longer, is so only where its last pixel is what libjpeg
-puts in place of missing data: the prediction from its neighbours.
+end, so its image stays the same. A lossless image, which takes longer, need not be where its data ends with the code of
+its even background.
 
 Where scans and the image end is found as a decoder finds it: segments are skipped by their length, whatever they
 hold (thumbnails are JPEG images with all their markers), and the first end mark outside of them ends the image. The
@@ -140,18 +140,9 @@ def _with_more_data(stream: bytes, parts: Parts) -> bytes:
 
 
 def _may_be_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
-    """Whether the last pixel is what libjpeg puts in place of missing data; a lossy image does not show it."""
-    if parts.marker not in _LOSSLESS or min(values.shape[:2]) < 2:
-        return True
-    above, (left, last) = values[-2, -2:].astype(int), values[-1, -2:].astype(int)
-    # Without a difference to it a pixel is its prediction (T.81 H.1.2.1).
-    slope, fall = above[1] - above[0], left - above[0]
-    predictions = {
-        1: left, 2: above[1], 3: above[0], 4: left + slope, 5: left + (slope >> 1), 6: above[1] + (fall >> 1),
-        7: (left + above[1]) >> 1,
-    }  # fmt: skip
-    is_prediction = parts.selection not in predictions or bool((last == predictions[parts.selection]).any())
-    return is_prediction and not _has_data_for_the_end(stream, parts, values)
+    """Whether the end of an image may be what libjpeg puts in place of missing data; an even end tells."""
+    is_lossless = parts.marker in _LOSSLESS and min(values.shape[:2]) > 1
+    return not (is_lossless and _has_data_for_the_end(stream, parts, values))
 
 
 def _has_data_for_the_end(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
