@@ -22,22 +22,10 @@ from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offs
 
 from mammo.data import jpeg2000
 from mammo.data.codecs import JPEG_2000, checked_jpeg_2000, decode_frame, is_whole, refuse_syntax
-from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code, text_of, transfer_syntax_of
-from mammo.data.layout import MAX_FRAME_VALUES, MAX_VALUES, Layout, layout_of
+from mammo.data.elements import bad_file_if_it_fails, transfer_syntax_of
+from mammo.data.layout import Layout, layout_of
 from mammo.data.stored_bits import bits_of_cells, fitted
 from mammo.errors import BadFile
-
-__all__ = [
-    "MAX_FRAME_VALUES",
-    "MAX_VALUES",
-    "bad_file_if_it_fails",
-    "decode_reduced",
-    "decode_stored_values",
-    "integer_of",
-    "shown_code",
-    "text_of",
-    "transfer_syntax_of",
-]
 
 _NATIVE = (
     uid.ImplicitVRLittleEndian,

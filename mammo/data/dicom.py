@@ -21,18 +21,13 @@ import pydicom
 from pydicom import uid
 from pydicom.filereader import read_dataset, read_preamble
 
-from mammo.data.decode import (
-    MAX_FRAME_VALUES,
-    bad_file_if_it_fails,
-    decode_reduced,
-    decode_stored_values,
-    integer_of,
-    shown_code,
-)
+from mammo.data.decode import decode_reduced, decode_stored_values
+from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code
 from mammo.data.functional_groups import as_one_frame
 from mammo.data.grey import GreyImage
 from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse
-from mammo.data.presentation import SHOWS_NOTHING, may_be_reduced, shown_image
+from mammo.data.layout import MAX_FRAME_VALUES
+from mammo.data.presentation import CONSTANT, SHOWS_NOTHING, may_be_reduced, shown_image
 from mammo.errors import BadFile
 
 # A file by its path, or its content.
@@ -43,8 +38,6 @@ Source = str | os.PathLike[str] | bytes
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", module=r"pydicom(\..*)?$")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-CONSTANT = "constant image"
 
 # Pixels of 16 bits, and as much for a header as any has.
 MAX_INFLATED_BYTES = 2 * MAX_FRAME_VALUES + 20_000_000

@@ -15,11 +15,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import TiffImagePlugin as TIFF
 from PIL.TiffImagePlugin import TiffImageFile
 
-from mammo.data.decode import bad_file_if_it_fails
 from mammo.data.dicom import Header, Source, looks_like_dicom, open_dicom
+from mammo.data.elements import bad_file_if_it_fails
 from mammo.data.grey import GreyImage
 from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles
+from mammo.data.presentation import CONSTANT
 from mammo.errors import BadFile
 
 __all__ = [
@@ -133,14 +134,14 @@ def _read_picture(source: Source, accept: Collection[str]) -> GreyImage:
             with bad_file_if_it_fails("the picture is cut off or damaged"):
                 values = _checked_values(opened, content, accept)
     if values.min() == values.max():
-        raise BadFile("constant image")
+        raise BadFile(CONSTANT)
     if values.dtype == np.uint8:
         # The same table as for DICOM of 8 bits, so that equal pixels give equal images to the last bit.
         return GreyImage(values, (np.arange(256) / 255).astype(np.float32))
     image = values.astype(np.float32)
     low, high = breast_percentiles(image)
     if not high > low:
-        raise BadFile("constant image")
+        raise BadFile(CONSTANT)
     return GreyImage(np.clip((image - low) / (high - low), 0, 1))
 
 

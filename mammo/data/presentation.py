@@ -28,7 +28,7 @@ SHOWS_NOTHING = "the window or lookup table shows nothing: the breast or all pix
 _BESIDE = {"VOILUTSequence": "WindowCenter", "ModalityLUTSequence": "RescaleSlope"}
 # Of the range: rounded to float32, grey levels of 16 bits may move by no more.
 _MOST_ROUNDING = 2**-17
-_CONSTANT, _NOT_FINITE = "constant image", "the pixel values are mapped to grey levels that are not finite"
+CONSTANT, _NOT_FINITE = "constant image", "the pixel values are mapped to grey levels that are not finite"
 
 
 def may_be_reduced(dataset: pydicom.Dataset, is_negative: bool) -> bool:
@@ -61,13 +61,13 @@ def shown_image(values: np.ndarray, dataset: pydicom.Dataset, is_negative: bool,
     lowest, highest = min(int(values.min()), 0), int(values.max())
     stored = np.arange(lowest, highest + 1)
     if not _contrast(GreyImage(values, stored.astype(np.float32), lowest), padding, enough=1):
-        raise BadFile(_CONSTANT)
+        raise BadFile(CONSTANT)
+    is_padding = np.zeros(len(stored), bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
     with np.errstate(all="ignore"):
-        shown = _table(values, stored, dataset, padding, is_negative, for_presentation)
+        shown = _table(values, stored, dataset, is_padding, padding, is_negative, for_presentation)
     if not np.isfinite(shown).all():
         raise BadFile(_NOT_FINITE)
-    if padding is not None:
-        shown[(stored >= padding[0]) & (stored <= padding[1])] = 0
+    shown[is_padding] = 0
     return GreyImage(values, shown.astype(np.float32), lowest)
 
 
@@ -75,6 +75,7 @@ def _table(
     values: np.ndarray,
     stored: np.ndarray,
     dataset: pydicom.Dataset,
+    is_padding: np.ndarray,
     padding: tuple[int, int] | None,
     is_negative: bool,
     for_presentation: bool,
@@ -85,8 +86,7 @@ def _table(
     if not np.isfinite(inputs).all():
         raise BadFile(_NOT_FINITE)
     if inputs.min() == inputs.max():
-        raise BadFile(_CONSTANT)
-    is_padding = np.zeros(len(stored), bool) if padding is None else (stored >= padding[0]) & (stored <= padding[1])
+        raise BadFile(CONSTANT)
     shown = _after_voi_lut(inputs, dataset)
     is_stated = shown is not None
     if shown is None and for_presentation:
@@ -99,7 +99,7 @@ def _table(
         if contrast >= LEAST_CONTRAST and _shows_a_breast(values, np.where(is_padding, 0, shown), lowest):
             return shown
         if is_stated:
-            raise BadFile(SHOWS_NOTHING if contrast > 0 else _CONSTANT)
+            raise BadFile(SHOWS_NOTHING if contrast > 0 else CONSTANT)
     return _between_percentiles(values, -inputs if is_negative else inputs, is_padding, lowest)
 
 
@@ -124,11 +124,11 @@ def _between_percentiles(values: np.ndarray, bright: np.ndarray, is_padding: np.
     # A large intercept or slope leaves float32 too few digits, or none.
     if not np.abs(bright - bright.astype(np.float32)).max() <= _MOST_ROUNDING * (light - dark):
         if not light > dark:
-            raise BadFile(_CONSTANT)
+            raise BadFile(CONSTANT)
         bright = (bright - dark) / (light - dark)
     low, high = breast_percentiles(GreyImage(values, bright.astype(np.float32), lowest))
     if not high > low:
-        raise BadFile(_CONSTANT)
+        raise BadFile(CONSTANT)
     return np.clip((bright - low) / (high - low), 0, 1)
 
 

@@ -2,8 +2,8 @@
 
 Bits above the stored ones may hold anything (PS3.5 8.1.1; an overlay before 2004) and are masked, as DCMTK does.
 Values that go on above them are another matter: masked, they would begin again at black. The value that a header
-names for padding may have no bits there. Where a lossy codec or
-the low band of a wavelet overshoots what it was given, the excess is clipped, as viewers do.
+names for padding may have no bits there. Where a lossy codec or the low band of a wavelet overshoots what it was given,
+the excess is clipped, as viewers do.
 """
 
 from __future__ import annotations

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from mammo.reporting.material import Material, RunMaterial
 from mammo.selection import MINIMISED
+from mammo.sweeps.findings import EQUAL
 from mammo.sweeps.findings import score as score_of
-
-# Scores that differ by less are equal: they are quotients of counts.
-EQUAL = 1e-9
 
 
 class Pairs(NamedTuple):

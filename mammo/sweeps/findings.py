@@ -13,7 +13,7 @@ from mammo.sweeps.pooling import CannotPool, PooledFolds, mean_over_seeds, pool_
 from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none
 from mammo.sweeps.statistics import Components, Spread, spread, variance_components
 
-# Values that are nearer to one another are the same.
+# Scores that differ by less are the same: they are quotients of counts.
 EQUAL = 1e-9
 # Of trials with the same value no more are named.
 MAX_LISTED = 10

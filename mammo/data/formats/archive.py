@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mammo.data.decode import shown_code
 from mammo.data.dicom import looks_like_dicom, read_header
+from mammo.data.elements import shown_code
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
