@@ -149,15 +149,12 @@ def read_material(folders: Sequence[Path]) -> Material:
             RunMaterial(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
         )
     completed = [run for run in runs if run.result.is_completed]
-    over_patients = [
-        _over_patients(finding, [run for run in completed if run.configuration == i])
-        for i, finding in enumerate(findings)
-    ]
-    tests = []
-    for i in range(len(findings)):
+    over_patients, tests = [], []
+    for i, finding in enumerate(findings):
         of_finding = [run for run in completed if run.configuration == i]
-        found = [run.tested for run in of_finding if run.tested is not None]
-        tests.append(held_out(found, len(of_finding), SCORE_NAMES))
+        over_patients.append(_over_patients(finding, of_finding))
+        tested = [run.tested for run in of_finding if run.tested is not None]
+        tests.append(held_out(tested, len(of_finding), SCORE_NAMES))
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
 
 
