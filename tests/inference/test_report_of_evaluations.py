@@ -109,8 +109,8 @@ def test_comparisons_of_earlier_versions_stand_in_a_report(sweep, command, tmp_p
     assert "frozen_last_block minus full_finetune" in table
 
 
-def test_what_is_of_another_checkpoint_is_left_out(sweep, command):
-    run = run_of(sweep, fold=1)
+def test_what_is_of_another_checkpoint_is_left_out(sweep, command, tmp_path):
+    run = shutil.copytree(run_of(sweep, fold=1), tmp_path / run_of(sweep, fold=1).name)
     command(TOOL, run, f"compare={run_of(sweep, 'full_finetune', fold=1)}")
     command(TOOL, run, "split=test")
     for split in ("val", "test"):
