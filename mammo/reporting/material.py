@@ -153,8 +153,8 @@ def read_material(folders: Sequence[Path]) -> Material:
     for i, finding in enumerate(findings):
         of_finding = [run for run in completed if run.configuration == i]
         over_patients.append(_over_patients(finding, of_finding))
-        tested = [run.tested for run in of_finding if run.tested is not None]
-        tests.append(held_out(tested, len(of_finding), SCORE_NAMES))
+        known_tests = [run.tested for run in of_finding if run.tested is not None]
+        tests.append(held_out(known_tests, len(of_finding), SCORE_NAMES))
     return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
 
 
