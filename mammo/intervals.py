@@ -89,7 +89,7 @@ def interval_note(unit: str) -> str:
     return (
         f"-: no interval, as every resampling gives the same value, more than half lack a class, or there is a single "
         f"{unit}. Where all give the same, proportions have an exact interval (Clopper-Pearson) with the {unit}s as n, "
-        "but not in runs of earlier versions."
+        "and balanced accuracy the mean of such of its recalls (Bonferroni, wide), but not in runs of earlier versions."
     )
 
 

@@ -56,7 +56,7 @@ def _scores(caption: str, found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]
                 Cell(count(metrics, "num_images")), Cell(count(metrics, "num_patients")), *cells,
             ))  # fmt: skip
     heads = columns("images of", "run", numbers=("n", "patients", *(SCORE_TITLES[name] for name in SCORES)))
-    note = "Scores with 95% intervals from resampling patients."
+    note = "Scores with 95% intervals over patients."
     if any(_num_trained_on(evaluation) for _, evaluation in found):
         note += " A run has learnt from some of the images: the scores are too good and say nothing of new patients."
     return Table(caption, heads, tuple(rows), note=note)

@@ -22,7 +22,7 @@ from mammo.figures import SCORE_TITLES
 from mammo.progress import track
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
 from mammo.reporting.material import Material, best_position
-from mammo.reporting.words import NOT_COMPARABLE, plural
+from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
 from mammo.runs.evaluation import read_temperature
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
@@ -30,7 +30,7 @@ from mammo.sweeps.tables import number as three_decimals
 # Of more sets the figures say no more than the tables of all runs do.
 MAX_SETS = 6
 OTHERS = "Of the others: python -m mammo.evaluate run=DIR"
-FEW = "Grey: fewer than 10 patients."
+FEW = "Grey: fewer than 10 {}."
 SCORES_OF_SUBGROUPS = ("bal_acc_adj", "kappa_quadratic", "acc")
 SCORES_OF_EXAMS = ("bal_acc_adj", "kappa_quadratic", "kappa", "auc_ovr", "macro_f1", "acc", "mae", "ece")
 SCORES_OF_A_CLASS = ("precision", "recall", "f1", "auc", "average_precision")
@@ -38,10 +38,14 @@ SCORES_OF_A_CLASS = ("precision", "recall", "f1", "auc", "average_precision")
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedSet:
-    """Predictions of a run, or of all folds of a seed, evaluated; `key` is the end of the names of its figures."""
+    """Predictions of a run, or of all folds of a seed, evaluated.
+
+    `key` is the end of the names of its figures; `unit` is what was kept together in the split, and is resampled.
+    """
 
     label: str
     key: str
+    unit: str
     evaluation: Evaluation
 
 
@@ -63,12 +67,12 @@ def evaluate_best(material: Material) -> Evaluations:
     if len(material.findings) > 1:
         label = material.findings[best].configuration.label
         remarks.append(f"Of {material.name_of(best)}, the best: {label}. {OTHERS}")
-    found, sets = _sets(material, best), []
+    found, sets, unit = _sets(material, best), [], unit_of(material.of(best)[0])
     if len(found) > MAX_SETS:
         remarks.append(f"The first {MAX_SETS} of {len(found)}. {OTHERS}")
     for label, key, predictions, temperature in track(found[:MAX_SETS], "Evaluating", len(found[:MAX_SETS])):
         try:
-            sets.append(EvaluatedSet(label, key, evaluate(predictions, temperature)))
+            sets.append(EvaluatedSet(label, key, unit, evaluate(predictions, temperature)))
         except (ValueError, TrainingError) as error:
             remarks.append(f"The predictions of {label} cannot be evaluated: {error}.")
     return Evaluations(sets, remarks)
@@ -137,17 +141,20 @@ def curves_section(evaluations: Evaluations) -> Section | None:
         drawings = _drawings(one.evaluation)
         drawings.pop("density_subgroups", None)
         panels = tuple(Panel(f"{words} ({one.label})", build()) for words, build in drawings.values())
-        caption = f"{one.label[0].upper() + one.label[1:]}: {_explanation(one.evaluation)}"
+        caption = f"{one.label[0].upper() + one.label[1:]}: {_explanation(one)}"
         blocks.append(Drawing(panels, caption, tuple(f"{name}_{one.key}" for name in drawings)))
     return Section("curves", "Calibration and curves", tuple(blocks))
 
 
-def _explanation(evaluation: Evaluation) -> str:
-    n = f"{plural(evaluation.metrics.num_images, 'image')} of {plural(evaluation.metrics.num_patients, 'patient')}"
+def _explanation(one: EvaluatedSet) -> str:
+    metrics, of_whom = one.evaluation.metrics, ""
+    if one.unit != "images":
+        of_whom = f" of {plural_of(metrics.num_patients, one.unit)}"
+    n = f"{plural(metrics.num_images, 'image')}{of_whom}"
     return (
         f"calibration, ROC and precision-recall on {n}. On the dashed lines probabilities mean what they say, and a "
         f"classifier guesses; the marks at the right are the precision of guessing. Intervals from "
-        f"{evaluation.draws:,} draws of patients."
+        f"{one.evaluation.draws:,} draws of {one.unit}."
     )
 
 
@@ -165,7 +172,7 @@ def _calibration(sets: Sequence[EvaluatedSet]) -> Table:
         rows.append(row(one.label, *cells))
     note = (
         "ECE: expected calibration error of the predicted class, 15 equal-width bins. The interval comes from "
-        "resampled patients; an ECE grows with resampling, so it may lie above the value."
+        f"resampled {sets[0].unit}; an ECE grows with resampling, so it may lie above the value."
     )
     if with_temperature:
         heads += ["temperature", "ECE with it", "loss with it"]
@@ -209,9 +216,9 @@ def _classes(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     if rows:
         titles = ("precision", "recall", "F1", "AUC", "average precision")
         is_any_small = any(found.is_small for one in sets for found in one.evaluation.classes)
-        heads = columns("class", "predictions", numbers=("images", "patients", *titles))
+        heads = columns("class", "predictions", numbers=(*_counted(sets[0].unit), *titles))
         yield Table("Each class against the rest", heads, tuple(rows),
-                    note=FEW if is_any_small else "")  # fmt: skip
+                    note=FEW.format(sets[0].unit) if is_any_small else "")  # fmt: skip
 
 
 def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
@@ -232,8 +239,9 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
                 rows.append(_group_row(title, one, (group.num_images, group.num_patients), scores, tone))
     is_any_small = any(group.is_small for one in sets for group in one.evaluation.subgroups)
     titles = (SCORE_TITLES[name] for name in SCORES_OF_SUBGROUPS)
-    yield Table("Subgroups", columns("subgroup", "predictions", numbers=("images", "patients", *titles)), tuple(rows),
-                note=FEW if is_any_small else "")  # fmt: skip
+    heads = columns("subgroup", "predictions", numbers=(*_counted(sets[0].unit), *titles))
+    yield Table("Subgroups", heads, tuple(rows),
+                note=FEW.format(sets[0].unit) if is_any_small else "")  # fmt: skip
     panels, drawn = [], [one for one in sets if one.evaluation.subgroups]
     for one in drawn:
         words, build = _drawings(one.evaluation)["density_subgroups"]
@@ -246,7 +254,13 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
 def _group_row(
     name: str, one: EvaluatedSet, counts: Sequence[int], scores: Iterable[Cell], tone: Tone
 ) -> tuple[Cell, ...]:
-    return (Cell(name, tone), Cell(one.label, tone), *(Cell(str(n), tone) for n in counts), *scores)
+    shown = counts[: len(_counted(one.unit))]
+    return (Cell(name, tone), Cell(one.label, tone), *(Cell(str(n), tone) for n in shown), *scores)
+
+
+def _counted(unit: str) -> Sequence[str]:
+    """The heads of the numbers of images and of what was kept together, which may be the same."""
+    return tuple(dict.fromkeys(("images", unit)))
 
 
 def _score(value: float | None, ci95: Sequence[float] | None, tone: Tone = "") -> Cell:

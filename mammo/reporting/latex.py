@@ -36,7 +36,7 @@ def _one(material: Material, position: int) -> list[str]:
     captions, selected = [], ""
     if (tested := material.held_out[position]) is not None:
         what, selected = _tested(tested, unit), ", on which the epochs were selected"
-        captions.append(f"Test: {what}; intervals from resampling {unit}.")
+        captions.append(f"Test: {what}; intervals over {unit}.")
         head += [r"Test, mean $\pm$ SD" if tested.num_runs > 1 else "Test", rf"95\% over {unit}"]
         for cells, name in zip(rows, names, strict=True):
             cells += [_mean(tested.scores[name]), _limits(tested.over_patients(name))]
@@ -45,7 +45,7 @@ def _one(material: Material, position: int) -> list[str]:
         head += [of_validation, r"95\% interval"]
         for cells, name in zip(rows, names, strict=True):
             cells += [_number(number(runs[0].metrics, name)), _limits(interval(runs[0].metrics, "ci95", name))]
-        captions.append(f"Validation on {validated_on(runs[0])}{selected}; intervals from resampling {unit}.")
+        captions.append(f"Validation on {validated_on(runs[0])}{selected}; intervals over {unit}.")
     else:
         head += [r"Validation, mean $\pm$ SD" if tested is not None else r"Mean $\pm$ SD", r"95\% over runs"]
         for cells, name in zip(rows, names, strict=True):

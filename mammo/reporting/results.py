@@ -53,7 +53,7 @@ def runs_section(material: Material) -> Section:
     """Every run with its state and its metrics; why some have none."""
     lower = [SCORE_TITLES[name].lower() for name in SHOWN_OF_A_RUN if name in MINIMISED]
     table = Table(
-        "Runs, each at its best epoch; 95% intervals from resampling the units of the split",
+        "Runs, each at its best epoch; 95% intervals over the units of the split",
         (
             *columns("run", "status", numbers=("best epoch",)),
             *(Column(SCORE_TITLES[name], is_number=True) for name in SHOWN_OF_A_RUN),
@@ -151,7 +151,7 @@ def _overview(material: Material) -> Iterator[Block]:
         "Configurations",
         columns("configuration", "estimate", numbers=[SCORE_TITLES[name] for name in names]),
         tuple(rows),
-        note="Of validation where nothing else is said. Intervals are from resampling, each of the value above it."
+        note="Of validation where nothing else is said. Each interval is of the value above it."
         + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
 
@@ -229,7 +229,7 @@ def _pooled(material: Material) -> Iterator[Block]:
             f"All folds pooled: {mean['num_images']} images, each predicted once{seeds}{caption_suffix(material, i)}",
             columns("metric", numbers=("value", "95% of the value")),
             tuple(rows),
-            note=f"Intervals from resampling {unit_of(material.of(i)[0])}; with several seeds of the mean over them. "
+            note=f"Intervals over {unit_of(material.of(i)[0])}, by resampling; of several seeds of their mean. "
             f"{interval_note(unit_of(material.of(i)[0]).removesuffix('s'))}",
         )
 

@@ -118,7 +118,7 @@ def _of_test(material: Material, position: int | None) -> list[str]:
     mean = "mean " if found.num_runs > 1 else ""
     over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
     without = NO_INTERVAL if found.intervals else "no interval: the predictions do not allow it"
-    inside = f" (95% interval {between(limits)}, from resampling {unit})" if limits else f" ({without})"
+    inside = f" (95% interval {between(limits)} over {unit})" if limits else f" ({without})"
     return [
         f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
         f"reached a {mean}{NAMES[name]} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
@@ -144,7 +144,7 @@ def _of_one(material: Material, position: int) -> str:
     subject = network(material, position)
     if len(runs) == 1:
         limits = interval(runs[0].metrics, "ci95", name)
-        inside = f" (95% interval {between(limits)}, from resampling {unit_of(runs[0])})" if limits else ""
+        inside = f" (95% interval {between(limits)} over {unit_of(runs[0])})" if limits else ""
         epoch = f"{count(runs[0].summary, 'best_epoch')} of {count(runs[0].summary, 'epochs_run')}"
         return (
             f"{subject} reached a {NAMES[name]} of {_value(spread.mean)}{inside} at epoch {epoch}, validated on "
@@ -297,7 +297,7 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     name = criterion(material.results).name
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
-    inside = f" (95% interval {between(limits)}, from resampling {unit_of(material.of(position)[0])})" if limits else ""
+    inside = f" (95% interval {between(limits)} over {unit_of(material.of(position)[0])})" if limits else ""
     return [
         f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
         f"{seeds} {_value(number(pooled.mean, name))}{inside}.{_against_chance(name, limits)}"

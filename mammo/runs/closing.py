@@ -29,7 +29,7 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     lines = [
         "",
         f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
-        f"of {metrics['num_patients']} {unit} [95% interval by resampling {unit}]:",
+        f"of {metrics['num_patients']} {unit} [95% interval over {unit}]:",
     ]
     missing = False
     for key, words, meaning in SHOWN:

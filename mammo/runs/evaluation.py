@@ -97,7 +97,7 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     for key, words in SHORT.items():
         values = "".join(f"{_with_interval(m, key):<25}" for _, m in columns)
         lines.append(f"  {words:<28}{values}".rstrip())
-    lines.append(f"  [95% interval: {evaluation.draws} resamplings of {metrics.num_patients} {group_by}s]")
+    lines.append(f"  [95% interval over {metrics.num_patients} {group_by}s, {evaluation.draws} resamplings]")
     if _needs_note(evaluation):
         lines += wrapped(f"  {interval_note(group_by)}")
     if evaluation.num_exams_disagreeing:

@@ -122,7 +122,7 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
     return [
         "## Results on the validation set",
         "",
-        f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals from resampling {unit}. The epoch "
+        f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals over {unit}. The epoch "
         f"was chosen on these images, which makes the numbers a little too good. {interval_note(unit[:-1])}",
         "",
         *_table(["score", "value", "95% interval"], rows),

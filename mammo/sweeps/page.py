@@ -109,7 +109,7 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
     if not rows:
         return []
     text = (
-        "Every image predicted once, by the network of the fold that had not seen it; 95% interval from resampling "
+        "Every image predicted once, by the network of the fold that had not seen it; 95% interval over "
         f"patients. With several seeds both are of the mean over the seeds. {interval_note('patient')}"
     )
     header = [CONFIGURATION, "metric", "value", "95% of the value", "images"]

@@ -208,7 +208,7 @@ def _further(finding: Finding, results: SweepResults) -> list[str]:
     if finding.pooled is not None and (mean := finding.pooled.mean) is not None:
         num_seeds = len(finding.pooled.by_seed)
         seeds = "" if num_seeds == 1 else f", mean of {num_seeds} seeds"
-        lines.append(f"All folds pooled, {mean['num_images']} images{seeds} [95% interval from resampling]:")
+        lines.append(f"All folds pooled, {mean['num_images']} images{seeds} [95% interval]:")
         lines += [f"  {name} {number(mean[name])} {limits(mean['ci95'][name])}" for name in names]
     if finding.variance is not None and (share := finding.variance[names[0]].share) is not None:
         parts = ", ".join(f"{part} {value:.0%}" for part, value in share.items())

@@ -3,8 +3,9 @@
 An image is *wrongly accepted* when its square differs from that of the undamaged file, unless
 - an independent decoder (pydicom with its plugins; libpng, libjpeg for pictures) reads the same values from the
   damaged file, or
-- only bytes inside the pixel data differ, which is another picture to every decoder; of a lossy JPEG scan also fewer
-  of them, where the image is complete with what is left: nothing in a scan tells.
+- only bytes inside the pixel data differ, which is another picture to every decoder, or those and a header that is read
+  right with the old pixel data. Of a lossy JPEG scan bytes may be lost, where the image is complete with what is left:
+  nothing in a scan tells.
 A stream that lacks data must not be completed with invented pixels, whatever other decoders do. A label table is
 wrongly accepted when an image has a label that does not stand in its line.
 """
@@ -139,24 +140,40 @@ def _why_right_pixels(source: Source, content: bytes, square: np.ndarray, damage
         return "WRONG: completed with invented pixels"
     if is_equal:
         return reference
-    return "other pixel data" if is_inside else f"WRONG: {reference}"
+    return "other pixel data" if is_inside or _has_a_right_header(source, content) else f"WRONG: {reference}"
+
+
+def _has_a_right_header(source: Source, content: bytes) -> bool:
+    """Whether a DICOM file that is damaged in its header and in its pixel data is read right with the old pixel data."""
+    start = _pixel_range(source)[0]
+    mended = content[:start] + source.content[start:]
+    if source.kind != "dicom" or start == 0 or len(content) != len(mended) or content == mended:
+        return False
+    try:
+        square = _read_image(source.kind, mended)
+    except BadFile:
+        return False
+    return not _why_right_pixels(source, mended, square, "").startswith("WRONG")
+
+
+def _pixel_range(source: Source) -> tuple[int, int]:
+    """Where the pixel data of an undamaged file begins and ends; (0, 0) where it is no part of the file."""
+    if source.kind == "dicom":
+        dataset = pydicom.dcmread(io.BytesIO(source.content))
+        is_deflated = dataset.file_meta.TransferSyntaxUID.is_deflated
+        return (0, 0) if is_deflated else (dataset["PixelData"].file_tell, len(source.content))
+    if source.kind == "jpeg":
+        return source.content.index(b"\xff\xda"), len(source.content)
+    if source.kind == "tiff":
+        with Image.open(io.BytesIO(source.content)) as picture:
+            tags: Any = picture.tag_v2  # type: ignore[attr-defined]
+            return tags[273][0], tags[273][-1] + tags[279][-1]
+    return 0, 0
 
 
 def _differs_only_inside_pixels(source: Source, content: bytes) -> bool:
-    if source.kind == "dicom":
-        dataset = pydicom.dcmread(io.BytesIO(source.content))
-        if dataset.file_meta.TransferSyntaxUID.is_deflated:
-            start = stop = 0
-        else:
-            start = dataset["PixelData"].file_tell
-            stop = len(source.content)
-    elif source.kind == "jpeg":
-        start, stop = source.content.index(b"\xff\xda"), len(source.content)
-    elif source.kind == "tiff":
-        with Image.open(io.BytesIO(source.content)) as picture:
-            tags: Any = picture.tag_v2  # type: ignore[attr-defined]
-            start, stop = tags[273][0], tags[273][-1] + tags[279][-1]
-    else:
+    start, stop = _pixel_range(source)
+    if (start, stop) == (0, 0) and source.kind != "dicom":
         return False
     same_length = len(content) == len(source.content)
     if source.kind == "dicom" and _says_the_same(source.content, content):

@@ -67,7 +67,7 @@ def test_the_finding_is_computed_from_the_runs(reported):
     low, high = pooled["ci95"]["bal_acc_adj"]
     assert report.finding[1] == (
         f"All 32 images, each predicted by a network that had not seen it, give {pooled['bal_acc_adj']:.3f} (95% "
-        f"interval {low:.3f} to {high:.3f}, from resampling images). "
+        f"interval {low:.3f} to {high:.3f} over images). "
         + ("The interval lies above chance." if low > 0 else
            "The interval includes chance (0): that the network does better than guessing is not shown.")
     )  # fmt: skip
@@ -135,7 +135,7 @@ def test_a_single_run_has_its_own_interval(reported):
     _, report = made_of(run)
     assert report.title == run.name
     assert (
-        f"of {metrics['bal_acc_adj']:.3f} (95% interval {low:.3f} to {high:.3f}, from resampling images) at epoch "
+        f"of {metrics['bal_acc_adj']:.3f} (95% interval {low:.3f} to {high:.3f} over images) at epoch "
         f"{summary['best_epoch']} of 2, validated on 16 images of the dataset folders."
     ) in report.finding[0]
     (matrix, *_) = section(report, "classes")
