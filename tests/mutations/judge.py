@@ -144,7 +144,7 @@ def _why_right_pixels(source: Source, content: bytes, square: np.ndarray, damage
 
 
 def _has_a_right_header(source: Source, content: bytes) -> bool:
-    """Whether a DICOM file that is damaged in its header and in its pixel data is read right with the old pixel data."""
+    """Whether a DICOM file that is damaged in header and pixel data is read right with the old pixel data."""
     start = _pixel_range(source)[0]
     mended = content[:start] + source.content[start:]
     if source.kind != "dicom" or start == 0 or len(content) != len(mended) or content == mended:
