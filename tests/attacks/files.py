@@ -68,8 +68,8 @@ def attack_folder(folder: Path, canary: Path, random: Random) -> str:
 def attack_text(file: Path, random: Random, marker: str) -> str:
     """Change what a file says: its tree, if it is JSON or YAML, or its text."""
     content = file.read_bytes()
-    if file.suffix in (".json", ".yaml") and random.random() < 0.8:
-        tree = yaml.safe_load(content)
+    tree = _tree_of(content) if file.suffix in (".json", ".yaml") and random.random() < 0.8 else None
+    if tree is not None:
         tree, what = changed_tree(tree, random, marker, int(random.integers(1, 3)))
         text = json_text(tree) if file.suffix == ".json" else _yaml_text(tree)
         if file.suffix == ".json" and random.random() < 0.05:
@@ -81,6 +81,14 @@ def attack_text(file: Path, random: Random, marker: str) -> str:
     file.unlink()  # it may be linked to another one
     file.write_bytes(new)
     return f"{file.name}: {what}"
+
+
+def _tree_of(content: bytes) -> object:
+    """What a JSON or YAML file holds; None where an earlier attack has left neither."""
+    try:
+        return yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeError, RecursionError):
+        return None
 
 
 def _yaml_text(tree: object) -> str:
