@@ -37,9 +37,18 @@ _QUOTED_CHARACTERS = 60
 
 
 def study_file_url(folder: Path) -> str:
-    """The URL of the study in the folder of a sweep; raises ConfigError for a folder that a URL cannot name."""
+    """The URL of the study in the folder of a sweep.
+
+    Raises ConfigError for a folder that a URL cannot name, and for a link: SQLite would make or change another file.
+    """
     if "?" in str(folder):
         raise ConfigError(f"{folder}: SQLite cannot open files below a folder with '?' in its name")
+    if (folder / STUDY_FILE).is_symlink():
+        raise ConfigError(
+            f"{STUDY_FILE} in {folder.name} is a link to another file",
+            "the study itself",
+            "remove the link, or name the study on the command line: hpo.storage=sqlite:///FILE",
+        )
     return f"sqlite:///{folder / STUDY_FILE}"
 
 

@@ -135,5 +135,9 @@ def _as_after_the_first_epoch(run: Path) -> None:
 
 
 def identifiers_in(text: str) -> list[str]:
-    """Which of the planted identifiers and secrets a text has."""
-    return [word for word in (*IDENTIFIERS, SECRET) if re.search(re.escape(word), text, re.IGNORECASE)]
+    """Which of the planted identifiers and secrets a text has; digits within a longer number are none."""
+    return [word for word in (*IDENTIFIERS, SECRET) if re.search(_pattern(word), text, re.IGNORECASE)]
+
+
+def _pattern(word: str) -> str:
+    return rf"(?<!\d)(?<!\d\.){word}(?!\d)" if word.isdecimal() else re.escape(word)

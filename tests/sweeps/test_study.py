@@ -184,3 +184,16 @@ def test_a_hostile_trial_is_not_run_and_the_search_goes_on(tmp_path):
     again = search(folder)
     assert (again.returncode, "Epoch" in again.stdout) == (1, False)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_study_that_is_a_link_is_not_followed(tmp_path, exists):
+    elsewhere = tmp_path / "elsewhere.db"
+    if exists:
+        elsewhere.write_bytes(b"")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "study.db").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="is a link"):
+        study_file_url(sweep)
+    assert elsewhere.exists() == exists
