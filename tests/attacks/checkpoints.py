@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,12 @@ def attack_checkpoint(file: Path, random: Random, marker: str) -> str:
 
 
 def _saved(content: Any, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream, **options)
+    stream, before = io.BytesIO(), sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000))  # what is nested deeply is an attack of its own
+    try:
+        torch.save(content, stream, **options)
+    finally:
+        sys.setrecursionlimit(before)
     return stream.getvalue()
 
 
