@@ -48,12 +48,15 @@ def _wrapped(first: str, text: str) -> list[str]:
     ) or [first]
 
 
-def wrapped(line: str) -> list[str]:
-    """A line for a terminal as lines of 80 columns at most, indented as it is; words and paths stay whole."""
+def wrapped(text: str, width: int = WIDTH) -> list[str]:
+    """Lines for a terminal as lines of `width` columns at most, indented as they are; words and paths stay whole."""
+    return [part for line in text.split("\n") for part in _wrapped_line(line, width)]
+
+
+def _wrapped_line(line: str, width: int) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [
-        line
-    ]
+    parts = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return parts or [line]
 
 
 def command_lines(command: str) -> list[str]:

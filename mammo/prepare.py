@@ -3,10 +3,12 @@
     python -m mammo.prepare data=mias data.root=DIR
     python -m mammo.prepare data=archive data.root=DIR prepare.workers=8
     python -m mammo.prepare -m data=archive data.root=DIR prepare.shard=0,1,2,3
+    python -m mammo.prepare weights model=resnet50
     python -m mammo.prepare --help
 
 It takes the data options of `mammo.train` and the model, on which the size of the images may depend. The
-same command again goes on where it stopped.
+same command again goes on where it stopped. With the word `weights` the published weights of the model are fetched
+instead, for nodes that have no network but share the cache.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from omegaconf import DictConfig
 from mammo.compose import CONFIG_FOLDER, Command, checked_config, end_with, run_command
 from mammo.config import build_checked, with_image_size
 from mammo.config_rules import impossible_data, impossible_labels
-from mammo.data.options import DataOptions, PrepareOptions
+from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions, PrepareOptions
 from mammo.models.options import ModelOptions
 from mammo.options import option, section
 from mammo.schema import Problem
@@ -70,7 +72,10 @@ PREPARE = Command(
     check=check,
     about="Decodes the images of a dataset once, so that training with the same data options starts at once.",
     groups=("data", "model"),
-    examples=(("Spread over several jobs:", "-m prepare.shard=0,1,2,3"),),
+    examples=(
+        ("Spread over several jobs:", "-m prepare.shard=0,1,2,3"),
+        ("Fetch pretrained weights for nodes without a network:", "weights model=resnet50"),
+    ),
 )
 
 
@@ -79,6 +84,9 @@ def job(tree: DictConfig) -> None:
     """One job of Hydra: check, then fill the store."""
     try:
         config = checked_config(tree, PREPARE)
+        if config.prepare.weights:
+            _fetch_weights(config)
+            return
         # A mistake in the configuration has been answered before pandas and the decoders are imported.
         from mammo.data.image_list import user_cache_folder
         from mammo.data.preparation import check_preparation, prepare_dataset
@@ -93,6 +101,23 @@ def job(tree: DictConfig) -> None:
         # Ended here and not by Hydra, which would put its own message before ours.
         end_with(error, PREPARE)
     log.info("python -m mammo.train finds them, with the same options for data and model")
+
+
+def _fetch_weights(config: PrepareConfig) -> None:
+    """Put the published weights of the model into their cache; raises WeightsError where they cannot be had."""
+    from mammo.models.build import build_backbone
+    from mammo.models.strategy import HeadOnly
+    from mammo.progress import start_logging
+
+    start_logging("info")
+    published = dataclasses.replace(config.model, weights="imagenet")
+    backbone = build_backbone(published, HeadOnly(), config.data.image_size or DEFAULT_IMAGE_SIZE_PX, 0)
+    log.info("weights of %s: %s, here now", config.model.name, backbone.weights.source)
+
+
+def with_weights(arguments: list[str]) -> list[str]:
+    """The arguments, with the word `weights` as the option that it stands for."""
+    return ["prepare.weights=true" if word == "weights" else word for word in arguments]
 
 
 def with_num_shards(arguments: list[str]) -> list[str]:
@@ -114,5 +139,5 @@ def with_num_shards(arguments: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_num_shards(sys.argv[1:])
+    sys.argv[1:] = with_num_shards(with_weights(sys.argv[1:]))
     run_command(job, PREPARE)

@@ -29,6 +29,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mammo.help import wrapped
 from mammo.interruption import stop_if_asked
 from mammo.plain_text import terminal_text
 from mammo.tracebacks import traceback_text
@@ -55,13 +56,19 @@ log = logging.getLogger(__name__)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Log lines above the progress bar, unwrapped, so that they can be searched for."""
+    """Log lines above the progress bar: wrapped on a terminal, else whole, so that they can be searched for.
+
+    A record may have a `short` form for a terminal.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         style = {"WARNING": "yellow", "ERROR": "bold red"}.get(record.levelname, "")
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         # Without a traceback, which belongs into the file.
-        console.print(terminal_text(mark + record.getMessage()), style=style, markup=False, soft_wrap=True)
+        message = mark + record.getMessage()
+        if console.is_terminal:
+            message = "\n".join(wrapped(getattr(record, "short", message), console.width))
+        console.print(terminal_text(message), style=style, markup=False, soft_wrap=True)
 
 
 class _PlainFormatter(logging.Formatter):

@@ -18,7 +18,7 @@ from pathlib import Path
 from mammo.compose import end_with
 from mammo.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.progress import start_logging
-from mammo.runs.closing import closing_lines, show
+from mammo.runs.closing import result_lines, show
 from mammo.runs.directory import RunDirectory, require_inside
 from mammo.sweeps.nearby import results_in
 from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
@@ -93,7 +93,7 @@ def _run_lines(folder: Path) -> list[str]:
     except RunDirectoryError as error:
         return [f"{folder}: {error.found}"]
     if summary is not None and summary.get("status") == COMPLETED:
-        return closing_lines(folder, summary)
+        return result_lines(summary)
     status = "not known" if summary is None else summary.get("status")
     return [f"{folder} is a run without results so far: its status is {status}. error.json and run.log say more."]
 

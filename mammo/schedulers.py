@@ -18,6 +18,9 @@ class Schedule(Protocol):
 
     name: str
 
+    @property
+    def warmup_epochs(self) -> int: ...
+
     def rate(self, base_lr: float, epoch: int, epochs: int, step_fraction: float, val_losses: Sequence[float]) -> float:
         """The learning rate in epoch `epoch` (0-based) of `epochs`.
 

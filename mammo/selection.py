@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
 
@@ -38,11 +38,19 @@ WORST_LOSS = 1e6
 MIN_KAPPA_QUADRATIC = 0.1
 MIN_IMAGES_FOR_ZERO_RECALL = 5
 
-COLLAPSE_REMEDIES = (
-    "what helps against a collapse: strategy=frozen_last_block (train less of the network), sampler=weighted "
-    "(balanced classes), scheduler=cosine (smoother steps), a lower optimizer.lr (for example 1e-5), "
-    "a larger data.val_fraction (for example 0.3: steadier validation)"
-)
+COLLAPSE_REMEDIES = {
+    "strategy=frozen_last_block": "train less of the network",
+    "sampler=weighted": "balanced classes",
+    "scheduler=cosine": "smoother steps",
+    "optimizer.lr=1e-5": "smaller steps",
+    "data.val_fraction=0.3": "steadier validation",
+}
+
+
+def collapse_remedies(is_set: Collection[str]) -> str:
+    """What helps against a collapse, without what is set already: of `COLLAPSE_REMEDIES`."""
+    left = [f"{option} ({why})" for option, why in COLLAPSE_REMEDIES.items() if option not in is_set]
+    return f"what can help against a collapse: {', '.join(left)}" if left else "more data or another model may help"
 
 
 @dataclasses.dataclass(frozen=True)

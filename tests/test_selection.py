@@ -16,6 +16,7 @@ from mammo.selection import (
     Criterion,
     EarlyStopping,
     Scores,
+    collapse_remedies,
     detect_collapse,
     worst_objective,
 )
@@ -162,9 +163,10 @@ def test_a_collapse_shows_the_distribution_of_predictions():
     assert "true A: 10, B: 10, C: 10, D: 10" in reason
 
 
-@pytest.mark.parametrize(
-    "remedy",
-    ["strategy=frozen_last_block", "sampler=weighted", "scheduler=cosine", "optimizer.lr", "data.val_fraction"],
-)
-def test_remedies_name_options(remedy):
-    assert remedy in COLLAPSE_REMEDIES
+def test_remedies_are_those_that_are_not_set():
+    assert "strategy=frozen_last_block (train less of the network)" in collapse_remedies([])
+    left = collapse_remedies(["strategy=frozen_last_block", "scheduler=cosine"])
+    assert "strategy" not in left
+    assert "scheduler" not in left
+    assert "sampler=weighted (balanced classes), optimizer.lr=1e-5" in left
+    assert "more data" in collapse_remedies(list(COLLAPSE_REMEDIES))

@@ -14,8 +14,9 @@ from mammo.checks.report import Finding, note, ok, problem, some
 ANSWER_TIMEOUT_SECONDS = 4.0
 WHOLE_TIMEOUT_SECONDS = 6.0
 WITHOUT = (
-    "choose model=efficientnet_lite0 or give model.weights=FILE, or run once where there is a network and take the "
-    "cache along; runs of the models above start from RANDOM weights here, and say so"
+    "choose model=efficientnet_lite0 or give model.weights=FILE, or fetch them once where there is a network: "
+    "python -m mammo.prepare weights model=NAME; without them the models above train on real data only with "
+    "model.weights=none"
 )
 
 

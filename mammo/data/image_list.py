@@ -15,7 +15,7 @@ import numpy as np
 
 from mammo.cache import user_cache_folder
 from mammo.data.content_hashes import ContentHashes
-from mammo.data.formats import read_manifest
+from mammo.data.formats import read_manifest, require_folder
 from mammo.data.header import accepted_kinds
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
@@ -68,9 +68,24 @@ def list_images(options: DataOptions, cache_folder: Path, counting: Counting) ->
     )
 
 
+def is_generated(options: DataOptions) -> bool:
+    """Whether the images are generated and not from a folder."""
+    return options.format == "phantom" and options.root is None
+
+
+def require_root(options: DataOptions) -> None:
+    """Raise `DataError` where there is no folder that the images could be read from."""
+    if not is_generated(options):
+        require_folder(options, _root_of(options))
+
+
+def _root_of(options: DataOptions) -> Path | None:
+    return Path(options.root).expanduser() if options.root is not None else None
+
+
 def _manifest(options: DataOptions, cache_folder: Path, counting: Counting) -> Manifest:
-    root = Path(options.root).expanduser() if options.root is not None else None
-    if options.format == "phantom" and root is None:
+    root = _root_of(options)
+    if is_generated(options):
         with counting("Generating phantom exams") as count:
             known_hash = ContentHashes(cache_folder / STORES).known_hash
             root = phantom_folder(cache_folder, options.phantom.num_patients, options.phantom.seed, count, known_hash)

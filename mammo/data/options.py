@@ -155,3 +155,6 @@ class PrepareOptions:
         None, "only this part of the files, numbered from 0; several as jobs: -m prepare.shard=0,1,2,3", at_least=0
     )
     num_shards: int | None = option(None, "number of parts; with -m and all of them it need not be given", at_least=1)
+    weights: bool = option(
+        False, "fetch the published weights of the model into their cache instead; the word weights says the same"
+    )

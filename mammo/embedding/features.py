@@ -15,6 +15,7 @@ from mammo.compose import CONFIG_FOLDER
 from mammo.config_rules import fixed_size_px
 from mammo.data.batches import Preparation
 from mammo.data.dataset import Dataset, load_dataset
+from mammo.data.image_list import is_generated, require_root
 from mammo.data.options import DataOptions
 from mammo.embedding.options import EmbedOptions
 from mammo.errors import ConfigError
@@ -24,7 +25,7 @@ from mammo.inference.datasets import NOT_KNOWN, load_shown
 from mammo.inference.find import find_one_checkpoint
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, predict_with, resolved_hardware
-from mammo.models.build import build_model
+from mammo.models.build import Unavailable, build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import LinearProbe
 from mammo.models.weights import WeightsReport
@@ -152,7 +153,9 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
     size_px = options.image_size or fixed_px or choice.composed.image_size
     data_options = dataclasses.replace(choice.composed, image_size=size_px)
     # Before data is read: what is wrong with the model is said at once. The two classes of the head mean nothing.
-    built = build_model(model, LinearProbe(), 2, size_px or 0, seed=0)
+    require_root(data_options)
+    unavailable: Unavailable = "stand_in" if is_generated(data_options) else "error"
+    built = build_model(model, LinearProbe(), 2, size_px or 0, seed=0, unavailable=unavailable)
     _tell_of_weights(built.weights, model.name or "")
     dataset = load_dataset(
         data_options, user_cache_folder(options.cache_dir), hardware.threads, counting, only_test=True

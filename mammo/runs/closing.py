@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,40 @@ from mammo.runs.stored import UNITS
 
 # Metric, words for it, what its values mean.
 SHOWN = (
-    ("bal_acc_adj", "balanced accuracy, chance-adjusted", "0 guessing, 1 perfect"),
-    ("kappa_quadratic", "quadratic kappa", "0 chance agreement, 1 perfect"),
-    ("auc_ovr", "AUC, one class against the rest", "0.5 chance, 1 perfect"),
+    ("bal_acc_adj", "balanced accuracy, adjusted", "0 guessing, 1 perfect"),
+    ("kappa_quadratic", "quadratic kappa", "0 chance, 1 perfect"),
+    ("auc_ovr", "AUC, class against the rest", "0.5 chance, 1 perfect"),
     ("acc", "accuracy", "fraction right"),
 )
 
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """Lines for the terminal, made from `summary.json` of a finished run as `RunDirectory.summary` reads it."""
+    return [
+        *result_lines(summary),
+        f"Results: {folder}",
+        "  metrics/history.png            the training, epoch by epoch",
+        "  metrics/confusion_matrix.png   what was taken for what",
+        "  summary.json                   everything about the run in one file",
+        "Next:",
+        f"  python -m mammo.report {shlex.quote(str(folder))}",
+        "  the same command with -m seed=42,43,44: how much of this is chance",
+        "The same command again trains nothing and shows this. Research use only, not for",
+        "diagnosis.",
+    ]
+
+
+def result_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What a finished run has come to, and what makes it doubtful."""
     metrics = summary["metrics"]
     intervals = metrics.get("ci95") or {}
     unit = UNITS[summary["data"]["group_by"]]
     lines = [
         "",
-        f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation images "
-        f"of {metrics['num_patients']} {unit} [95% interval over {unit}]:",
+        *wrapped(
+            f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation "
+            f"images of {metrics['num_patients']} {unit} [95% interval over {unit}]:"
+        ),
     ]
     missing = False
     for key, words, meaning in SHOWN:
@@ -40,22 +59,15 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
             limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]"
         else:
             limits, missing = " -", True
-        lines.append(f"  {words + ':':<36}{number}{limits:<17}  ({meaning})")
+        lines.append(f"  {words + ':':<29}{number}{limits:<17}  ({meaning})")
     if missing:
         lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
     collapse = summary.get("collapse") or {}
     if collapse.get("detected"):
-        lines.append(f"  The best epoch has collapsed: {collapse.get('reason')}")
+        lines += wrapped(f"  The best epoch has collapsed: {collapse.get('reason')}")
     if summary.get("model", {}).get("weights", {}).get("source") == "random":
-        lines.append("  The network started from RANDOM weights: these numbers do not show what it can do.")
-        lines.append("  model=efficientnet_lite0 brings its pretrained weights along, without a download.")
-    lines += [
-        f"Results: {folder}",
-        "  metrics/history.png            the training, epoch by epoch",
-        "  metrics/confusion_matrix.png   what was taken for what",
-        "  summary.json                   everything about the run in one file",
-        "The same command again trains nothing and shows this. Research use only, not for diagnosis.",
-    ]
+        lines.append("  The network started from RANDOM weights: this does not show what it can do.")
+        lines.append("  model=efficientnet_lite0 brings pretrained weights along, without a download.")
     return lines
 
 

@@ -21,7 +21,7 @@ from mammo.errors import TrainingError
 from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
-from mammo.selection import COLLAPSE_REMEDIES, SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
+from mammo.selection import SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ class Recorder:
     """Keeps the history of a run and writes it down after every epoch.
 
     `patient_ids` are those of the validation images in order; `constants` are the entries of a
-    checkpoint that do not change (config, classes, preprocessing, fingerprints, ...).
+    checkpoint that do not change (config, classes, preprocessing, fingerprints, ...). `remedies` is said of a
+    collapse; after the first epoch of a warm-up, `has_warmup`, hardly anything is learnt yet, and that is none.
     """
 
     directory: RunDirectory
@@ -48,10 +49,12 @@ class Recorder:
     batches_per_epoch: int
     keep_every_epochs: int
     constants: Mapping[str, Any]
+    remedies: str
+    has_warmup: bool
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: Scores | None = None
     collapse_reason: str | None = None
-    _has_said_remedies: bool = False
+    _collapsed_since: int | None = None
 
     def restore(self, checkpoint: Mapping[str, Any]) -> EpochState:
         """Continue where a checkpoint was saved; returns the state of the epoch that comes next."""
@@ -60,6 +63,8 @@ class Recorder:
         # What a later version scores besides is not compared.
         self.best = None if best is None else Scores(**{name: best.get(name) for name in SCORE_NAMES})
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
+        if self.collapse_reason is not None:
+            self._collapsed_since = len(self.history)
         if self.history:
             self._write_history()
         unfinished = checkpoint.get("unfinished_epoch")
@@ -101,20 +106,29 @@ class Recorder:
         if is_best:
             self.best = metrics.scores
         self.history.append(history_record(result, metrics, is_best))
-        self.collapse_reason = detect_collapse(metrics)
+        is_warming_up = self.has_warmup and len(self.history) == 1
+        self.collapse_reason = None if is_warming_up else detect_collapse(metrics)
         self._save(result, trainer, is_best)
         self._write_history()
-        log.info(epoch_line(self.history[-1], self.epochs))
+        line, short = epoch_line(self.history[-1], self.epochs), short_epoch_line(self.history[-1], self.epochs)
+        log.info(line, extra={"short": short})
         if result.skipped_steps:
             steps = trainer.steps(self.batches_per_epoch)
             level = logging.WARNING if result.skipped_steps == steps else logging.INFO
             log.log(level, "%d of %d steps were skipped because fp16 overflowed", result.skipped_steps, steps)
-        if self.collapse_reason is not None:
-            log.warning("%s", self.collapse_reason)
-            if not self._has_said_remedies:
-                log.warning("%s", COLLAPSE_REMEDIES)
-                self._has_said_remedies = True
+        self._tell_of_collapse()
         return metrics
+
+    def _tell_of_collapse(self) -> None:
+        """Say that a collapse begins, what it is and what can help, and that it ends."""
+        epoch, since = len(self.history), self._collapsed_since
+        if self.collapse_reason is not None and since is None:
+            log.warning("collapsed since epoch %d: %s", epoch, self.collapse_reason)
+            log.warning("%s", self.remedies)
+            self._collapsed_since = epoch
+        elif self.collapse_reason is None and since is not None:
+            log.info("no longer collapsed, as in epochs %d to %d", since, epoch - 1)
+            self._collapsed_since = None
 
     def _save(self, result: EpochResult, trainer: Trainer, is_best: bool) -> None:
         epoch = result.epoch + 1
@@ -185,6 +199,16 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
         "skipped_steps": result.skipped_steps,
         "is_best": is_best,
     }
+
+
+def short_epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """What fits a terminal of 80 columns of `epoch_line`."""
+    losses = f"loss {record['train_loss']:.3f}, validation {record['val_loss']:.3f}"
+    scores = " ".join(
+        f"{word} {'n/a' if record[key] is None else f'{round(record[key], 3) + 0.0:.3f}'}"
+        for word, key in (("BalAccAdj", "val_bal_acc_adj"), ("QWK", "val_kappa_quadratic"))
+    )
+    return f"Epoch {record['epoch']}/{epochs} {losses} {scores}{' best' if record['is_best'] else ''}"
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:

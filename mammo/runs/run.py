@@ -40,7 +40,7 @@ from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
-from mammo.selection import Criterion, EarlyStopping
+from mammo.selection import Criterion, EarlyStopping, collapse_remedies
 from mammo.shapes import lacking
 from mammo.tracebacks import error_text
 from mammo.tracker import OpenTracker, numbers_of
@@ -68,6 +68,7 @@ class Run:
         self.config, self.directory, self.dataset, self.summary = config, directory, dataset, summary
         self.model, self.hardware, self.class_weights = model, hardware, class_weights
         self.tracker: OpenTracker | None = None
+        self.source: Source | None = None
         self.started = time.perf_counter()
         data, loop, split = config.data, config.train, dataset.split
         loader_threads = hardware.loader_threads if data.num_workers is None else data.num_workers
@@ -114,7 +115,7 @@ class Run:
             "data_fingerprint": dataset.fingerprint,
             "split_fingerprint": dataset.split_fingerprint,
             "git_commit": self.summary["git"]["commit"],
-            "weights_source": self.model.weights.source,
+            "weights_source": self.summary["model"]["weights"]["source"],
         }
         return Recorder(
             directory=self.directory,
@@ -126,6 +127,8 @@ class Run:
             batches_per_epoch=len(self.train_batches.plan),
             keep_every_epochs=config.train.keep_checkpoint_every_epochs,
             constants=constants,
+            remedies=collapse_remedies(_options_against_collapse(config)),
+            has_warmup=config.scheduler.warmup_epochs > 0,
         )
 
     def _make_trainer(self, model: BuiltModel, class_weights: list[float] | None) -> Trainer:
@@ -328,14 +331,15 @@ class Run:
         return bootstrap_ci95(predictions.probabilities, predictions.targets, self.recorder.class_names, patients, None)
 
     def _seconds(self) -> float:
-        """Duration of this process and of the epochs of earlier ones."""
-        return time.perf_counter() - self.started + self.earlier_seconds
+        """Duration of this process and of the epochs of earlier ones; a feature bank serves other runs as well."""
+        of_bank = 0.0 if self.source is None else self.source.seconds_feature_bank or 0.0
+        return time.perf_counter() - self.started - of_bank + self.earlier_seconds
 
     def _throughput(self) -> dict[str, Any]:
         """Rates over the epochs that this process has trained; null where it has trained none."""
         trained = self.epochs_here * sum(self.train_batches.sizes)
         validated = self.epochs_here * self.val_batches.num_images
-        seconds = self.source.seconds_feature_bank
+        seconds = None if self.source is None else self.source.seconds_feature_bank
         return {
             "train_images_per_second": round(trained / self.train_seconds, 2) if trained else None,
             "val_images_per_second": round(validated / self.validation_seconds, 2) if validated else None,
@@ -365,6 +369,16 @@ class Run:
             self.directory.write_error(error, message)
         with suppress(OSError):
             self._stop("failed")
+
+
+def _options_against_collapse(config: Config) -> list[str]:
+    """Those of `COLLAPSE_REMEDIES` that a configuration has already, or goes beyond."""
+    found = [f"{group}={getattr(config, group).name}" for group in ("strategy", "sampler", "scheduler")]
+    if (config.optimizer.lr or 1) <= 1e-5:
+        found.append("optimizer.lr=1e-5")
+    if config.data.fold is not None or config.data.val_fraction >= 0.3:
+        found.append("data.val_fraction=0.3")
+    return found
 
 
 def _unfit(directory: RunDirectory, found: str) -> RunDirectoryError:

