@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -32,6 +38,7 @@ from mammo.foreign_config import stated_in_conf
 from mammo.help import help_text
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
+from mammo.own_files import with_own_files
 from mammo.plain_text import terminal_text
 from mammo.renamed import current_override
 from mammo.schema import key_tree
@@ -66,6 +73,11 @@ class Command:
     groups: tuple[str, ...] | None = None
     examples: tuple[tuple[str, str], ...] = ()
     run_name: Callable[[Any], str] | None = None
+
+    @property
+    def sections(self) -> list[str] | None:
+        """What it takes of a study that is written for training; None for all."""
+        return None if self.groups is None else [field.name for field in dataclasses.fields(self.options)]
 
 
 TRAIN = Command(
@@ -195,7 +207,14 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
         if flag.startswith("--") and flag not in HYDRA_FLAGS:
             print(f"error: {_unknown_flag(flag, command)}", file=sys.stderr)
             sys.exit(USER_ERROR_STATUS)
-    sys.argv[1:] = under_current_names(sys.argv[1:])
+    try:
+        sys.argv[1:], own_files = with_own_files(under_current_names(sys.argv[1:]))
+    except ConfigError as error:
+        end_with(error, command)
+    if {"-m", "--multirun"} & set(sys.argv[1:]) and {"--cfg", "-c"} & {word.split("=")[0] for word in sys.argv[1:]}:
+        end_with(
+            ConfigError("--cfg shows one run, and -m starts several", to_do="leave out -m, and one value for each")
+        )
     for flag in {"-m", "--multirun"} & set(sys.argv[1:]):
         # Hydra takes it before or after all overrides, not between them.
         sys.argv = [argument for argument in sys.argv if argument != flag] + ["--multirun"]
@@ -203,7 +222,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     prepare_hydra(command)
     # Hydra finds plugins in folders on the path; an editable installation has none for it.
     Plugins.instance().register(MammoSweeper)
-    check_config_files(sys.argv[1:])
+    check_config_files(sys.argv[1:], own_files, command.sections)
     listen()
     try:
         entry()
@@ -259,6 +278,8 @@ def _readable(error: BaseException, command: Command) -> str | None:
             return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
+    if isinstance(error, OverrideParseException):
+        return f"{_first_lines(str(error))}\n  {_quoted(error)}"
     if isinstance(error, ConfigCompositionException):
         return _unknown_override(error, command)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -289,6 +310,42 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={name}: there is no such option in the group {group}\n  {nearest(name, options)}"
 
 
+# What Hydra's own sweepers and launchers call something that is an option here.
+_INSTEAD_OF_HYDRA = {
+    "hydra.sweeper.n_trials": "hpo.trials",
+    "hydra.sweeper.study_name": "sweep.name",
+    "hydra.sweeper.storage": "hpo.storage",
+    "hydra.sweeper.direction": "train.monitor",
+    "hydra.sweeper.n_jobs": "launcher=local_parallel hydra.launcher.n_jobs",
+    "hydra.launcher.n_jobs": "launcher=local_parallel hydra.launcher.n_jobs",
+}
+
+
+def _unknown_key_of_hydra(key: str) -> str:
+    """What to do about a key below `hydra` that is not there."""
+    for old, new in _INSTEAD_OF_HYDRA.items():
+        if key == old or key.startswith(f"{old}."):
+            value = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{key}=")), "")
+            return f"{key}: there is no such key here   [command line]\n  {new}={value} does it"
+    if key.startswith("hydra.launcher."):
+        return (
+            f"{key}: the launcher in use has no such key   [command line]\n"
+            "  launcher=local_parallel or hydra/launcher=submitit_slurm choose one; --cfg hydra shows its keys"
+        )
+    keys = [f"hydra.{field.name}" for field in dataclasses.fields(HydraConf)]
+    near = nearest(".".join(key.split(".")[:2]), keys)
+    return f"{key}: Hydra has no such key here   [command line]\n  {near}; --cfg hydra shows all"
+
+
+def _quoted(error: OverrideParseException) -> str:
+    """How an override that Hydra cannot parse is written."""
+    key, equals, value = str(error.override).partition("=")
+    if not equals:
+        return "options are KEY=VALUE; a value with blanks needs quotes, see docs: \"KEY='VALUE'\""
+    escaped = value.strip("'\"").replace("'", "\\'")
+    return f"a value with ( ) = [ ] # ' , or blanks needs quotes within those of the shell:\n  \"{key}='{escaped}'\""
+
+
 def _unknown_override(error: ConfigCompositionException, command: Command) -> str:
     """Hydra's complaint about an override, with the nearest valid key."""
     text = _first_lines(str(error))
@@ -296,8 +353,10 @@ def _unknown_override(error: ConfigCompositionException, command: Command) -> st
     if found is None:
         return text
     key = found.group(1)
+    if key.startswith("hydra."):
+        return _unknown_key_of_hydra(key)
     keys = key_tree(command.options)
-    tree: Any = keys | ({"experiment": None, "debug": None} if command.groups is None else {})
+    tree: Any = keys | {"experiment": None} | ({"debug": None} if command.groups is None else {})
     path: list[str] = []
     for part in key.split("."):
         if not isinstance(tree, Mapping):

@@ -105,14 +105,14 @@ def job(tree: DictConfig) -> None:
 
 def _fetch_weights(config: PrepareConfig) -> None:
     """Put the published weights of the model into their cache; raises WeightsError where they cannot be had."""
-    from mammo.models.build import build_backbone
+    from mammo.models.build import build_model
     from mammo.models.strategy import HeadOnly
     from mammo.progress import start_logging
 
     start_logging("info")
     published = dataclasses.replace(config.model, weights="imagenet")
-    backbone = build_backbone(published, HeadOnly(), config.data.image_size or DEFAULT_IMAGE_SIZE_PX, 0)
-    log.info("weights of %s: %s, here now", config.model.name, backbone.weights.source)
+    built = build_model(published, HeadOnly(), 2, config.data.image_size or DEFAULT_IMAGE_SIZE_PX, 0)
+    log.info("weights of %s: %s, here now", config.model.name, built.weights.source)
 
 
 def with_weights(arguments: list[str]) -> list[str]:

@@ -15,9 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
+from mammo.config_files import own_files
 from mammo.errors import ConfigError
 from mammo.files import without_credentials
 from mammo.interruption import listen
+from mammo.own_files import GROUP
 from mammo.runs.directory import HydraFiles
 from mammo.sweeps.machine import jobs_at_once
 
@@ -35,6 +37,11 @@ def job(tree: DictConfig) -> float:
         config=without_credentials(OmegaConf.to_yaml(tree)),
         hydra=without_credentials(OmegaConf.to_yaml(OmegaConf.create({"hydra": context}))),
         overrides=[without_credentials(override) for override in context.overrides.task],
+        studies={
+            name: without_credentials(own.text)
+            for name, own in own_files().items()
+            if name == context.runtime.choices.get(GROUP)
+        },
     )
     # torch takes seconds to import: a mistake in the configuration has been answered by now.
     from mammo.hardware import Share

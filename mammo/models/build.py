@@ -154,14 +154,8 @@ class Backbone:
     std: tuple[float, float, float]
 
 
-def build_backbone(
-    options: ModelOptions, strategy: Strategy, image_size_px: int, seed: int, unavailable: Unavailable = "error"
-) -> Backbone:
-    """The stages of a network with weights loaded; needs no data, so mistakes are found before any is read.
-
-    `unavailable` is about `model.weights=auto`. Raises ConfigError for an unknown name, a size the network cannot take
-    or more blocks than it has, and WeightsError for weights that cannot be had or do not fit.
-    """
+def published_network(options: ModelOptions, image_size_px: int, seed: int) -> Published:
+    """The architecture with random weights; raises ConfigError for an unknown name or a size that it cannot take."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         published = FAMILIES[options.family](options.name or "")
@@ -170,6 +164,17 @@ def build_backbone(
             f"data.image_size={image_size_px}, but {options.name} takes only {published.fixed_size_px} px",
             to_do=f"set data.image_size={published.fixed_size_px}",
         )
+    return published
+
+
+def build_backbone(
+    published: Published, options: ModelOptions, strategy: Strategy, unavailable: Unavailable = "error"
+) -> Backbone:
+    """The stages of a network with weights loaded; needs no data, so mistakes are found before any is read.
+
+    `unavailable` is about `model.weights=auto`. Raises ConfigError for more blocks than the network has, and
+    WeightsError for weights that cannot be had or do not fit.
+    """
     instead = None if unavailable == "error" else partial(_instead, published, unavailable)
     state, source, reason = obtain(options.weights, published.source, published.load, instead)
     sha256 = load_fully(published.model, state, published.head_prefixes, source) if state is not None else None
@@ -214,7 +219,7 @@ def build_model(
     unavailable: Unavailable = "error",
 ) -> BuiltModel:
     """`build_backbone` and `add_head` in one: a network that is ready to train."""
-    backbone = build_backbone(options, strategy, image_size_px, seed, unavailable)
+    backbone = build_backbone(published_network(options, image_size_px, seed), options, strategy, unavailable)
     return add_head(backbone, options, strategy, num_classes, seed)
 
 

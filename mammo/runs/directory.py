@@ -42,7 +42,7 @@ RESTORE = "copy it from where the run was made, or train again with run.restart=
 LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
 # What a run writes into its other folders.
 OWN_PATTERNS = {
-    ".hydra": ("config.yaml", "hydra.yaml", "overrides.yaml"),
+    ".hydra": ("config.yaml", "hydra.yaml", "overrides.yaml", "experiment/*.yaml"),
     "checkpoints": (
         "best_model.pth", "last_model.pth", "previous_model.pth", "checkpoint_epoch_*.pth", "SHA256SUMS",
         "MODEL_CARD.md",
@@ -71,11 +71,15 @@ def _is_file(path: Path) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class HydraFiles:
-    """What Hydra writes into `.hydra/`; the run writes it itself, once the folder is its own."""
+    """What Hydra writes into `.hydra/`; the run writes it itself, once the folder is its own.
+
+    `studies` are the texts of the study files that the command line named, by name.
+    """
 
     config: str
     hydra: str
     overrides: list[str]
+    studies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class RunDirectory:
@@ -147,6 +151,8 @@ class RunDirectory:
         self.write_text(".hydra/config.yaml", hydra_files.config)
         self.write_text(".hydra/hydra.yaml", hydra_files.hydra)
         self.write_text(".hydra/overrides.yaml", yaml.safe_dump(hydra_files.overrides))
+        for name, text in hydra_files.studies.items():
+            self.write_text(f".hydra/experiment/{name}.yaml", text)
 
     def _require_own_kinds(self) -> None:
         """Raises RunDirectoryError where what a run writes would end somewhere else, or cannot be written."""
@@ -250,7 +256,11 @@ class RunDirectory:
         """What lies in the folders that `clear` removes and is of no command of the project."""
         for name, patterns in OWN_PATTERNS.items():
             for path in sorted((self.path / name).rglob("*")):
-                is_own = path.parent.name == name and any(path.match(each) for each in (*patterns, ".*.tmp"))
+                inside = path.relative_to(self.path / name)
+                is_own = any(
+                    inside.match(each) and len(inside.parts) == len(Path(each).parts)
+                    for each in (*patterns, ".*.tmp", "experiment/.*.tmp")
+                )
                 if not is_own and (path.is_symlink() or not path.is_dir()):
                     yield path
         for name in LATER_FOLDERS:

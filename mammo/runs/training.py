@@ -20,7 +20,7 @@ from mammo.hardware import Hardware, Share, prepare_process, require_compiler, r
 from mammo.interruption import deferred
 from mammo.losses import effective_class_weights
 from mammo.metrics import reset_warnings
-from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone
+from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone, published_network
 from mammo.models.weights import RANDOM, is_file, require_file
 from mammo.progress import console, counting, log_to_file, start_logging
 from mammo.runs.closing import closing_lines, show
@@ -58,10 +58,9 @@ def run_training(
             require_compiler()
         prepare_process(hardware)
         # What needs no data comes before the data: a wrong name is answered before thousands of files are read.
+        published = published_network(config.model, image_size_px(config), config.seed)
         require_root(config.data)
-        backbone = build_backbone(
-            config.model, config.strategy, image_size_px(config), config.seed, _if_unavailable(config, directory)
-        )
+        backbone = build_backbone(published, config.model, config.strategy, _if_unavailable(config, directory))
         workers = hardware.threads if config.data.num_workers is None else config.data.num_workers
         dataset = load_dataset(config.data, user_cache_folder(config.cache_dir), workers, counting)
         stored = None if config.run.restart else _stored_summary(config, directory, dataset)

@@ -162,7 +162,7 @@ def _odd_tensor(random: Random, tensor: torch.Tensor) -> Any:
         lambda: tensor.to(torch.complex64), lambda: tensor.to(torch.int8), lambda: tensor.bool(),
         lambda: tensor.double(), lambda: tensor.half(), lambda: tensor.to("meta"), lambda: tensor.to_sparse(),
         lambda: torch.zeros(0), lambda: torch.zeros(()), lambda: tensor.unsqueeze(0), lambda: tensor.flatten(),
-        lambda: torch.zeros(1).expand(10**12), lambda: torch.zeros(1).expand(tensor.shape),
+        lambda: torch.zeros(1).expand(10**12), lambda: torch.zeros(()).expand(tensor.shape),
         lambda: tensor.reshape(-1)[:1], lambda: torch.nn.Parameter(tensor), lambda: tensor.tolist(),
         lambda: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), lambda: tensor.to(torch.float8_e4m3fn),
     ]  # fmt: skip

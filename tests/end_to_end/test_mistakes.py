@@ -37,7 +37,14 @@ MISTAKES = {
     "model without a name": (["model=timm"], ["model.name=convnext_tiny"]),
     "one of mean and std": (["data.mean=0.5"], ["set both or neither"]),
     "half an override": (["seed=["], ["error:"]),
-    "no equals sign": (["resnet50"], ["resnet50", "missing EQUAL"]),
+    "no equals sign": (["resnet50"], ["resnet50", "missing EQUAL", "KEY=VALUE"]),
+    "a path that needs quotes": (["data=mias", "data.root=/films (1), new"], ["quotes", "data.root='/films (1), new'"]),
+    "a path with a quote": (["data=mias", "data.root=/o'neil"], [r"data.root='/o\'neil'"]),
+    "a key of Hydra's sweeper": (["-m", "seed=1,2", "hydra.sweeper.n_trials=5"], ["hydra.sweeper", "hpo.trials=5"]),
+    "a key of Hydra's launcher": (["-m", "seed=1,2", "hydra.launcher.n_jobs=2"], ["launcher=local_parallel"]),
+    "another key of Hydra": (["hydra.rum.dir=x"], ["hydra.rum", "did you mean hydra.run"]),
+    "a study that is not there": (["experiment=nowhere.yaml"], ["there is no such file", "conf/experiment"]),
+    "the configuration of a sweep": (["-m", "seed=1,2", "--cfg", "job"], ["--cfg shows one run"]),
     "missing interpolation": (["augment.seed=${sed}"], ["sed"]),
     "missing root": (["data=mias"], ["data.root is not set for data=mias", "data.root=FOLDER"]),
     "root that is not there": (["data=mias", "data.root=nowhere"], ["does not exist"]),
@@ -45,8 +52,8 @@ MISTAKES = {
         ["data=folders", "data.root=ROOT", "data.group_by=image", "model.weights=nowhere.pth"],
         ["nowhere.pth: there is no such file"],
     ),
-    "wrong task": (["data=mias", "data.root=MIAS", "data.task=density4"], ["data.task=labels"]),
-    "images without patients": (["data=folders", "data.root=ROOT"], ["data.group_by=image"]),
+    "wrong task": (["data=mias", "data.root=MIAS", "data.task=density4", "model.weights=none"], ["data.task=labels"]),
+    "images without patients": (["data=folders", "data.root=ROOT", "model.weights=none"], ["data.group_by=image"]),
     "a flag of another tool": (["--epochs", "5"], ["--epochs", "train.epochs", "docs/migration.md"]),
     "another network under a name": (
         ["model=efficientnet_lite0", "model.name=tf_efficientnet_lite3"],
@@ -57,6 +64,13 @@ MISTAKES = {
     "phantom options elsewhere": (["data=mias", "data.phantom.num_patients=9"], ["it belongs to data=phantom"]),
     "three betas": (["optimizer.betas=[0.9,0.99,0.999]"], ["two numbers"]),
     "empty root": (["data=mias", "data.root="], ["data.root: is empty"]),
+    "published weights without a network": (
+        ["data=folders", "data.root=ROOT", "data.group_by=image", "model=resnet50"],
+        ["cannot be had here", "mammo.prepare weights", "model.weights=none"],
+    ),
+    "a root that is not there, before weights are looked for": (
+        ["data=folders", "data.root=nowhere", "model=resnet50"], ["data.root nowhere does not exist"]
+    ),
     "unknown network, before the data is read": (
         ["data=mias", "data.root=nowhere", "model=timm", "model.name=resnt50"], ["no timm model", "did you mean"]
     ),
