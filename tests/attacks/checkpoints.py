@@ -9,7 +9,6 @@ import json
 import os
 import pickle
 import struct
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -53,12 +52,11 @@ def attack_checkpoint(file: Path, random: Random, marker: str) -> str:
 
 
 def _saved(content: Any, **options: Any) -> bytes:
-    stream, before = io.BytesIO(), sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 20_000))  # what is nested deeply is an attack of its own
+    stream = io.BytesIO()
     try:
         torch.save(content, stream, **options)
-    finally:
-        sys.setrecursionlimit(before)
+    except RecursionError:  # what torch cannot write down nobody sends in this way
+        return _saved({"model_state_dict": {}}, **options)
     return stream.getvalue()
 
 
