@@ -1,5 +1,7 @@
 # make train     install into .venv and train the default run on generated exams
-# make test      install with the test tools and run the whole test suite
+# make test      install with the test tools and run the test suite
+# make test-long what the suite does in short, longer: campaigns of damaged and hostile files, kills
+# make quick     the quick tests of one process each, for who changes a line
 # make bench     measure this machine against plain code, less than an hour: docs/performance.md
 # make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
@@ -30,7 +32,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test mutations attacks torture bench check format clean $(STUDIES)
+.PHONY: help train test test-long quick mutations attacks torture bench check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -54,7 +56,13 @@ train: $(VENV)/.installed
 	$(BIN)/python -m mammo.train model=efficientnetb0 strategy=frozen_last_block
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 30 -m 'not long'
+
+test-long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --numprocesses 2 --durations 0 -m long
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not long' --ignore=tests/end_to_end
 
 mutations: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.mutations --count 4000

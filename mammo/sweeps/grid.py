@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mammo.errors import ConfigError
 from mammo.sweeps.options import SearchOptions
-from mammo.sweeps.plan import combinations, make_job, require_distinct, sweep_name
+from mammo.sweeps.plan import combinations, make_job, of_an_earlier_sweep, require_distinct, sweep_name
 from mammo.sweeps.session import Session
 
 
@@ -20,6 +20,13 @@ def run_grid(session: Session, arguments: Sequence[str]) -> None:
     require_distinct(jobs)
     if jobs[0].config.hpo != SearchOptions():
         raise ConfigError("hpo has no effect without a search", to_do="hpo=density, or leave its options out")
-    with session.opened(sweep_name(parsed, jobs[0].config), jobs[0].config, total=len(jobs)) as sweep:
+    name, first = sweep_name(parsed, jobs[0].config), jobs[0]
+    folder = session.folder(name)
+    is_known = first.config.sweep.name is not None or folder.exists()
+    earlier = None if is_known else of_an_earlier_sweep(parsed, first, folder.parent)
+    if earlier is not None:
+        parsed, name = earlier
+        jobs = [make_job(session.compose, parsed.fixed, swept) for swept in combinations(parsed)]
+    with session.opened(name, first.config, total=len(jobs)) as sweep:
         sweep.plan(jobs)
         sweep.jobs.run(jobs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def combinations(arguments: Arguments) -> list[tuple[str, ...]]:
     Raises ConfigError for a range, which only a search can take values from.
     """
     for override in arguments.varied:
-        if not override.is_discrete_sweep():
+        if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigError(
                 f"{override.input_line}: a range without a search",
                 "values with commas, or a search",
@@ -141,6 +142,7 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
             raise ConfigError(f"sweep.name={config.sweep.name!r} is no name for a folder")
         return safe_name(config.sweep.name)
     tree = config_tree(config)
+    digest = _digest(arguments, config, in_search=what is not None)
     words = [
         str((tree[group].get("name") if group in tree else None) or "")
         for group in ("model", "strategy", "data")
@@ -148,12 +150,37 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
     ]
     keys = [key.split(".")[-1] for key in arguments.keys]
     varied = what or "-".join(keys[:MAX_KEYS_IN_NAME] + (["more"] if len(keys) > MAX_KEYS_IN_NAME else []))
-    of_a_result = list(flatten(identity_tree(config)))
-    fixed = sorted(_original_line(o) for o in arguments.fixed if _changes_a_result(o, of_a_result))
-    # In a search the ranges belong to the study, in a grid the values are those that were wanted so far.
-    varied_parts = [_original_line(o) for o in arguments.varied] if what else sorted(map(original_key, arguments.keys))
-    digest = hashlib.sha256("\n".join([*fixed, "varied:", *varied_parts]).encode()).hexdigest()[:8]
     return safe_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
+
+
+def _digest(arguments: Arguments, config: Config, *, in_search: bool) -> str:
+    fixed = sorted(_original_line(o) for o in _of_a_result(arguments, config))
+    # In a search the ranges belong to the study, in a grid the values are those that were wanted so far.
+    keys = sorted(map(original_key, arguments.keys))
+    varied = [_original_line(o) for o in arguments.varied] if in_search else keys
+    return hashlib.sha256("\n".join([*fixed, "varied:", *varied]).encode()).hexdigest()[:8]
+
+
+def _of_a_result(arguments: Arguments, config: Config) -> list[Override]:
+    """What is fixed and changes a result."""
+    keys = list(flatten(identity_tree(config)))
+    return [override for override in arguments.fixed if _changes_a_result(override, keys)]
+
+
+def of_an_earlier_sweep(arguments: Arguments, job: Job, folder: Path) -> tuple[Arguments, str] | None:
+    """The arguments as those of a sweep in `folder` that holds the job, and its name; None where there is none.
+
+    One value of a key that varied there, `seed=1` after `seed=1,2,3`, is one of the values of that sweep.
+    """
+    candidates = [override for override in _of_a_result(arguments, job.config) if not override.is_delete()]
+    for number in range(1, MAX_KEYS_IN_NAME + 1):
+        for single in itertools.combinations(candidates, number):
+            fixed = tuple(override for override in arguments.fixed if override not in single)
+            there = Arguments(fixed, (*arguments.varied, *single))
+            for sweep in folder.glob(f"*-{_digest(there, job.config, in_search=False)}"):
+                if (sweep / job.name).is_dir():
+                    return there, sweep.name
+    return None
 
 
 def _original_line(override: Override) -> str:

@@ -11,12 +11,13 @@ from tests.mutations.sources import image_sources, table_sources
 
 
 @pytest.mark.slow
-def test_damaged_files_end_in_an_image_or_a_typed_refusal() -> None:
-    report = run(tasks(350, seed=7, num_bombs=2))
-    assert len(report.judged) == 352
+@pytest.mark.parametrize("count", [120, pytest.param(700, marks=pytest.mark.long)])
+def test_damaged_files_end_in_an_image_or_a_typed_refusal(count: int) -> None:
+    report = run(tasks(count, seed=7, num_bombs=2))
+    assert len(report.judged) == count + 2
     assert not report.failures, "\n".join(report.failures)
-    assert report.count(lambda verdict: verdict.outcome == "refused") > 100
-    assert report.count(lambda verdict: verdict.detail == "the same pixels") > 20
+    assert report.count(lambda verdict: verdict.outcome == "refused") > count // 4
+    assert report.count(lambda verdict: verdict.detail == "the same pixels") > count // 20
 
 
 def test_a_seed_names_a_damaged_file() -> None:

@@ -17,19 +17,20 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
-def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [36, pytest.param(300, marks=pytest.mark.long)])
+def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path, count: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.attacks", "--count", "300", "--seed", "7"],
+        [sys.executable, "-W", "ignore", "-m", "tests.attacks", "--count", str(count), "--seed", "7"],
         cwd=REPOSITORY, env=environment | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=2400,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     row = next(line.split(" | ") for line in done.stdout.splitlines() if line.startswith("all"))
-    assert int(row[1]) == 300
+    assert int(row[1]) == count
     # It would prove nothing if all were harmless, or all refused at the door.
-    assert int(row[2]) > 30
-    assert int(row[3]) + int(row[4]) > 100
+    assert int(row[2]) > count // 10
+    assert int(row[3]) + int(row[4]) > count // 3
 
 
 def test_a_seed_names_a_hostile_tree() -> None:

@@ -13,13 +13,14 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
-def test_killed_runs_end_as_if_nothing_had_happened():
-    command = [sys.executable, "-m", "tests.torture", "--kills", "14", "--processes", "1"]
+@pytest.mark.parametrize("at_least", [4, pytest.param(14, marks=pytest.mark.long)])
+def test_killed_runs_end_as_if_nothing_had_happened(at_least):
+    command = [sys.executable, "-m", "tests.torture", "--kills", str(at_least), "--processes", "1"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"in all +(\d+), in (\d+) runs; (\d+) of them identical", done.stdout)
     assert found is not None, done.stdout
     kills, runs, identical = map(int, found.groups())
-    assert kills >= 14
+    assert kills >= at_least
     assert runs == identical

@@ -9,7 +9,14 @@ from omegaconf import DictConfig
 from mammo.compose import CONFIG_FOLDER, prepare_hydra
 from mammo.config import Config
 from mammo.errors import ConfigError
-from mammo.sweeps.plan import combinations, make_job, parse_arguments, require_distinct, sweep_name
+from mammo.sweeps.plan import (
+    combinations,
+    make_job,
+    of_an_earlier_sweep,
+    parse_arguments,
+    require_distinct,
+    sweep_name,
+)
 
 
 def composed(overrides: list[str]) -> DictConfig:
@@ -79,6 +86,31 @@ def test_a_sweep_is_found_again_with_more_values_on_another_machine_and_in_anoth
 )
 def test_another_sweep_has_another_folder(other):
     assert name_of(*other) != name_of("seed=42,43", "train.epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "keys"),
+    [
+        (["seed=1,2,3", "train.epochs=3"], ["train.epochs=3", "seed=2"], ("seed",)),
+        (["seed=1,2", "data.batch_size=8,16"], ["data.batch_size=8", "seed=1"], ("data.batch_size", "seed")),
+        (["seed=1,2", "data.batch_size=8,16"], ["data.batch_size=8,32", "seed=1"], ("data.batch_size", "seed")),
+    ],
+)
+def test_single_values_are_those_of_the_sweep_that_holds_the_run(tmp_path, before, now, keys):
+    arguments = parse_arguments(now, None)
+    job = make_job(composed, arguments.fixed, combinations(arguments)[0])
+    assert of_an_earlier_sweep(arguments, job, tmp_path) is None
+    sweep = tmp_path / name_of(*before)
+    sweep.mkdir()
+    assert of_an_earlier_sweep(arguments, job, tmp_path) is None, "it does not hold the run"
+    for earlier in jobs_of(*before):
+        (sweep / earlier.name).mkdir()
+    there, name = of_an_earlier_sweep(arguments, job, tmp_path)
+    assert name == sweep.name
+    assert there.keys == keys
+    assert job.name in {make_job(composed, there.fixed, swept).name for swept in combinations(there)}
+    other = parse_arguments([*now, "optimizer.lr=1e-5"], None)
+    assert of_an_earlier_sweep(other, job, tmp_path) is None
 
 
 def test_a_sweep_can_be_named():
