@@ -1,7 +1,8 @@
 # make train     install into .venv and train the default run on generated exams
 # make test      install with the test tools and run the test suite
 # make test-long what the suite does in short, longer: campaigns of damaged and hostile files, kills
-# make quick     the quick tests of one process each, for who changes a line
+# make quick     the quick tests, without those that start processes, for who changes a line
+# make test-pythons  install and make quick with each Python from 3.11 to 3.14 that is here
 # make bench     measure this machine against plain code, less than an hour: docs/performance.md
 # make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
@@ -32,7 +33,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test test-long quick mutations attacks torture bench check format clean $(STUDIES)
+.PHONY: help train test test-long quick test-pythons mutations attacks torture bench check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -63,6 +64,13 @@ test-long: $(VENV)/.installed-dev
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not long' --ignore=tests/end_to_end
+
+test-pythons:
+	for version in 3.11 3.12 3.13 3.14; do \
+	  if python$$version --version >/dev/null 2>&1; then \
+	    echo "Python $$version" && $(MAKE) quick VENV=.venv-$$version PYTHON=python$$version || exit 1; \
+	  else echo "Python $$version is not here"; fi; \
+	done
 
 mutations: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.mutations --count 4000
