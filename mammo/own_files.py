@@ -44,11 +44,11 @@ def with_own_files(arguments: Sequence[str]) -> tuple[list[str], dict[str, OwnFi
         key, equals, value = argument.partition("=")
         if equals and key.lstrip("+") == GROUP:
             names = []
-            for path in _values(value):
-                if _is_path(path):
-                    own = _read(path)
-                    found[own.name] = own
-                names.append(own.name if _is_path(path) else path)
+            for name in _values(value):
+                if _is_path(name):
+                    own = _read(name)
+                    found[own.name], name = own, own.name
+                names.append(name)
             argument = f"{key}={','.join(names)}"
         rewritten.append(argument)
     return rewritten, found

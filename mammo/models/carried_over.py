@@ -37,9 +37,6 @@ def efficientnet_b0_from_lite0(lite0: Mapping[str, Tensor]) -> dict[str, Tensor]
         _carry_over(network, list(lite0.values())[:-2])
         # With the activations of Lite0 and without gates it is that network.
         model = _as_lite0(network)
-        for layer in _layers(network):
-            layer[1].weight *= _scale(layer, network)
-            layer[1].bias *= _scale(layer, network)
         _match(network, model, _noise())
     return {f"features.{name}": tensor for name, tensor in network.state_dict().items()}
 
@@ -74,12 +71,6 @@ def _layers(network: nn.Module) -> list[Conv2dNormActivation]:
     return [module for module in network.modules() if isinstance(module, Conv2dNormActivation)]
 
 
-def _scale(layer: Conv2dNormActivation, network: nn.Module) -> float:
-    """How much larger the output of a layer is than that of Lite0: the last feeds the head, which learns."""
-    has_activation = len(layer) > 2
-    return SCALE if has_activation and layer is not _layers(network)[-1] else 1.0
-
-
 def _match(network: nn.Module, model: nn.Module, images: Tensor) -> None:
     """Give every norm of a network, for some images, the means and spreads of those of the model, first to last."""
     wanted: list[tuple[Tensor, Tensor]] = []
@@ -87,11 +78,12 @@ def _match(network: nn.Module, model: nn.Module, images: Tensor) -> None:
         layer[1].register_forward_hook(lambda _, __, output: wanted.append(_moments(output)))
     model(images)
     layers = _layers(network)
+    # The output of the last layer feeds the head, which learns: it is as large as that of Lite0.
+    scales = [SCALE if len(layer) > 2 else 1.0 for layer in layers[:-1]] + [1.0]
 
     def mend(norm: nn.BatchNorm2d, inputs: tuple[Tensor], _: Tensor) -> Tensor:
         position = len(layers) - len(handles)
-        mean, variance = wanted[position]
-        scale = _scale(layers[position], network)
+        (mean, variance), scale = wanted[position], scales[position]
         norm.running_mean, norm.running_var = _moments(inputs[0])
         norm.weight.copy_(variance.sqrt() * scale)
         norm.bias.copy_(mean * scale)
