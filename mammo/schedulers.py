@@ -18,9 +18,6 @@ class Schedule(Protocol):
 
     name: str
 
-    @property
-    def warmup_epochs(self) -> int: ...
-
     def rate(self, base_lr: float, epoch: int, epochs: int, step_fraction: float, val_losses: Sequence[float]) -> float:
         """The learning rate in epoch `epoch` (0-based) of `epochs`.
 
@@ -29,6 +26,12 @@ class Schedule(Protocol):
         `val_losses` are the validation losses of the epochs before this one.
         """
         ...
+
+
+def starts_with_warmup(schedule: Schedule, epochs: int) -> bool:
+    """Whether the rate rises from the first of `epochs` to the second."""
+    first, second = (schedule.rate(1.0, epoch, epochs, 0.5, [1.0] * epoch) for epoch in (0, 1))
+    return epochs > 1 and second > first
 
 
 def warmup_rate(base_lr: float, epoch: int, warmup_epochs: int) -> float:

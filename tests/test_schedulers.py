@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mammo.schedulers import Constant, Cosine, Plateau, Step
+from mammo.schedulers import Constant, Cosine, Plateau, Step, starts_with_warmup
 
 
 def rates(schedule, base_lr: float, epochs: int, losses=()) -> list[float]:
@@ -29,6 +29,24 @@ def test_cosine_to_zero_and_without_warmup_follows_torch():
         optimizer.step()
         reference.step()
     assert rates(Cosine(warmup_epochs=0, min_lr=0.001), 0.1, 8) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warms_up"),
+    [
+        (Cosine(warmup_epochs=2), True),
+        (Cosine(warmup_epochs=1, per_step=True), True),
+        (Cosine(warmup_epochs=1), False),  # the first epoch is at the full rate
+        (Cosine(warmup_epochs=0), False),
+        (Cosine(warmup_epochs=0, per_step=True), False),
+        (Plateau(warmup_epochs=3), True),
+        (Plateau(warmup_epochs=0), False),
+        (Constant(warmup_epochs=0), False),
+    ],
+)
+def test_a_warmup_is_a_rate_that_rises(schedule, warms_up):
+    assert starts_with_warmup(schedule, 10) is warms_up
+    assert not starts_with_warmup(schedule, 1)
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [0.5]), (2, [0.5, 1.0]), (3, [0.5, 1.0, 1.0])])

@@ -40,6 +40,7 @@ from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
+from mammo.schedulers import starts_with_warmup
 from mammo.selection import Criterion, EarlyStopping, collapse_remedies
 from mammo.shapes import lacking
 from mammo.tracebacks import error_text
@@ -128,7 +129,7 @@ class Run:
             keep_every_epochs=config.train.keep_checkpoint_every_epochs,
             constants=constants,
             remedies=collapse_remedies(_options_against_collapse(config)),
-            has_warmup=config.scheduler.warmup_epochs > 0,
+            has_warmup=starts_with_warmup(config.scheduler, config.train.epochs),
         )
 
     def _make_trainer(self, model: BuiltModel, class_weights: list[float] | None) -> Trainer:

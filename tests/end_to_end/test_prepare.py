@@ -254,9 +254,8 @@ def test_files_that_crash_or_hang_their_decoder_are_left_out_and_nothing_else(cl
 
 
 MISTAKES = {
-    "a key of training": (["train.epochs=3"], ["there is no key 'train'", "valid: cache_dir, data, model, prepare"]),
+    "a key of training": (["train.epochs=3"], ["there is no key 'train'", "valid: cache_dir, data, experiment, model, prepare"]),
     "a group of training": (["optimizer=sgd"], ["optimizer"]),
-    "an experiment": (["experiment=resnet50_frozen"], ["experiment: there is no key"]),
     "a typo": (["prepare.worker=3"], ["did you mean workers?"]),
     "a typo behind a plus": (["+data.rooot=x"], ["did you mean root?"]),
     "an unknown dataset": (["data=miass"], ["did you mean mias"]),

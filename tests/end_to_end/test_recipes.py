@@ -20,8 +20,10 @@ from PIL import Image
 
 from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, prepare_hydra
 from mammo.config import Config
+from mammo.config_files import check_config_files
 from mammo.options import registered
-from mammo.prepare import PREPARE, with_num_shards
+from mammo.own_files import with_own_files
+from mammo.prepare import PREPARE, with_num_shards, with_weights
 from mammo.schema import key_tree
 from mammo.sweeps.plan import combinations, parse_arguments
 from mammo.trees import flatten
@@ -186,11 +188,17 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_documents_composes(command):
+def test_every_command_of_the_documents_composes(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path/to").mkdir(parents=True)
+    (tmp_path / "path/to/mine.yaml").write_text("seed: 43")  # for `experiment=path/to/mine.yaml`
     _, _, program, *arguments = shlex.split(command)
     options = {TRAIN.program: TRAIN, PREPARE.program: PREPARE}[program]
     prepare_hydra(options)
-    arguments = with_num_shards(arguments)
+    if options is PREPARE:
+        arguments = with_num_shards(with_weights(arguments))
+    arguments, studies = with_own_files(arguments)
+    check_config_files(arguments, studies, options.sections)
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     if "-m" in arguments:  # the first run of the sweep
         num_folds = next((int(o.split("=")[1]) for o in overrides if o.startswith("data.num_folds=")), None)

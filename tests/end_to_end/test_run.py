@@ -102,7 +102,7 @@ def test_metrics_history_predictions_and_checkpoint_speak_of_the_same_epoch(fini
 
 def test_the_last_lines_say_where_the_results_are(finished):
     run, output = finished
-    last = output.splitlines()[-12:]
+    last = output.splitlines()[-20:]
     assert any(line == f"Results: {run}" for line in last)
     assert any("quadratic kappa" in line and "1 perfect" in line for line in last)
     epochs = [line for line in output.splitlines() if line.startswith("Epoch ")]
@@ -272,10 +272,11 @@ def test_a_restart_that_cannot_start_leaves_the_old_results(finished, class_fold
 
 def test_on_collapse_stop(class_folders, train, tmp_path):
     done = train(*TINY, f"data.root={class_folders}", "train.on_collapse=stop", "optimizer.lr=1e-9",
-                 "optimizer.backbone_lr=1e-9", "model.weights=none")  # fmt: skip
+                 "optimizer.backbone_lr=1e-9", "model.weights=none", "sampler=uniform")  # fmt: skip
     assert done.returncode == 1
     assert "train.on_collapse=stop" in done.stderr
-    assert "strategy=frozen_last_block" in done.stdout, "the remedies are named"
+    assert "sampler=weighted" in done.stdout, "the remedies are named"
+    assert "strategy=frozen_last_block (" not in done.stdout, "one that is set already is none"
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     assert summary["status"] == "failed"
     assert summary["collapse"]["detected"]
