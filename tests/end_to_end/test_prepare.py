@@ -254,7 +254,7 @@ def test_files_that_crash_or_hang_their_decoder_are_left_out_and_nothing_else(cl
 
 
 MISTAKES = {
-    "a key of training": (["train.epochs=3"], ["there is no key 'train'", "valid: cache_dir, data, experiment, model, prepare"]),
+    "a key of training": (["train.epochs=3"], ["no key 'train'", "valid: cache_dir, data, experiment, model"]),
     "a group of training": (["optimizer=sgd"], ["optimizer"]),
     "a typo": (["prepare.worker=3"], ["did you mean workers?"]),
     "a typo behind a plus": (["+data.rooot=x"], ["did you mean root?"]),
