@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +12,11 @@ import pytest
 from filelock import FileLock
 
 from tests.pictures import write_class_folders
+from tests.processes import REPOSITORY, run_module
 
 # Tests run in several processes, one for each core; threads of their own would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -34,10 +33,7 @@ TINY = (
 
 def run_command(folder: Path, *arguments: str, timeout_seconds: int = 300) -> str:
     """`python -m` with some arguments in a folder; returns what it printed, and fails where it failed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, check=False, timeout=timeout_seconds,
-    )  # fmt: skip
+    done = run_module(*arguments, folder=folder, timeout_seconds=timeout_seconds)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -79,16 +75,10 @@ def train(tmp_path: Path, session_cache: Path) -> Train:
     def run(
         *arguments: str, folder: Path = tmp_path, timeout_seconds: int = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **environment}
-        return subprocess.run(
-            [sys.executable, "-m", "mammo.train", *arguments, f"cache_dir={session_cache}"],
-            cwd=folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
+        return run_module(
+            "mammo.train", *arguments, f"cache_dir={session_cache}", folder=folder, timeout_seconds=timeout_seconds,
+            **environment,
+        )  # fmt: skip
 
     return run
 

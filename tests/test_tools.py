@@ -14,6 +14,7 @@ from mammo.inference.options import TrainedOptions
 from mammo.options import option
 from mammo.tools import Tool, parse
 from tests.conftest import REPOSITORY
+from tests.processes import run_module
 
 COMMANDS = ("evaluate", "predict", "explain", "embed", "export")
 
@@ -95,10 +96,7 @@ def test_help_fits_a_terminal_and_needs_nothing_heavy(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_mistake_ends_with_status_2_and_no_traceback(name):
-    done = subprocess.run(
-        [sys.executable, "-m", f"mammo.{name}", "run=outputs/gone"], cwd=REPOSITORY, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
+    done = run_module(f"mammo.{name}", "run=outputs/gone", folder=REPOSITORY)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr

@@ -19,16 +19,14 @@ from mammo.checks.folders import check_folders
 from mammo.checks.packages import check_packages
 from mammo.checks.report import Level
 from tests.conftest import REPOSITORY
+from tests.processes import run_module
 
 
 def doctor(cache_home: Path, *arguments: str, before: Path | None = None, **variables: str) -> tuple[int, str, str]:
     """Status, output and errors of `python -m mammo.doctor`; `before` comes first on the path of Python."""
-    path = os.pathsep.join(str(folder) for folder in (before, REPOSITORY) if folder is not None)
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo.doctor", *arguments],
-        cwd=cache_home, env={**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(cache_home), **variables},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    if before is not None:
+        variables["PYTHONPATH"] = f"{before}{os.pathsep}{REPOSITORY}"
+    done = run_module("mammo.doctor", *arguments, folder=cache_home, XDG_CACHE_HOME=str(cache_home), **variables)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, done.stdout, done.stderr
 

@@ -27,13 +27,11 @@ from mammo.files import read_csv
 from mammo.outputs import Outputs
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
+from tests.processes import run_module
 
 
 def embed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mammo.embed", *words],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_module("mammo.embed", *words, folder=folder)
 
 
 @pytest.fixture(scope="module")

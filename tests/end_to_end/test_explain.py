@@ -21,6 +21,7 @@ from mammo.files import safe_name
 from mammo.tools import parse
 from tests.conftest import REPOSITORY
 from tests.pictures import save_turned
+from tests.processes import run_module
 
 
 @pytest.fixture
@@ -39,10 +40,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 
 def test_pictures_and_table_of_the_most_confident_images(run, session_cache, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo.explain", run, "limit=4", "threads=1", f"cache_dir={session_cache}"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_module("mammo.explain", run, "limit=4", "threads=1", f"cache_dir={session_cache}", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "predictions explained: " in done.stdout
     assert "these pictures show the images themselves" in done.stdout

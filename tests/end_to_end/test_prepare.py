@@ -26,6 +26,7 @@ from mammo.prepare import PREPARE
 from mammo.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY
+from tests.processes import run_module
 
 FOLDERS = ("data=folders", "data.group_by=image", "data.image_size=64")
 
@@ -44,11 +45,11 @@ def start(
 
 def prepare(*arguments: str, folder: Path, status: int = 0, site: Path | None = None) -> str:
     """Run the command; its output, that of mistakes for another status than 0."""
-    process = start(*arguments, folder=folder, site=site)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == status, output + errors
-    assert "Traceback" not in output + errors
-    return output if status == 0 else errors
+    further = {"PYTHONPATH": f"{site}{os.pathsep}{REPOSITORY}"} if site is not None else {}
+    done = run_module("mammo.prepare", *arguments, folder=folder, **further)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout if status == 0 else done.stderr
 
 
 @contextmanager

@@ -6,11 +6,9 @@ import base64
 import contextlib
 import csv
 import json
-import os
 import re
 import stat
 import subprocess
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,8 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import REPOSITORY
 from tests.data.formats.small_datasets import write_dicom
+from tests.processes import run_module
 
 QUICK = (
     "data=archive", "model=efficientnet_lite0", "data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4",
@@ -95,13 +93,9 @@ def _mark(file: Path, *, broken: bool, kind: int) -> None:
 
 
 def start(folder: Path, *arguments: str, program: str = "mammo.train", umask: int = 0) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "300"}
-    done = subprocess.run(
-        [sys.executable, "-m", program, *arguments], cwd=folder, env=environment, capture_output=True, timeout=300,
-        check=False, umask=umask,
-    )  # fmt: skip
+    done = run_module(program, *arguments, folder=folder, umask=umask, COLUMNS="300")
     name = f"{len(list(folder.glob('*.output')))}.output"
-    (folder / name).write_bytes(done.stdout + done.stderr)
+    (folder / name).write_text(done.stdout + done.stderr)
     return done
 
 

@@ -38,6 +38,7 @@ from mammo.models.options import ModelOptions
 from mammo.tools import parse
 from mammo.yaml_files import read_yaml
 from tests.conftest import REPOSITORY
+from tests.processes import run_module
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
@@ -253,9 +254,8 @@ def test_mistakes_are_said(run, tmp_path, monkeypatch):
 
 def test_the_command_as_it_is_typed(run, session_cache, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    words = [sys.executable, "-m", "mammo.export", str(run), "format=torchscript", "threads=1"]
-    words.append(f"cache_dir={session_cache}")
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    words = (run, "format=torchscript", "threads=1", f"cache_dir={session_cache}")
+    done = run_module("mammo.export", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""  # no warnings of the exporter
     facts = json.loads((run / "exports" / "model.pt.json").read_text())

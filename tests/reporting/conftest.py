@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.processes import run_module
 from tests.reporting.browser import chromium_or_skip
 from tests.sweeps.conftest import real_sweep, sweep
 from tests.sweeps.sweeps import plan_of, run_of, write_plan
@@ -20,10 +18,7 @@ __all__ = ["real_sweep", "sweep"]
 
 def report(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m mammo.report`, as it is typed."""
-    return subprocess.run(
-        [sys.executable, "-m", "mammo.report", *arguments], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"},
-    )  # fmt: skip
+    return run_module("mammo.report", *arguments, folder=folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.processes import run_module
 from tests.sweeps.sweeps import change, run_of, runs_of
 
 pytestmark = pytest.mark.slow
 
 
 def report(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mammo.report", *arguments], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **environment},
-    )  # fmt: skip
+    return run_module("mammo.report", *arguments, folder=folder, **environment)
 
 
 def test_a_sweep_is_summarised_without_torch_and_again(sweep, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -23,8 +22,9 @@ from optuna.distributions import (
 
 from mammo.errors import ConfigError
 from mammo.sweeps.study import open_study, parameters_of, study_file_url
-from tests.conftest import REPOSITORY, SHARED_DATA
+from tests.conftest import SHARED_DATA
 from tests.earlier.study import SEARCH, load, unpack
+from tests.processes import run_module
 from tests.test_config import composed
 
 SPACE: dict[str, BaseDistribution] = {
@@ -150,9 +150,7 @@ def test_what_the_search_has_proposed_is_taken(study, tmp_path):
 
 
 def search(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mammo.train", *SEARCH, "hpo.trials=5"]
-    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=variables, check=False)
+    return run_module("mammo.train", *SEARCH, "hpo.trials=5", folder=folder)
 
 
 @pytest.mark.slow
