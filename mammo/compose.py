@@ -12,20 +12,12 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    MissingConfigException,
-    OverrideParseException,
-)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -33,15 +25,15 @@ from hydra_plugins.mammo_sweeper import MammoSweeper
 from mammo.config import Config, check, run_name
 from mammo.config_files import check_config_files
 from mammo.data.options import DataOptions
-from mammo.errors import ConfigError, TrainingError, UserError, nearest, nearest_key
+from mammo.errors import ConfigError, TrainingError
 from mammo.foreign_config import stated_in_conf
 from mammo.help import help_text
+from mammo.hydra_errors import first_lines, readable, unknown_flag
 from mammo.interruption import INTERRUPTED_STATUS, listen
 from mammo.options import defaults_of, registered, registered_groups
 from mammo.own_files import with_own_files
 from mammo.plain_text import terminal_text
 from mammo.renamed import current_override
-from mammo.schema import key_tree
 from mammo.tracebacks import error_text, traceback_text
 from mammo.trees import flatten
 from mammo.yaml_files import read_yaml
@@ -90,7 +82,7 @@ TRAIN = Command(
 )
 
 # Mappings whose keys are the user's: Hydra must not refuse new ones.
-FREE_MAPPINGS = ("data.table.columns", "data.table.label_map", "data.table.split_map")
+FREE_MAPPINGS = ("data.table.columns", "data.table.label_map", "data.table.split_map", "hpo.space")
 
 
 def prepare_hydra(command: Command = TRAIN) -> None:
@@ -98,18 +90,25 @@ def prepare_hydra(command: Command = TRAIN) -> None:
     store = ConfigStore.instance()
     defaults = OmegaConf.create(defaults_of(command.options))
     for key in FREE_MAPPINGS:
-        OmegaConf.set_struct(OmegaConf.select(defaults, key), False)
+        if (mapping := OmegaConf.select(defaults, key)) is not None:
+            OmegaConf.set_struct(mapping, False)
     store.store(name="options", node=defaults)
     for group in registered_groups():
         for name, options in registered(group).items():
             store.store(group=f"options/{group}", name=name, node=defaults_of(options))
             if not Path(CONFIG_FOLDER, group, f"{name}.yaml").exists():
                 store.store(group=group, name=name, node={"name": name})
+    OmegaConf.register_new_resolver("first", _first_that_is_set, replace=True)
     if command.run_name is not None:
         name_of = command.run_name
         OmegaConf.register_new_resolver(
             "run_name", lambda *, _root_: name_of(checked_config(_root_, command)), replace=True, use_cache=False
         )
+
+
+def _first_that_is_set(*values: Any) -> Any:
+    """For `${first:${a.b},2}` in conf/."""
+    return next((value for value in values if value is not None), None)
 
 
 def checked_config(tree: DictConfig, command: Command = TRAIN) -> Any:
@@ -119,7 +118,7 @@ def checked_config(tree: DictConfig, command: Command = TRAIN) -> Any:
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_lines(str(error))) from error
+        raise ConfigError(first_lines(str(error))) from error
     config = command.check(plain, lambda key: _where(tree, key))  # type: ignore[arg-type]
     _require_public_ids(tree, config.data)
     return config
@@ -205,7 +204,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     for argument in sys.argv[1:]:
         flag = argument.split("=")[0]
         if flag.startswith("--") and flag not in HYDRA_FLAGS:
-            print(f"error: {_unknown_flag(flag, command)}", file=sys.stderr)
+            print(f"error: {unknown_flag(flag, command)}", file=sys.stderr)
             sys.exit(USER_ERROR_STATUS)
     try:
         sys.argv[1:], own_files = with_own_files(under_current_names(sys.argv[1:]))
@@ -242,17 +241,11 @@ def under_current_names(arguments: Sequence[str]) -> list[str]:
     return current
 
 
-def _unknown_flag(flag: str, command: Command) -> str:
-    near = nearest_key(flag.strip("-").replace("-", "_"), [], flatten(key_tree(command.options)))
-    lines = ("options are written KEY=VALUE, without dashes", near, "docs/migration.md has a table of flags")
-    return f"{flag}: " + "\n  ".join(line for line in lines if line)
-
-
 def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
     """End the command: status 2 and a message for a mistake of the user, status 1 for a failure."""
-    readable = _readable(error, command)
-    if readable is not None:
-        print(terminal_text(f"error: {readable}"), file=sys.stderr)
+    message = readable(error, command)
+    if message is not None:
+        print(terminal_text(f"error: {message}"), file=sys.stderr)
         sys.exit(USER_ERROR_STATUS)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         # Without what a temporary name has before and behind that of the file.
@@ -263,111 +256,3 @@ def end_with(error: Exception, command: Command = TRAIN) -> NoReturn:
         print(terminal_text(traceback_text(error)), file=sys.stderr)
     print(terminal_text(f"failed: {error_text(error)}"), file=sys.stderr)
     sys.exit(1)
-
-
-def _readable(error: BaseException, command: Command) -> str | None:
-    """The message for a mistake of the user, or None when the error is not one."""
-    for cause in _chain(error):
-        if isinstance(cause, UserError):
-            return str(cause)
-        if isinstance(cause, RuntimeError) and "home directory" in str(cause):  # of Path.expanduser
-            return "a path begins with ~, and there is no such home: HOME is not set, or there is no such user"
-        if isinstance(cause, RecursionError) and "_create_defaults_tree_impl" in traceback_text(cause):
-            return "configurations choose each other in a circle; leave one of their defaults out"
-        if isinstance(cause, yaml.YAMLError):
-            return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
-    if isinstance(error, MissingConfigException):
-        return _unknown_choice(error)
-    if isinstance(error, OverrideParseException):
-        return f"{_first_lines(str(error))}\n  {_quoted(error)}"
-    if isinstance(error, ConfigCompositionException):
-        return _unknown_override(error, command)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _first_lines(str(error))
-    return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _first_lines(text: str) -> str:
-    return "\n".join(line for line in text.splitlines()[:4] if line.strip() and "hydra.cc" not in line)
-
-
-def _relative(text: str) -> str:
-    return text.replace(str(Path(CONFIG_FOLDER).parent) + os.sep, "")
-
-
-def _unknown_choice(error: MissingConfigException) -> str:
-    missing = error.missing_cfg_file or ""
-    group, _, name = str(missing).rpartition("/")
-    options = [option for option in error.options or [] if option]
-    if not options:
-        return _first_lines(str(error))
-    return f"{group}={name}: there is no such option in the group {group}\n  {nearest(name, options)}"
-
-
-# What Hydra's own sweepers and launchers call something that is an option here.
-_INSTEAD_OF_HYDRA = {
-    "hydra.sweeper.n_trials": "hpo.trials",
-    "hydra.sweeper.study_name": "sweep.name",
-    "hydra.sweeper.storage": "hpo.storage",
-    "hydra.sweeper.direction": "train.monitor",
-    "hydra.sweeper.n_jobs": "launcher=local_parallel hydra.launcher.n_jobs",
-    "hydra.launcher.n_jobs": "launcher=local_parallel hydra.launcher.n_jobs",
-}
-
-
-def _unknown_key_of_hydra(key: str) -> str:
-    """What to do about a key below `hydra` that is not there."""
-    for old, new in _INSTEAD_OF_HYDRA.items():
-        if key == old or key.startswith(f"{old}."):
-            value = next((word.partition("=")[2] for word in sys.argv if word.startswith(f"{key}=")), "")
-            return f"{key}: there is no such key here   [command line]\n  {new}={value} does it"
-    if key.startswith("hydra.launcher."):
-        return (
-            f"{key}: the launcher in use has no such key   [command line]\n"
-            "  launcher=local_parallel or hydra/launcher=submitit_slurm choose one; --cfg hydra shows its keys"
-        )
-    keys = [f"hydra.{field.name}" for field in dataclasses.fields(HydraConf)]
-    near = nearest(".".join(key.split(".")[:2]), keys)
-    return f"{key}: Hydra has no such key here   [command line]\n  {near}; --cfg hydra shows all"
-
-
-def _quoted(error: OverrideParseException) -> str:
-    """How an override that Hydra cannot parse is written."""
-    key, equals, value = str(error.override).partition("=")
-    if not equals:
-        return "options are KEY=VALUE; a value with blanks needs quotes, see docs: \"KEY='VALUE'\""
-    escaped = value.strip("'\"").replace("'", "\\'")
-    return f"a value with ( ) = [ ] # ' , or blanks needs quotes within those of the shell:\n  \"{key}='{escaped}'\""
-
-
-def _unknown_override(error: ConfigCompositionException, command: Command) -> str:
-    """Hydra's complaint about an override, with the nearest valid key."""
-    text = _first_lines(str(error))
-    found = re.search(r"Could not override '([^']+)'", text)
-    if found is None:
-        return text
-    key = found.group(1)
-    if key.startswith("hydra."):
-        return _unknown_key_of_hydra(key)
-    keys = key_tree(command.options)
-    tree: Any = keys | {"experiment": None} | ({"debug": None} if command.groups is None else {})
-    path: list[str] = []
-    for part in key.split("."):
-        if not isinstance(tree, Mapping):
-            return f"{key}: {'.'.join(path)} has no keys below it   [command line]"
-        if part not in tree:
-            place = f" in {'.'.join(path)}" if path else ""
-            near = nearest_key(".".join([*path, part]), tree, flatten(keys))
-            return f"{key}: there is no key {part!r}{place}   [command line]\n  {near}"
-        path.append(part)
-        tree = tree[part]
-    if path[0] not in registered_groups():
-        return f"{text}   [command line]"
-    owners = [name for name, options in registered(path[0]).items() if path[-1] in key_tree(options)]
-    return f"{key}: belongs to {' or '.join(f'{path[0]}={name}' for name in owners)}   [command line]"

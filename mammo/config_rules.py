@@ -29,6 +29,7 @@ def impossible_combinations(config: Config) -> list[Problem]:
         *_balance_rules(config),
         *_model_rules(model),
         *_training_rules(config),
+        *_sweep_rules(config),
     )
 
 
@@ -187,6 +188,13 @@ def _training_rules(config: Config) -> Iterator[Rule]:
         "fewer than train.epochs, or strategy=head_only",
     )
     yield len(betas) != 2, "optimizer.betas", f"{len(betas)} numbers", "two numbers"
+
+
+def _sweep_rules(config: Config) -> Iterator[Rule]:
+    partition = config.sweep.partition
+    # It becomes a line of a script.
+    is_no_name = partition is not None and not re.fullmatch(r"[\w.,-]+", partition)
+    yield is_no_name, "sweep.partition", f"{partition!r} is no name of a partition", "letters, digits and . , _ -"
 
 
 def fixed_size_px(model_name: str) -> int | None:

@@ -62,6 +62,10 @@ def _options() -> dict[str, Any]:
     return {**key_tree(Config), "prepare": key_tree(PrepareOptions)}
 
 
+def _groups() -> list[str]:
+    return sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+
+
 @functools.cache
 def _guarded() -> dict[str, Any]:
     return guarded_keys(Config)
@@ -103,6 +107,18 @@ def _option_problems(
             yield f"{name} can weaken a protection, remove results or send data elsewhere, so a file does not decide it"
         else:
             yield from _value_problems(value, name)
+            if name == "hpo.space" and isinstance(value, Mapping):
+                yield from _space_problems(value, typed)
+
+
+def _space_problems(space: Mapping[Any, Any], typed: Container[str]) -> Iterator[str]:
+    """What of the ranges of a search is no range of an option that a file may set."""
+    known = [*flatten(_options()), *_groups()]
+    for key in map(str, flatten(space)):
+        if key not in known:
+            yield f"hpo.space: {key}: there is no such option\n  {nearest(key, known)}"
+        elif key in _guarded() and key not in typed:
+            yield f"hpo.space: {key} can weaken a protection or send data elsewhere, so a file does not decide it"
 
 
 def _is_one_of(value: Any, *harmless: Any) -> bool:
@@ -158,7 +174,7 @@ def _defaults_problems(entries: Any, place: Sequence[str]) -> Iterator[str]:
 def _path_problems(path: str, place: Sequence[str]) -> Iterator[str]:
     """What is wrong with a name in a defaults list, as Hydra takes it: from `/`, or from the group of the file."""
     parts = path[1:].split("/") if path.startswith("/") else [*place, *path.split("/")]
-    groups = sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    groups = _groups()
     if "hydra" in re.split(r"\W+", path.lower()):
         yield f"its defaults choose settings of Hydra, which can start programs ({path})"
     elif "${" in path or "@" in path:

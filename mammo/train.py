@@ -33,6 +33,8 @@ def job(tree: DictConfig) -> float:
         if context.mode != RunMode.MULTIRUN and context.runtime.choices.get(group):
             choice = context.runtime.choices[group]
             end_with(ConfigError(f"{group}={choice} has no effect on a single run", to_do="add -m"))
+    if context.mode != RunMode.MULTIRUN and config.hpo.space:
+        end_with(ConfigError("hpo.space has no effect on a single run", to_do="add -m to search, or hpo.space=null"))
     files = HydraFiles(
         config=without_credentials(OmegaConf.to_yaml(tree)),
         hydra=without_credentials(OmegaConf.to_yaml(OmegaConf.create({"hydra": context}))),

@@ -9,11 +9,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class MammoSweeper(Sweeper):
-    """All combinations of the values given with commas; with a sampler, a search with Optuna over ranges.
+    """All combinations of the values given with commas; a search with Optuna with a sampler, or with `hpo.space`.
 
     `params` are overrides that come before those of the command, in the grammar of Hydra's sweepers.
     """
@@ -31,15 +31,18 @@ class MammoSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run what an earlier start of the same command has not finished."""
         from_file = [f"{key}={value}" for key, value in self.params.items()]
-        given = [*from_file, *arguments]
-        if self.sampler is None:
+        space = OmegaConf.to_container(self.session.option("hpo.space") or OmegaConf.create({}))
+        if self.sampler is None and not space:
             from mammo.sweeps.grid import run_grid
 
-            run_grid(self.session, given)
+            run_grid(self.session, [*from_file, *arguments])
         else:
             from mammo.sweeps.search import run_search
+            from mammo.sweeps.space import ranges_of
 
-            run_search(self.session, self.sampler, given, from_file)
+            from_file += ranges_of(space)
+            sampler = self.sampler or ConfigStore.instance().load("hydra/sweeper/sampler/tpe.yaml").node
+            run_search(self.session, sampler, [*from_file, *arguments], from_file)
 
 
 @dataclass

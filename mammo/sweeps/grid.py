@@ -18,8 +18,11 @@ def run_grid(session: Session, arguments: Sequence[str]) -> None:
     parsed = session.parse(arguments)
     jobs = [make_job(session.compose, parsed.fixed, swept) for swept in combinations(parsed)]
     require_distinct(jobs)
-    if jobs[0].config.hpo != SearchOptions():
-        raise ConfigError("hpo has no effect without a search", to_do="hpo=density, or leave its options out")
+    if any(job.config.hpo.space is not None and job.config.hpo != SearchOptions() for job in jobs):
+        raise ConfigError(
+            "hpo has no effect without a search",
+            to_do="hpo=density, one study with hpo.space, or hpo.space=null to search nothing",
+        )
     name, first = sweep_name(parsed, jobs[0].config), jobs[0]
     folder = session.folder(name)
     is_known = first.config.sweep.name is not None or folder.exists()

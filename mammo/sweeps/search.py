@@ -7,7 +7,6 @@ does, a trial that was half done is taken up again, and no trial is lost or repe
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shlex
 from collections.abc import Container, Mapping, Sequence
@@ -15,15 +14,13 @@ from typing import Any
 
 import optuna
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from omegaconf import DictConfig
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mammo.config import Config, config_tree
+from mammo.config import Config
 from mammo.errors import ConfigError, UserError
 from mammo.files import without_credentials
-from mammo.renamed import original_key
 from mammo.runs.directory import RunDirectory
 from mammo.schema import guarded_keys
 from mammo.selection import Criterion, worst_objective
@@ -33,6 +30,7 @@ from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
 from mammo.sweeps.results import read_sweep, without_folders
 from mammo.sweeps.session import OpenSweep, Session, SweepError
+from mammo.sweeps.space import searched
 from mammo.sweeps.study import (
     STUDY_FILE,
     UNUSABLE,
@@ -44,7 +42,6 @@ from mammo.sweeps.study import (
     study_file_url,
     trials_of,
 )
-from mammo.trees import flatten
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
 TRIALS_THAT_MAY_ALL_FAIL = 5
@@ -55,8 +52,6 @@ DATA = "data_fingerprint"
 # Samplers whose state in a study is plain numbers. CmaEsSampler keeps a pickle there, which would run whatever the
 # writer of somebody else's study put into it.
 SAMPLERS = tuple(f"optuna.samplers.{name}" for name in ("TPESampler", "RandomSampler", "NSGAIISampler"))
-# What makes runs vary without making them better.
-NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
 
 
 def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], optional: Container[str]) -> None:
@@ -68,11 +63,8 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     parsed = session.parse(arguments)
     base = make_job(session.compose, parsed.fixed, ()).config
-    parsed = _without_foreign_ranges(session, parsed, base, optional)
-    _require_sensible(parsed, base, sampler)
-    # A study goes by the first names of options, so that a rename interrupts no search.
-    space = {original_key(key_of(o)): create_optuna_distribution_from_override(o) for o in parsed.varied}
-    _require_possible(session, parsed, space)
+    _require_usable(sampler)
+    parsed, space = searched(session, parsed, base, optional)
     storage = session.option("hpo.storage")
     criterion = Criterion(base.train.monitor)
     description = {
@@ -112,38 +104,8 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
         raise SweepError("a job has failed, and the search has stopped; the same command goes on")
 
 
-def _without_foreign_ranges(
-    session: Session, arguments: Arguments, base: Config, optional: Container[str]
-) -> Arguments:
-    """The arguments without the ranges of a file that have no effect with the groups of this command."""
-    keys = flatten(config_tree(base))
-    kept = []
-    for override in arguments.varied:
-        key, is_optional = key_of(override), override.input_line in optional
-        value = _ends(create_optuna_distribution_from_override(override))[0]
-        is_foreign = is_optional and "." in key and key not in keys
-        if is_optional and not is_foreign:
-            try:
-                make_job(session.compose, arguments.fixed, [f"{key}={value}"])
-            except ConfigError as error:
-                is_foreign = "has no effect" in str(error)
-        if is_foreign:
-            say(f"{key} is not searched: it has no effect on this configuration")
-        else:
-            kept.append(override)
-    return dataclasses.replace(arguments, varied=tuple(kept))
-
-
-def _require_sensible(arguments: Arguments, base: Config, sampler: DictConfig) -> None:
-    """Raises ConfigError for a search that would search nothing, or noise."""
-    if not arguments.varied:
-        raise ConfigError("a search without a range", to_do="hpo=density, or optimizer.lr='interval(1e-4, 1e-2)'")
-    noise = [key_of(override) for override in arguments.varied if key_of(override) in NOT_SEARCHED]
-    if noise:
-        raise ConfigError(
-            f"a search over {noise[0]} finds the luckiest one",
-            to_do="hpo.folds=3 lets each trial count with the mean over folds; afterwards sweep seeds with the best",
-        )
+def _require_usable(sampler: DictConfig) -> None:
+    """Raises ConfigError for a sampler that cannot be repeated, or would bring a stranger's objects to life."""
     if "seed" not in sampler:
         raise ConfigError(
             f"{sampler._target_} has no seed",
@@ -155,24 +117,6 @@ def _require_sensible(arguments: Arguments, base: Config, sampler: DictConfig) -
             f"one of {', '.join(SAMPLERS)}, which keep no objects in the study that reading it would bring to life",
             "hydra/sweeper/sampler=tpe, random or nsgaii",
         )
-    if base.data.num_folds is not None:
-        raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")
-
-
-def _require_possible(session: Session, arguments: Arguments, space: Mapping[str, BaseDistribution]) -> None:
-    """Raises ConfigError for a range with an end that no run can have: it would be found hours later."""
-    ends = {name: _ends(distribution) for name, distribution in space.items()}
-    first = {name: f"{name}={values[0]}" for name, values in ends.items()}
-    make_job(session.compose, arguments.fixed, list(first.values()))
-    for name, values in ends.items():
-        for value in values[1:]:
-            make_job(session.compose, arguments.fixed, list({**first, name: f"{name}={value}"}.values()))
-
-
-def _ends(distribution: BaseDistribution) -> Sequence[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    return (distribution.low, distribution.high)  # type: ignore[attr-defined]
 
 
 class Search:

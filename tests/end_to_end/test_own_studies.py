@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from mammo.compose import CONFIG_FOLDER, prepare_hydra
+from mammo.config_files import check_config_files
 from mammo.errors import ConfigError
 from mammo.own_files import with_own_files
 from tests.conftest import run_command
@@ -102,3 +106,76 @@ def test_arguments_are_rewritten(studies, monkeypatch):
     with pytest.raises(ConfigError, match=r"there is no such file") as caught:
         with_own_files(["experiment=tow.json"])
     assert "two.json" in caught.value.to_do
+
+
+SEARCH = """\
+defaults:
+  - override /model: efficientnet_lite0
+  - override /launcher: local_parallel
+data: {image_size: 64, val_fraction: 0.4, phantom: {num_patients: 12}}
+train: {epochs: 1, threads: 1}
+sweep: {jobs_at_once: 2, partition: gpu, time_minutes: 30, memory_gb: 4, gpus_per_job: 1, cores_per_job: 3}
+hpo:
+  trials: 2
+  space:
+    optimizer.lr: tag(log, interval(1e-4, 1e-2))
+    augment: [none, strong]
+    loss: {label_smoothing: "interval(0.0, 0.2)"}
+"""
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> str:
+    (tmp_path / "search.yaml").write_text(SEARCH)
+    return f"experiment={tmp_path / 'search.yaml'}"
+
+
+def test_a_study_says_what_is_searched_and_how_many_run_at_once(train, search, tmp_path):
+    done = train("-m", search)
+    assert done.returncode == 0, done.stderr
+    [study] = (tmp_path / "multirun").glob("*-search-*")
+    trials = json.loads((study / "sweep.json").read_text())["search"]["finished"]
+    assert [sorted(trial["params"]) for trial in trials] == [["augment", "loss.label_smoothing", "optimizer.lr"]] * 2
+    for run, trial in zip(trials[0]["runs"] + trials[1]["runs"], trials, strict=True):
+        config = yaml.safe_load((study / run / "config.yaml").read_text())
+        assert config["optimizer"]["lr"] == trial["params"]["optimizer.lr"]
+        assert config["loss"]["label_smoothing"] == trial["params"]["loss.label_smoothing"]
+    alone = train(search)
+    assert alone.returncode == 2
+    assert "add -m" in alone.stderr
+    # The same study without its search.
+    done = train("-m", search, "hpo.space=null", "seed=1,2")
+    assert "All 2 jobs of the sweep are finished" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [
+        ("local_parallel", {"n_jobs": 2}),
+        ("slurm", {"array_parallelism": 2, "partition": "gpu", "timeout_min": 30, "mem_gb": 4, "gpus_per_node": 1,
+                   "cpus_per_task": 3, "setup": None}),
+    ],
+)  # fmt: skip
+def test_launchers_take_the_plain_values_of_a_study(search, launcher, expected):
+    arguments, studies = with_own_files([search, f"launcher={launcher}"])
+    prepare_hydra()
+    check_config_files(arguments, studies)
+    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+        tree = compose("train", arguments, return_hydra_config=True)
+    found = OmegaConf.to_container(tree.hydra.launcher, resolve=True)
+    assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("ranges", ["optimizer.lr: 1e-3", "optimizer.lr: 'interval(1e-4'", "augment: strong"])
+def test_what_is_no_range_is_refused(train, tmp_path, ranges):
+    (tmp_path / "fixed.yaml").write_text(f"hpo: {{space: {{{ranges}}}}}")
+    done = train("-m", f"experiment={tmp_path / 'fixed.yaml'}")
+    assert done.returncode == 2
+    assert "is no range" in done.stderr
+
+
+def test_a_partition_is_no_line_of_a_script(train, tmp_path):
+    (tmp_path / "evil.yaml").write_text('sweep: {partition: "short\\n#SBATCH --wrap=evil"}')
+    done = train("-m", f"experiment={tmp_path / 'evil.yaml'}", "seed=1,2")
+    assert done.returncode == 2
+    assert "is no name of a partition" in done.stderr

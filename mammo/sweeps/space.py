@@ -1,0 +1,111 @@
+"""What a search may propose: ranges, all of them checked before the first trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from mammo.config import Config, config_tree
+from mammo.errors import ConfigError
+from mammo.renamed import original_key
+from mammo.sweeps.launching import say
+from mammo.sweeps.plan import Arguments, key_of, make_job
+from mammo.sweeps.session import Session
+from mammo.trees import flatten
+
+# What makes runs vary without making them better.
+NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
+
+Space = dict[str, BaseDistribution]
+
+
+def ranges_of(space: Mapping[str, Any]) -> list[str]:
+    """`hpo.space` as overrides: a list of values is a choice, text is in Hydra's grammar; raises ConfigError."""
+    ranges = []
+    for key, value in flatten(space).items():
+        text = f"choice({','.join(map(json.dumps, value))})" if isinstance(value, list) else str(value)
+        try:
+            is_range = OverridesParser.create().parse_override(f"{key}={text}").is_sweep_override()
+        except HydraException:
+            is_range = False
+        if not is_range:
+            raise ConfigError(
+                f"hpo.space: {key}: {value!r} is no range",
+                "interval(0.0, 0.2), tag(log, interval(1e-4, 1e-2)), int(interval(0, 4)), or a list of values",
+                "what is fixed stands beside hpo, not in its space",
+            )
+        ranges.append(f"{key}={text}")
+    return ranges
+
+
+def searched(session: Session, arguments: Arguments, base: Config, optional: Container[str]) -> tuple[Arguments, Space]:
+    """The arguments without ranges that are not searched, and those that are; raises ConfigError.
+
+    `base` is the configuration without a proposal. `optional` are those of the arguments that come from a file: ranges
+    among them that have no effect with the strategy, sampler, ... of the command are left out. A study goes by the
+    first names of options, so that a rename interrupts no search.
+    """
+    arguments = _without_foreign_ranges(session, arguments, base, optional)
+    _require_sensible(arguments, base)
+    space = {original_key(key_of(o)): create_optuna_distribution_from_override(o) for o in arguments.varied}
+    _require_possible(session, arguments, space)
+    return arguments, space
+
+
+def _without_foreign_ranges(
+    session: Session, arguments: Arguments, base: Config, optional: Container[str]
+) -> Arguments:
+    """The arguments without the ranges of a file that have no effect with the groups of this command."""
+    keys = flatten(config_tree(base))
+    kept = []
+    for override in arguments.varied:
+        key, is_optional = key_of(override), override.input_line in optional
+        value = _ends(create_optuna_distribution_from_override(override))[0]
+        is_foreign = is_optional and "." in key and key not in keys
+        if is_optional and not is_foreign:
+            try:
+                make_job(session.compose, arguments.fixed, [f"{key}={value}"])
+            except ConfigError as error:
+                is_foreign = "has no effect" in str(error)
+        if is_foreign:
+            say(f"{key} is not searched: it has no effect on this configuration")
+        else:
+            kept.append(override)
+    return dataclasses.replace(arguments, varied=tuple(kept))
+
+
+def _require_sensible(arguments: Arguments, base: Config) -> None:
+    """Raises ConfigError for a search that would search nothing, or noise."""
+    if not arguments.varied:
+        raise ConfigError("a search without a range", to_do="hpo=density, or optimizer.lr='interval(1e-4, 1e-2)'")
+    noise = [key_of(override) for override in arguments.varied if key_of(override) in NOT_SEARCHED]
+    if noise:
+        raise ConfigError(
+            f"a search over {noise[0]} finds the luckiest one",
+            to_do="hpo.folds=3 lets each trial count with the mean over folds; afterwards sweep seeds with the best",
+        )
+    if base.data.num_folds is not None:
+        raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")
+
+
+def _require_possible(session: Session, arguments: Arguments, space: Space) -> None:
+    """Raises ConfigError for a range with an end that no run can have: it would be found hours later."""
+    ends = {name: _ends(distribution) for name, distribution in space.items()}
+    first = {name: f"{name}={values[0]}" for name, values in ends.items()}
+    make_job(session.compose, arguments.fixed, list(first.values()))
+    for name, values in ends.items():
+        for value in values[1:]:
+            make_job(session.compose, arguments.fixed, list({**first, name: f"{name}={value}"}.values()))
+
+
+def _ends(distribution: BaseDistribution) -> Sequence[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return (distribution.low, distribution.high)  # type: ignore[attr-defined]
