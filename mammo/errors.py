@@ -7,7 +7,8 @@ and no traceback. A `BadFile` concerns one file only: the file is left out and l
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class UserError(Exception):
@@ -32,7 +33,17 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """The dataset as a whole cannot be used (a missing root, mixed label conventions, ...)."""
+    """The dataset as a whole cannot be used (a missing root, mixed label conventions, ...).
+
+    `go_on_with` are options of the dataset (dotted keys below `data`) with which it could be: `mammo.doctor` looks on
+    with them, to show everything that is wrong and not only what is found first.
+    """
+
+    def __init__(
+        self, found: str, expected: str = "", to_do: str = "", go_on_with: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(found, expected, to_do)
+        self.go_on_with = dict(go_on_with or {})
 
 
 class RunDirectoryError(UserError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Section, Table, counted, note, ok, problem
@@ -14,6 +16,7 @@ from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.header import Header
 from mammo.data.image_list import Counting
+from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
 from mammo.data.views import shown_view
@@ -24,6 +27,7 @@ HEADER_THREADS = 8
 # With fewer validation images of a class, each of them moves its recall by more than a tenth.
 FEW_IMAGES = 10
 UNKNOWN = "not known"
+SHOWN_PLACES = 5
 
 
 def check_dataset(options: DataOptions, cache_folder: Path, counting: Counting) -> list[Section]:
@@ -32,20 +36,48 @@ def check_dataset(options: DataOptions, cache_folder: Path, counting: Counting) 
     Raises DataError when there is no folder to look at; any other is a finding.
     """
     title = f"Dataset {options.name}"
-    try:
-        workers = usable_cores() if options.num_workers is None else options.num_workers
-        dataset = load_dataset(options, cache_folder, workers, counting)
-    except DataError as error:
-        if options.format != "phantom" and not (options.root and Path(options.root).expanduser().is_dir()):
-            raise  # nothing was looked at: a mistake in the command
-        expected = f"\nexpected: {error.expected}" if error.expected else ""
-        return [Section(title, [problem("data", f"a run would end: {error.found}{expected}", error.to_do)])]
+    dataset, problems = _loaded(options, cache_folder, counting)
+    if dataset is None:
+        return [Section(title, problems)]
     headers = _headers(dataset, counting)
     return [
+        *([Section(title, problems)] if problems else []),
         Section(f"{title}: what a run uses", [*_use_findings(dataset)], [_class_table(dataset)]),
         Section(f"{title}: images", [*_image_findings(dataset, headers)], _image_tables(dataset, headers)),
         Section(f"{title}: split and duplicates", [*_split_findings(dataset), *check_leakage(dataset, counting)]),
     ]
+
+
+def _loaded(options: DataOptions, cache_folder: Path, counting: Counting) -> tuple[Dataset | None, list[Finding]]:
+    """The dataset as far as it can be read, and what would end a run, one after the other.
+
+    After a problem it is read with the options that go on; what cannot be divided is looked at as one part.
+    """
+    workers = usable_cores() if options.num_workers is None else options.num_workers
+    problems: list[Finding] = []
+    only_test = False
+    while True:
+        try:
+            return load_dataset(options, cache_folder, workers, counting, only_test=only_test), problems
+        except DataError as error:
+            if options.format != "phantom" and not (options.root and Path(options.root).expanduser().is_dir()):
+                raise  # nothing was looked at: a mistake in the command
+            expected = f"\nexpected: {error.expected}" if error.expected else ""
+            found = problem("data", f"a run would end: {error.found}{expected}", error.to_do)
+            if found in problems:
+                return None, problems
+            problems.append(found)
+            only_test = only_test or not error.go_on_with
+            options = _with(options, error.go_on_with)
+
+
+def _with(options: DataOptions, changes: Mapping[str, Any]) -> DataOptions:
+    """The options with others in their place; keys are dotted where they are of the table."""
+    of_table = {key.removeprefix("table."): value for key, value in changes.items() if key.startswith("table.")}
+    if "columns" in of_table:
+        of_table["columns"] = {**options.table.columns, **of_table["columns"]}
+    own = {key: value for key, value in changes.items() if not key.startswith("table.")}
+    return dataclasses.replace(options, **own, table=dataclasses.replace(options.table, **of_table))
 
 
 def _class_table(dataset: Dataset) -> Table:
@@ -74,14 +106,27 @@ def _use_findings(dataset: Dataset) -> Iterator[Finding]:
     unit = dataset.manifest.group_by
     grouped = f" of {counted(int(groups), unit)}" if unit != "image" else ""
     yield ok("used", f"{counted(len(dataset.table), 'image')}{grouped}")
-    counts = Counter((item.stage, item.reason, item.is_defect) for item in dataset.manifest.left_out)
-    for (stage, reason, is_defect), number in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-        kind = f"defective ({stage})" if is_defect else "on purpose"
-        yield note("left out", f"{number:,}, {kind}: {reason}")
-    if not counts:
+    by_reason: dict[tuple[str, str], list[LeftOut]] = defaultdict(list)
+    for item in dataset.manifest.left_out:
+        by_reason[item.stage, item.reason].append(item)
+    for (stage, reason), items in sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0])):
+        if items[0].is_defect:
+            yield note("left out", f"{len(items):,}, defective ({stage}): {reason}: {_places(items, dataset)}")
+        else:
+            yield note("left out", f"{len(items):,}, on purpose: {reason}")
+    if not by_reason:
         yield ok("left out", "nothing")
     for text in dataset.manifest.notes:
         yield note("dataset", text)
+
+
+def _places(items: Sequence[LeftOut], dataset: Dataset) -> str:
+    """Where a few of them are: rows of a label table, else images by their pseudonyms."""
+    places = [item.where or dataset.rename(item.image_id) for item in items[:SHOWN_PLACES]]
+    more = f" and {len(items) - SHOWN_PLACES:,} more" if len(items) > SHOWN_PLACES else ""
+    by_pseudonym = dataset.is_pseudonymized and any(not item.where for item in items[:SHOWN_PLACES])
+    hint = f" (in the cache folder pseudonyms/{dataset.lookup_name} leads back to ids)" if by_pseudonym else ""
+    return f"{', '.join(places)}{more}{hint}"
 
 
 def _image_tables(dataset: Dataset, headers: Sequence[Header | None]) -> list[Table]:

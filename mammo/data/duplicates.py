@@ -50,6 +50,7 @@ def check_copies(table: pd.DataFrame, looks: Looks, splits: Sequence[Split], ren
             f"{_contradictions(table, across)}: {listed}{more}",
             expected="each picture on one side: what was trained on is no test",
             to_do="correct the patients or remove the copies, or go on with them: data.allow_duplicates=true",
+            go_on_with={"allow_duplicates": True},
         )
     of_several = [rows for rows in copies if len(set(patients[rows])) > 1]
     remarks = []

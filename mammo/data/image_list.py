@@ -109,6 +109,7 @@ def check_defects(left_out: list[LeftOut], num_usable: int, num_not_looked_at: i
             f"{len(defects)} of {num_checked} images or label rows are defective ({fraction:.1%}):\n{summary}",
             f"at most data.max_bad_fraction={max_bad_fraction:g}",
             f"mend the files, or go on without them: data.max_bad_fraction={np.ceil(fraction * 100) / 100:g}{hint}",
+            go_on_with={"max_bad_fraction": 1.0},
         )
 
 

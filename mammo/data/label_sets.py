@@ -36,11 +36,13 @@ def require_classes(
     unknown = [name for name in labels.class_names if name not in stated and not is_known(name)]
     why = _why_persons(unknown, labels.names, groups)
     if why:
+        labels_are = "the folders" if options.format == "folders" else "the column (data.table.columns.label)"
         raise DataError(
             f"the labels may be names or numbers of persons: {shown_names(labels.class_names, 'label')}; {why}",
             "the names of classes, which are written into summaries, figures and checkpoints",
-            "check which column or folder has the labels (data.table.columns.label); if these are classes, say so: "
-            "data.classes=[...] or data.table.label_map={...}",
+            f"check {labels_are} that the labels are read from; if these are classes, say so: data.classes=[...] or "
+            "data.table.label_map={...}",
+            go_on_with={"classes": list(labels.class_names)},
         )
 
 

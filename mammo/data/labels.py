@@ -125,9 +125,10 @@ def _refuse_counting_from_zero(texts: Sequence[str], rows: Sequence[str]) -> Non
     zeros = [index for index, text in enumerate(texts) if text == "0"]
     shown = "; ".join(rows[index] for index in zeros[:_MOST_ROWS_SHOWN])
     raise DataError(
-        f"the label column seems to count from 0: {len(zeros)} labels are 0 and none is 4 (0 at {shown})",
+        f"the labels seem to count from 0: {len(zeros)} labels are 0 and none is 4 (0 at {shown})",
         expected="A-D, or 1-4",
         to_do="say what the numbers mean: data.table.label_map={0: A, 1: B, 2: C, 3: D}",
+        go_on_with={"table.label_map": dict(zip("0123", DENSITY, strict=True))},
     )
 
 
@@ -141,10 +142,11 @@ def _refuse_mixture(texts: Sequence[str], rows: Sequence[str], known: Mapping[st
     shown = "; ".join(f"{rows[index]}: {texts[index]!r}" for index in fewer[:_MOST_ROWS_SHOWN])
     more = f"; and {len(fewer) - _MOST_ROWS_SHOWN} more" if len(fewer) > _MOST_ROWS_SHOWN else ""
     raise DataError(
-        f"the label column mixes letters and digits: {len(letters)} letters A-D, {len(digits)} digits; "
+        f"the labels mix letters and digits: {len(letters)} letters A-D, {len(digits)} digits; "
         f"the {'letters' if is_letters else 'digits'} are at {shown}{more}",
-        expected="one convention a column: A-D, or 1-4",
-        to_do="correct these rows, or say in data.table.label_map what every spelling means",
+        expected="one convention: A-D, or 1-4",
+        to_do="correct them, or say in data.table.label_map what every spelling means",
+        go_on_with={"table.label_map": {**{name: name for name in DENSITY}, **dict(zip("1234", DENSITY, strict=True))}},
     )
 
 
@@ -162,12 +164,15 @@ def apply_task(manifest: Manifest, task: str) -> Manifest:
             f"wrong task: the labels of {manifest.name} are {shown_names(manifest.class_names, 'label')}",
             expected=f"labels within A, B, C, D for data.task={task}",
             to_do="set data.task=labels to learn the dataset's own label set, or map it with data.table.label_map",
+            go_on_with={"task": "labels"},
         )
     is_labelled = manifest.table["label"] != ""
     unlabelled = [LeftOut(str(image), "excluded", NO_LABEL) for image in manifest.table["image_id"][~is_labelled]]
     table = manifest.table[is_labelled].reset_index(drop=True)
     if table.empty:
-        raise DataError(f"no image of {manifest.name} has a label", to_do="check the label table and its column map")
+        raise DataError(
+            f"no image of {manifest.name} has a label", to_do="check where the labels come from: data.root, data.format"
+        )
     class_names = manifest.class_names
     notes = list(manifest.notes)
     if task == "labels" and list(class_names) == sorted(class_names) and not set(class_names) <= set(DENSITY):

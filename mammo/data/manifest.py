@@ -23,12 +23,13 @@ class LeftOut:
 
     `stage` says where it was found: `label`, `file`, `header`, `pixels` (these are defects and count
     against `data.max_bad_fraction`) or `excluded` (left out on purpose: class 5, no label, another
-    view, an implant). `reason` holds no patient data.
+    view, an implant). `reason` holds no patient data, nor does `where`: the rows of a label table that name it.
     """
 
     image_id: str
     stage: str
     reason: str
+    where: str = ""
 
     @property
     def is_defect(self) -> bool:

@@ -133,11 +133,15 @@ def group_images(
         raise DataError(
             f"{options.name} has neither patients nor exams to group images by",
             expected="a patient or exam for each image, so that no woman is in train and val",
-            to_do="name their columns in data.table.columns, or accept images as independent with data.group_by=image",
+            to_do=("" if options.format == "folders" else "name their columns in data.table.columns, or ")
+            + "accept images as independent with data.group_by=image"
+            + (", or list images, patients and labels in a table (data=table)" if options.format == "folders" else ""),
+            go_on_with={"group_by": "image"},
         )
     if options.group_by == "exam":
         if not exams:
-            raise DataError(f"data.group_by=exam, but {options.name} has no exams", to_do="set data.group_by=patient")
+            raise DataError(f"data.group_by=exam, but {options.name} has no exams", to_do="set data.group_by=patient",
+                            go_on_with={"group_by": "patient"})  # fmt: skip
         return _by_exam(entries, links, options, len(patients), len(exams))
     return _by_patient(entries, links, options, exams_are_folders)
 
@@ -247,6 +251,7 @@ def _rule_of_exams(links: Sequence[Link], options: DataOptions, exams_are_folder
             expected="an exam id for each exam, or for each visit of a patient (1, 2, ...)",
             to_do="data.exam_ids=global takes all patients of an exam id for one, data.exam_ids=per_patient keeps them "
             "apart; data.table.columns.exam_id=null does without exams",
+            go_on_with={"exam_ids": "per_patient"},
         )
     if rule == "per_patient" and most > 1:
         text = f"exam ids are counted within patients (one has images of {most}): an exam is patient and exam"
@@ -286,6 +291,7 @@ def _require_answer(uncertain: Sequence[Sequence[str]], unit: str, places: Mappi
         expected=f"one way of writing for each {unit}, so that no woman is in train and val",
         to_do="correct them, or say what they are: data.same_patient=merge (one and the same) or "
         "data.same_patient=distinct (different)",
+        go_on_with={"same_patient": "merge"},
     )
 
 
@@ -333,4 +339,4 @@ def _with_keys(
         why = "the row has no patient, and exam ids are counted within patients"
     pairs = list(zip(entries, keys, strict=True))
     kept = [entry | {"patient_id": key} for entry, key in pairs if key]
-    return kept, [LeftOut(entry["image_id"], "label", why) for entry, key in pairs if not key]
+    return kept, [LeftOut(entry["image_id"], "label", why, entry["where"]) for entry, key in pairs if not key]

@@ -126,18 +126,52 @@ def test_what_is_left_out_is_counted_with_its_reason(archive, session_cache):
     broken.write_bytes(broken.read_bytes()[:-5000])
     notes = findings(look(archive, session_cache), Level.NOTE)
     assert "left out: 1, on purpose: class 5 (skip)" in notes
-    assert "left out: 1, defective (file): the exam folder is missing" in notes
-    assert any(text.startswith("left out: 1, defective (pixels):") for text in notes)
-    (stopped,) = look(archive, session_cache, max_bad_fraction=0.0)
+    assert "left out: 1, defective (file): the exam folder is missing: classificacao.csv row 26" in notes
+    assert any(text.startswith("left out: 1, defective (pixels):") and "pseudonyms/" in text for text in notes)
+    stopped, *others = look(archive, session_cache, max_bad_fraction=0.0)
     (text,) = findings([stopped], Level.PROBLEM)
     assert "a run would end: 2 of 97 images or label rows are defective" in text
     assert "data.max_bad_fraction=0.03" in stopped.findings[0].to_do
+    assert "used: 95 images of 24 patients" in findings(others, Level.OK), "it is looked at all the same"
+
+
+def test_every_problem_of_a_dataset_is_found_at_once(healthy_archive, session_cache, tmp_path):
+    rows = [["patient_id", "image_path", "density", "split"]]
+    for number, file in enumerate(sorted(healthy_archive.glob("*/*.dcm"))):
+        shutil.copy(file, tmp_path / f"{number}.dcm")
+        rows.append(
+            [f"P{number // 4}", f"{number}.dcm", str(number // 4 % 4), "val" if number % 24 > 19 else "practice"]
+        )
+    rows[7][1] = "gone.dcm"  # and labels count from 0, and the word for a part is unknown
+    for number in range(40, 96, 4):
+        shutil.copy(tmp_path / "0.dcm", tmp_path / f"{number}.dcm")
+    with (tmp_path / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    sections = look(tmp_path, session_cache, format="table", name="table", max_bad_fraction=0.0)
+    counted_from_0, part, missing, copied = findings(sections, Level.PROBLEM)[:4]
+    assert "the labels seem to count from 0" in counted_from_0
+    assert "rows have an unknown split name" in part
+    assert "1 of 96 images or label rows are defective" in missing
+    assert "in training and in validation or test, as images of different patients" in copied
+    assert any("labels.csv row 8" in text for text in findings(sections, Level.NOTE))
+    assert [row[0] for row in sections[1].tables[0].rows] == ["A", "B", "C", "D", "total"]
+
+
+def test_remedies_fit_the_format(class_folders, session_cache):
+    sections = look(class_folders, session_cache, format="folders", name="folders")
+    (finding,) = sections[0].findings
+    assert "neither patients nor exams" in finding.text
+    assert "data.group_by=image" in finding.to_do
+    assert "data.table.columns" not in finding.to_do
+    assert "used: 32 images" in findings(sections, Level.OK)
 
 
 def test_a_class_that_is_missing_is_a_problem(archive, session_cache):
     write_labels(archive, [row for row in labels(archive) if row[1] != "4"])
-    (text,) = findings(look(archive, session_cache), Level.PROBLEM)
+    sections = look(archive, session_cache)
+    (text,) = findings(sections, Level.PROBLEM)
     assert "the training set has no image of class D" in text
+    assert sections[1].tables[0].rows[3] == ["D", 0, 0, 0, 0], "the counts show it"
 
 
 def test_annotations_and_several_labels_of_a_woman_are_notes(archive, session_cache):

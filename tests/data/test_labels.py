@@ -57,9 +57,9 @@ def test_an_odd_cell_costs_itself_alone(odd):
 
 @pytest.mark.parametrize("values", [["A", "2.0", "C", "4.0"], ["1.0", "02", "b"], ["A", "B", "03"]])
 def test_letters_and_numbers_are_a_mixture_however_the_numbers_are_written(values):
-    with pytest.raises(DataError, match="mixes letters and digits"):
+    with pytest.raises(DataError, match="mix letters and digits"):
         parse_labels(plain_numbers(values))
-    with pytest.raises(DataError, match="mixes letters and digits"):
+    with pytest.raises(DataError, match="mix letters and digits"):
         parse_labels(values)
 
 

@@ -127,16 +127,17 @@ def read_exams(csv: Path, folder: Path, options: DataOptions) -> tuple[list[Exam
     for accession, indices in listed.items():
         names = {labels.names[index] for index in indices} - {""}
         problems = [labels.problems[index] for index in indices if labels.problems[index]]
+        rows = " and ".join(where[index] for index in indices)
         skipped = any(is_skip[index] for index in indices)
         if len(names) + bool(problems) + skipped > 1:
-            left_out.append(LeftOut(accession, "label", "the exam is listed again with another label"))
+            left_out.append(LeftOut(accession, "label", "the exam is listed again with another label", rows))
         elif problems:
-            left_out.append(LeftOut(accession, "label", problems[0]))
+            left_out.append(LeftOut(accession, "label", problems[0], rows))
         elif skipped:
             left_out.append(LeftOut(accession, "excluded", f"class {SKIP} (skip)"))
         elif not os.path.isdir(folder / accession):
             missing = ("file", "the exam folder is missing") if names else ("excluded", NO_LABEL)
-            left_out.append(LeftOut(accession, *missing))
+            left_out.append(LeftOut(accession, *missing, rows))
         else:
             exams.append(Exam(accession, "".join(names), folder / accession))
     return exams, labels.class_names, left_out

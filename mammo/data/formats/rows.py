@@ -86,7 +86,7 @@ def build_manifest(
         classes or options.classes,
         used_map,
     )
-    _require_printable(labels.class_names)
+    _require_printable(labels.class_names, options)
     require_classes(labels, [row.patient_id or row.exam_id for row in rows], options, label_map)
     splits = _splits(rows, options.table.split_map)
     images, misplaced = _by_image(rows, labels, splits, root, may_be_outside=options.allow_outside_root)
@@ -98,7 +98,7 @@ def build_manifest(
         reasons = sorted({f"{item.stage}: {item.reason}" for item in all_left_out})
         raise DataError(
             f"no image of {options.name} can be used; {len(all_left_out)} rows are left out ({'; '.join(reasons[:5])})",
-            to_do="check data.root, data.format and the label table",
+            to_do="check data.root and data.format" + (", and the table" if options.format != "folders" else ""),
         )
     links = [
         Link(image_id, entry["patient_id"], entry["exam_id"], entry["where"])
@@ -205,7 +205,7 @@ def _by_image(
             file, image_id = _locate(row, root, real_folder, may_be_outside=may_be_outside)
         except BadFile as bad:
             which = row.where if row.file is None else id_of(row.file, root)
-            left_out.append(LeftOut(which, "file", bad.reason))
+            left_out.append(LeftOut(which, "file", bad.reason, row.where))
             continue
         view, side = _view_and_side(row)
         entry = {
@@ -267,7 +267,7 @@ def _named_file(row: Row, root: Path, *, may_be_absolute: bool) -> Path:
     return as_on_disk(Path(os.path.normpath((row.folder or root) / text)))
 
 
-def _require_printable(class_names: Sequence[str]) -> None:
+def _require_printable(class_names: Sequence[str], options: DataOptions) -> None:
     """Raises `DataError` for what is rather something else than classes: their names stand in tables and figures."""
     odd = [name for name in class_names if not name.isprintable() or len(name) > _LONGEST_CLASS_NAME]
     if odd or len(class_names) > _MOST_CLASSES:
@@ -275,7 +275,9 @@ def _require_printable(class_names: Sequence[str]) -> None:
         raise DataError(
             found,
             f"at most {_MOST_CLASSES} classes, whose names are printable and no longer than {_LONGEST_CLASS_NAME}",
-            "check which column holds the labels: data.table.columns.label",
+            "data.root is the folder that holds a folder for each class"
+            if options.format == "folders"
+            else "check which column holds the labels: data.table.columns.label",
         )
 
 
@@ -289,6 +291,7 @@ def _splits(rows: Sequence[Row], split_map: Mapping[str, str]) -> list[str]:
             f"{len(strange)} rows have an unknown split name: {', '.join(strange[:5])}",
             expected="train, val or test",
             to_do="say in data.table.split_map what they mean, or set data.table.columns.split=null to ignore them",
+            go_on_with={"table.columns": {"split": None}},
         )
     return [known[row.split.strip().casefold()] for row in rows]
 
@@ -298,6 +301,7 @@ def _one_entry_each(images: Mapping[str, list[dict[str, str]]]) -> tuple[list[di
     kept, left_out = [], []
     for image_id, entries in images.items():
         values = {key: sorted({entry[key] for entry in entries} - {""}) for key in entries[0]}
+        where = " and ".join(dict.fromkeys(entry["where"] for entry in entries))
         contradicted = [
             word
             for key, word in (("label", "label"), ("patient_id", "patient"), ("split", "split"))
@@ -306,11 +310,12 @@ def _one_entry_each(images: Mapping[str, list[dict[str, str]]]) -> tuple[list[di
         if not os.path.isfile(entries[0]["path"]):  # public sets are often fetched without unlabelled images: no defect
             is_needed = bool(values["label"] or values["problem"])
             missing = ("file", "file is missing") if is_needed else ("excluded", NO_LABEL)
-            left_out.append(LeftOut(image_id, *missing))
+            left_out.append(LeftOut(image_id, *missing, where))
         elif contradicted:
-            left_out.append(LeftOut(image_id, "label", f"the image is listed again with another {contradicted[0]}"))
+            reason = f"the image is listed again with another {contradicted[0]}"
+            left_out.append(LeftOut(image_id, "label", reason, where))
         elif values["problem"]:
-            left_out.append(LeftOut(image_id, "label", values["problem"][0]))
+            left_out.append(LeftOut(image_id, "label", values["problem"][0], where))
         else:
             kept.append({key: found[0] if found else "" for key, found in values.items()})
     return kept, left_out

@@ -30,7 +30,7 @@ def test_images_are_independent_only_if_one_says_so(tmp_path, options_of):
 @pytest.mark.parametrize(
     ("folders", "options", "labels", "class_names"),
     [
-        (["a", "4"], None, "mixes", ()),
+        (["a", "4"], None, "mix letters", ()),
         (["1", "4"], {}, ["A", "D"], ("A", "B", "C", "D")),
         (["d", "B"], {}, ["B", "D"], ("A", "B", "C", "D")),
         (["G", "D", "F"], {}, ["D", "F", "G"], ("D", "F", "G")),
@@ -45,8 +45,8 @@ def test_label_sets(tmp_path, options_of, folders, options, labels, class_names)
     (tmp_path / "empty").mkdir()
     (tmp_path / "LICENSE").write_text("text")
     (tmp_path / folders[0] / "Thumbs.db").write_text("no image")
-    if labels == "mixes":
-        with pytest.raises(DataError, match="mixes letters and digits"):
+    if labels == "mix letters":
+        with pytest.raises(DataError, match="mix letters and digits"):
             read_manifest(options_of("folders", group_by="image"), tmp_path)
         return
     manifest = read_manifest(options_of("folders", group_by="image", **options), tmp_path)
