@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, TINY
+from tests.conftest import TINY
+from tests.processes import start_module
 
 __all__ = ["TINY", "history", "only_run", "start_and_kill"]
 
@@ -26,14 +25,9 @@ def history(run: Path) -> list[dict]:
     return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
 
 
-def start_and_kill(
-    command: list[str], folder: Path, after: str, program: tuple[str, ...] = ("-m", "mammo.train")
-) -> None:
+def start_and_kill(command: list[str], folder: Path, after: str, program: str = "mammo.train") -> None:
     """Start a run and kill it with SIGKILL when its output has a line that starts with `after`."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", *program, *command],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start_module(program, *command, folder=folder, stdout=subprocess.PIPE)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(after):

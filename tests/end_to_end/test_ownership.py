@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY, only_run
+from tests.processes import start_module
 
 # More epochs than it gets to train: the test ends it.
 LONG = (*TINY, "train.epochs=100000", "scheduler=constant")
@@ -21,11 +19,7 @@ LONG = (*TINY, "train.epochs=100000", "scheduler=constant")
 @contextlib.contextmanager
 def training(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A process that trains, after its second epoch."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *words],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    process = start_module("mammo.train", *words, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     try:
         until(process, "Epoch 2/")

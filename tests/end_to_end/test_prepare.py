@@ -26,7 +26,7 @@ from mammo.prepare import PREPARE
 from mammo.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY
-from tests.processes import run_module
+from tests.processes import run_module, start_module
 
 FOLDERS = ("data=folders", "data.group_by=image", "data.image_size=64")
 
@@ -35,11 +35,9 @@ def start(
     *arguments: str, folder: Path, program: str = "mammo.prepare", site: Path | None = None, **options: object
 ) -> subprocess.Popen[str]:
     """Start a command; `site` is a folder with a `sitecustomize.py` for it and all its processes."""
-    python_path = f"{site}{os.pathsep}{REPOSITORY}" if site is not None else str(REPOSITORY)
-    variables = {**os.environ, "PYTHONPATH": python_path, "COLUMNS": "80"}
-    command = [sys.executable, "-m", program, *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    further = {"PYTHONPATH": f"{site}{os.pathsep}{REPOSITORY}"} if site is not None else {}
+    return start_module(
+        program, *arguments, folder=folder, env=further, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
 
 

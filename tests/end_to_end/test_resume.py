@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ import timm
 import torch
 
 from mammo.checkpoint import load_checkpoint
-from tests.conftest import REPOSITORY, Train
+from tests.conftest import Train
 from tests.end_to_end.runs import TINY, history, only_run, start_and_kill
+from tests.processes import start_module
 
 
 def left_alone(train: Train, command: list[str], tmp_path: Path) -> tuple[Path, Path]:
@@ -95,10 +94,7 @@ def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
 
 def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_cache, train, tmp_path):
     command = [*TINY, "train.epochs=200", f"data.root={class_folders}"]
-    first = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command, f"cache_dir={session_cache}"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    first = start([*command, f"cache_dir={session_cache}"], tmp_path, stderr=None)
     try:
         assert first.stdout is not None
         assert any(line.startswith("Epoch 1/200") for line in first.stdout)
@@ -117,11 +113,8 @@ def test_a_second_process_with_the_same_run_is_told_so(class_folders, session_ca
 
 
 def start(command: list[str], folder: Path, **more: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", *command],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return start_module("mammo.train", *command, folder=folder, **(pipes | more))
 
 
 def wait_for_line(run: subprocess.Popen[str], beginning: str) -> None:
@@ -232,10 +225,7 @@ def test_a_loss_that_explodes_leaves_the_last_checkpoint_whole(class_folders, tr
 
 
 def test_a_run_goes_on_when_nobody_reads_its_output_any_more(class_folders, session_cache, tmp_path):
-    run = subprocess.Popen(
-        [sys.executable, "-m", "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    run = start([*TINY, f"data.root={class_folders}", f"cache_dir={session_cache}"], tmp_path, stderr=None)
     assert run.stdout is not None
     run.stdout.readline()
     run.stdout.close()
@@ -247,14 +237,15 @@ def test_a_run_goes_on_when_nobody_reads_its_output_any_more(class_folders, sess
 
 WITHOUT_PAUSES_BETWEEN_FIGURES = (
     "import runpy, mammo.runs.run as run; run.SECONDS_BETWEEN_FIGURES = 0; "
-    "runpy.run_module('mammo.train', run_name='__main__')"
+    "runpy.run_module('mammo.train', run_name='__main__', alter_sys=True)"
 )
 
 
 @pytest.mark.slow
 def test_a_new_best_epoch_can_be_looked_at_while_the_run_goes_on(class_folders, session_cache, tmp_path):
     command = [*TINY, "train.epochs=4", f"data.root={class_folders}", f"cache_dir={session_cache}"]
-    start_and_kill(command, tmp_path, "Epoch 2/4", program=("-c", WITHOUT_PAUSES_BETWEEN_FIGURES))
+    (tmp_path / "without_pauses.py").write_text(WITHOUT_PAUSES_BETWEEN_FIGURES)
+    start_and_kill(command, tmp_path, "Epoch 2/4", program="without_pauses")
     run = only_run(tmp_path)
     assert json.loads((run / "summary.json").read_text())["status"] == "running"
     metrics = json.loads((run / "metrics/val_metrics.json").read_text())

@@ -8,15 +8,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import optuna
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import history
+from tests.processes import start_module
 
 KILLS = 5
 SMALL = (
@@ -31,10 +30,9 @@ KINDS = {
 
 
 def start(command: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "mammo.train", "-m", *command],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    return start_module(
+        "mammo.train", "-m", *command, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
     )  # fmt: skip
 
 

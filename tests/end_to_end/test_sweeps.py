@@ -6,15 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY, history, only_run
+from tests.processes import start_module
 
 EXPERIMENTS = {
     "one": {"seed": 1},
@@ -242,11 +241,7 @@ def test_a_killed_process_of_a_parallel_sweep_leaves_the_sweep_to_be_repeated(cl
         "-m", "launcher=local_parallel", *TINY, "train.epochs=300", "seed=1,2", f"data.root={class_folders}",
         "hydra.launcher.n_jobs=2",
     ]  # fmt: skip
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "mammo.train", *command],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    sweep = start_module("mammo.train", *command, folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not list(tmp_path.glob("multirun/*/*/train_history.json")):
         assert sweep.poll() is None
         time.sleep(0.1)

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,9 +26,9 @@ from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.inference.partial import PartialResults
 from mammo.ownership import one_owner
 from mammo.predict import TOOL
-from tests.conftest import REPOSITORY
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
+from tests.processes import start_module
 
 CLASSES = [f"p_{name}" for name in "ABCD"]
 
@@ -251,10 +250,7 @@ def test_of_several_networks_one_without_a_validation_set_has_no_temperature(swe
 
 
 def start(folder, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "mammo.predict", *map(str, words)],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return start_module("mammo.predict", *words, folder=folder, stdout=subprocess.PIPE)
 
 
 @pytest.mark.slow
