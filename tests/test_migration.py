@@ -92,6 +92,6 @@ def test_every_key_and_choice_that_is_named_exists():
         key, _, value = setting.partition("=")
         if key in GROUPS:
             choices = {file.stem for file in Path(CONFIG_FOLDER, key).glob("*.yaml")} | set(registered(key))
-            assert value == "NAME" or value in choices, setting
+            assert value in ("NAME", "FILE") or value in choices, setting
         else:
             assert key in KEYS, setting

@@ -17,14 +17,13 @@ import pytest
 from tests.end_to_end.runs import history
 from tests.processes import start_module
 
-KILLS = 5
 SMALL = (
     "data=folders", "data.group_by=image", "data.pseudonymize=false", "model=efficientnet_lite0", "train.threads=1",
     "data.image_size=64", "data.batch_size=8", "train.epochs=3",
 )  # fmt: skip
 KINDS = {
-    "seeds": ("seed=1,2,3,4", "data.val_fraction=0.4", "strategy.feature_bank=off"),
-    "folds": ("data.num_folds=4", "data.fold=all"),
+    "seeds": ("seed=1,2,3", "data.val_fraction=0.4", "strategy.feature_bank=off"),
+    "folds": ("data.num_folds=3", "data.fold=all"),
     "search": ("hpo=density", "hpo.trials=4", "hpo.folds=2", "hydra.sweeper.sampler.n_startup_trials=2"),
 }
 
@@ -69,8 +68,11 @@ def trials(folder: Path) -> list[tuple]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not(kind, class_folders, session_cache, tmp_path):
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    kind, kills, class_folders, session_cache, tmp_path
+):
     moments = random.Random(f"crashes of {kind}")
     command = [*SMALL, *KINDS[kind], f"data.root={class_folders}", f"cache_dir={session_cache}"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -80,7 +82,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not(kind, c
     num_lines = len(output.splitlines())
 
     finished: dict[Path, bytes] = {}
-    for _ in range(KILLS):
+    for _ in range(kills):
         kill_after(start(command, broken), moments.randrange(1, num_lines), moments.uniform(0, 0.5))
         now = finished_files(broken)
         assert {path: now.get(path) for path in finished} == finished
