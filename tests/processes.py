@@ -37,7 +37,7 @@ def start_module(module: str, *arguments: object, folder: Path, **options: Any) 
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "80", **options.pop("env", {})}
     words = ["-m", module, *map(str, arguments)]
     # What the interpreter reads when it starts cannot be said to one that has started.
-    is_special = any(variables.get(name) != value for name, value in _at_start().items())
+    is_special = _at_start(variables) != _at_start({**os.environ, "PYTHONPATH": str(REPOSITORY)})
     popen = subprocess.Popen if is_special else _Forked
     return popen([sys.executable, *words], cwd=folder, env=variables, text=True, **options)
 
@@ -57,9 +57,8 @@ def run_module(
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def _at_start() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-    return {**own, "PYTHONPATH": str(REPOSITORY)}
+def _at_start(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name.startswith("PYTHON")}
 
 
 class _Forked(subprocess.Popen):  # type: ignore[type-arg]

@@ -202,8 +202,10 @@ class Left(Exception):
     """Training was left within an epoch."""
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("strategy", [FrozenLastBlock(), FullFinetune()])
+@pytest.mark.parametrize(
+    ("strategy", "accumulate"),
+    [(FrozenLastBlock(), 1), (FullFinetune(), 2), pytest.param(FullFinetune(), 1, marks=pytest.mark.long)],
+)
 def test_training_can_be_left_after_any_step_and_in_the_validation(strategy, accumulate):
     """Three batches an epoch, three batches of validation: left at each place where it may be, gone on from there."""
     settings = {"epochs": 2, "accumulate": accumulate}

@@ -74,6 +74,7 @@ print(held - resident_mb(), last.sum().item())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+@pytest.mark.long
 def test_what_one_run_has_used_is_given_back_before_the_next():
     done = subprocess.run([sys.executable, "-c", HOLD_AND_RELEASE], capture_output=True, text=True, check=True)
     released_mb, last = map(float, done.stdout.split())

@@ -26,6 +26,7 @@ def settings(tmp_path) -> Settings:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_row_runs_the_command_and_the_plain_loop_on_as_many_images(settings):
     row = Row("efficientnetb0", "head_only", {"streaming": 1.0}, num_patients=8)
     (compared,), raw = measure_row(settings, row, 0, modes={"streaming": []})
@@ -38,12 +39,14 @@ def test_a_row_runs_the_command_and_the_plain_loop_on_as_many_images(settings):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_growth_runs_the_real_command(settings):
     points = measure_commands(settings, (8,), {"train": ["-m", "mammo.train"]})
     assert [row[:2] for row in growth_table(points).rows] == [["train", "32"]]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_first_step_comes_before_the_end_of_the_run(settings):
     first_step_seconds, all_seconds = run_to_first_step(settings, "once")
     assert 0 < first_step_seconds < all_seconds

@@ -65,6 +65,6 @@ def test_numbers_as_labels_on_the_command_line(session_cache, capsys, tmp_path):
         write_png(tmp_path / f"{n}.png")
     words = ("data=table", f"data.root={tmp_path}", "data.allow_duplicates=true")
     refused = used_and_left_out(capsys, session_cache, *words)
-    assert "seems to count from 0" in refused[0]
+    assert "seem to count from 0" in refused[0]
     taken = used_and_left_out(capsys, session_cache, *words, "data.table.label_map={0: A, 1: B, 2: C, 3: D}")
     assert taken == ["8 images of 8 patients", "nothing"]

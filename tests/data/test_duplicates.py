@@ -131,6 +131,7 @@ def generated_exams(once: Once) -> Path:
     return once("exams_of_eight", lambda folder: generate_phantom(folder / "exams", 8, seed=0)) / "exams"
 
 
+@pytest.mark.long
 def test_no_two_generated_exams_look_alike(tmp_path, generated_exams):
     options = DataOptions(format="archive", root=str(generated_exams), image_size=128)
     dataset = load_dataset(options, tmp_path / "cache", 0, counting)
@@ -162,6 +163,7 @@ def films(shared_data: Path) -> tuple[list[Path], list[str], np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_real_films_raise_no_false_alarm(films):
     _, patients, squares = films
     everyone = np.arange(len(squares))

@@ -117,6 +117,7 @@ def test_one_network_does_not_overwrite_the_embedding_of_another(
     assert (tmp_path / "here" / "embedding.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_published_weights_and_a_checkpoint_alone_on_another_dataset(
     run, class_folders, session_cache, tmp_path, monkeypatch, capsys
 ):

@@ -45,6 +45,7 @@ def test_too_few_or_equal_images_are_an_error():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_umap_keeps_neighbours_and_repeats_itself():
     pytest.importorskip("umap")
     features, _ = blobs((20, 20, 20))

@@ -20,6 +20,7 @@ NETWORK = (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+@pytest.mark.long
 def test_a_compiled_run_learns_the_same(class_folders, train, tmp_path):
     losses = []
     for compiled in ("true", "false"):

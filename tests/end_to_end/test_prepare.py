@@ -160,6 +160,7 @@ def wait_until_nobody_is_left(process_group: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_shards_at_once_make_the_whole(many, tmp_path):
     cache, alone = tmp_path / "cache", tmp_path / "alone"
     common = [*FOLDERS, f"data.root={many}"]

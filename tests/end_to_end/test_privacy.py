@@ -263,6 +263,7 @@ WRONG_TABLES = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_over_a_wrong_table_names_nobody(tmp_path):
     for number, (lines, options) in enumerate(WRONG_TABLES.values()):
         folder = tmp_path / str(number)

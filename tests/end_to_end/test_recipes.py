@@ -127,6 +127,7 @@ def test_scheduler(checkout, class_folders, session_cache):
     assert rates == pytest.approx([1e-3, 1e-4])
 
 
+@pytest.mark.long
 def test_model(checkout, class_folders, session_cache):
     recipe = RECIPES["model"]
     directory = train_with(recipe, checkout, class_folders, session_cache, *FOLDERS, "model.weights=none")
@@ -167,6 +168,7 @@ def test_dataset_with_a_table(checkout, class_folders, session_cache, tmp_path):
     assert not any(patient in row["patient_id"] for row in rows for patient in ("0000", "0015"))
 
 
+@pytest.mark.long
 def test_dataset_without_a_table(checkout, class_folders, session_cache, tmp_path):
     root = tmp_path / "named"
     root.mkdir()

@@ -31,7 +31,13 @@ def left_alone(train: Train, command: list[str], tmp_path: Path) -> tuple[Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", [[], ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param([], marks=pytest.mark.long),
+        ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"],
+    ],
+)
 def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, train, tmp_path, extra):
     command = [*TINY, "train.epochs=4", f"data.root={class_folders}", *extra]
     whole, broken = left_alone(train, command, tmp_path)

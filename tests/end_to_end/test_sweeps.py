@@ -127,13 +127,13 @@ def test_a_sweep_with_an_impossible_job_is_refused_before_the_first(sweep, compl
 
 @pytest.mark.slow
 def test_a_run_is_the_same_alone_last_in_a_sweep_and_beside_another(class_folders, train, tmp_path):
-    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune"]
+    command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "train.epochs=2"]
     alone, sequential, parallel = (tmp_path / name for name in ("alone", "sequential", "parallel"))
     for folder in (alone, sequential, parallel):
         folder.mkdir()
     assert train(*command, "seed=3", folder=alone).returncode == 0
-    assert train("-m", *command, "seed=1,2,3", folder=sequential).returncode == 0
-    done = train("-m", "launcher=local_parallel", *command, "seed=1,2,3", folder=parallel)
+    assert train("-m", *command, "seed=2,3", folder=sequential).returncode == 0
+    done = train("-m", "launcher=local_parallel", *command, "seed=2,3", folder=parallel)
     assert done.returncode == 0, done.stdout + done.stderr
     one = only_run(alone)
     for folder in (sequential, parallel):
@@ -141,7 +141,7 @@ def test_a_run_is_the_same_alone_last_in_a_sweep_and_beside_another(class_folder
         assert history(run) == history(one)
         assert (run / "val_predictions.csv").read_bytes() == (one / "val_predictions.csv").read_bytes()
     threads = [json.loads(f.read_text())["environment"]["threads"] for f in parallel.glob("multirun/*/*/summary.json")]
-    assert threads == [1, 1, 1]
+    assert threads == [1, 1]
 
 
 @pytest.mark.slow

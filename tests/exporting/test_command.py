@@ -185,6 +185,7 @@ def checkpoint_of(run: Path, name: str, size_px: int, path: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize(("name", "size_px"), [("resnet50", 64), ("vit_tiny_patch16_224", 224)])
 @pytest.mark.parametrize("chosen", ["onnx", "torchscript"])
+@pytest.mark.long
 def test_other_architectures_are_exported(chosen, name, size_px, run, session_cache, tmp_path):
     checkpoint = checkpoint_of(run, name, size_px, tmp_path / "c.pth")
     output = tmp_path / f"out{SUFFIXES[chosen]}"
