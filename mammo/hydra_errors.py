@@ -39,6 +39,8 @@ def readable(error: BaseException, command: Command) -> str | None:
             return "a path begins with ~, and there is no such home: HOME is not set, or there is no such user"
         if isinstance(cause, RecursionError) and "_create_defaults_tree_impl" in traceback_text(cause):
             return "configurations choose each other in a circle; leave one of their defaults out"
+        if isinstance(cause, ValueError) and str(cause).startswith("Config group override"):
+            return "a group is chosen by name, and null is none: ~debug leaves a group out, launcher=basic runs one by one"
         if isinstance(cause, yaml.YAMLError):
             return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
     if isinstance(error, MissingConfigException):

@@ -41,6 +41,7 @@ MISTAKES = {
     "a path that needs quotes": (["data=mias", "data.root=/films (1), new"], ["quotes", "data.root='/films (1), new'"]),
     "a path with a quote": (["data=mias", "data.root=/o'neil"], [r"data.root='/o\'neil'"]),
     "a key of Hydra's sweeper": (["-m", "seed=1,2", "hydra.sweeper.n_trials=5"], ["hydra.sweeper", "hpo.trials=5"]),
+    "a choice of nothing": (["-m", "seed=1,2", "launcher=null"], ["chosen by name", "launcher=basic"]),
     "a key of Hydra's launcher": (["-m", "seed=1,2", "hydra.launcher.n_jobs=2"], ["launcher=local_parallel"]),
     "another key of Hydra": (["hydra.rum.dir=x"], ["hydra.rum", "did you mean hydra.run"]),
     "a study that is not there": (["experiment=nowhere.yaml"], ["there is no such file", "conf/experiment"]),

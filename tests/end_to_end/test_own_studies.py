@@ -131,7 +131,7 @@ def search(tmp_path: Path) -> str:
 
 
 def test_a_study_says_what_is_searched_and_how_many_run_at_once(train, search, tmp_path):
-    done = train("-m", search, "launcher=null")  # one after the other, which is quicker here
+    done = train("-m", search, "launcher=basic")  # one after the other is quicker here
     assert done.returncode == 0, done.stderr
     [study] = (tmp_path / "multirun").glob("*-search-*")
     trials = json.loads((study / "sweep.json").read_text())["search"]["finished"]
@@ -144,7 +144,7 @@ def test_a_study_says_what_is_searched_and_how_many_run_at_once(train, search, t
     assert alone.returncode == 2
     assert "add -m" in alone.stderr
     # The same study without its search.
-    done = train("-m", search, "launcher=null", "hpo.space=null", "seed=1,2")
+    done = train("-m", search, "launcher=basic", "hpo.space=null", "seed=1,2")
     assert "All 2 jobs of the sweep are finished" in done.stdout, done.stderr
 
 
