@@ -231,12 +231,12 @@ def test_nothing_that_is_written_names_a_patient(phantom, train, tmp_path, sessi
 
 
 def test_the_phantom_is_the_default_and_can_be_limited(train, tmp_path):
-    done = train(*QUICK, "data.phantom.num_patients=8", "data.limit=4", "model.weights=none", "strategy=full_finetune")
+    done = train(*QUICK, "data.phantom.num_patients=12", "data.limit=8", "model.weights=none", "strategy=full_finetune")
     assert done.returncode == 0, done.stderr
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    assert summary["data"]["num_patients"] == 4
-    assert summary["data"]["num_images"] == 16
-    assert set(summary["data"]["class_counts"].values()) == {4}
+    assert summary["data"]["num_patients"] == 8
+    assert summary["data"]["num_images"] == 32
+    assert set(summary["data"]["class_counts"].values()) == {8}
     weights = {"source": "random", "sha256": None, "reason": "model.weights=none", "file_sha256": None}
     assert summary["model"]["weights"] == weights
     assert "RANDOM" in done.stdout
