@@ -40,7 +40,7 @@ def readable(error: BaseException, command: Command) -> str | None:
         if isinstance(cause, RecursionError) and "_create_defaults_tree_impl" in traceback_text(cause):
             return "configurations choose each other in a circle; leave one of their defaults out"
         if isinstance(cause, ValueError) and str(cause).startswith("Config group override"):
-            return "a group is chosen by name, and null is none: ~debug leaves a group out, launcher=basic runs one by one"
+            return "a group is chosen by name, not by null: ~debug leaves a group out, launcher=basic runs one by one"
         if isinstance(cause, yaml.YAMLError):
             return f"a configuration file is not valid YAML: {_relative(' '.join(str(cause).split()))}"
     if isinstance(error, MissingConfigException):

@@ -153,11 +153,10 @@ def test_a_run_that_is_asked_to_end_finishes_the_batch_and_goes_on_there(class_f
 def test_a_second_ctrl_c_stops_at_once(class_folders, session_cache, tmp_path):
     """The whole epoch is one step, which the first Ctrl-C lets end and the second does not."""
     command = [*TINY, f"data.root={class_folders}", "strategy=full_finetune", "data.image_size=256"]
-    # Small batches: Python takes notice of a signal between calls, and two during one backward pass are one.
-    run = start([*command, "train.accumulate=64", "data.batch_size=1", f"cache_dir={session_cache}"], tmp_path)
+    run = start([*command, "train.accumulate=64", "data.batch_size=2", f"cache_dir={session_cache}"], tmp_path)
     wait_for_line(run, "Epoch 1/3")
-    for _ in range(2):
-        time.sleep(0.6)
+    for pause_seconds in (0.3, 1.0):  # two signals during one backward pass are one to Python
+        time.sleep(pause_seconds)
         run.send_signal(signal.SIGINT)
     run.communicate(timeout=60)
     assert run.returncode == 85
