@@ -63,7 +63,8 @@ test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --durations 0 -m long
 
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not long' --ignore=tests/end_to_end
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not long' \
+	  tests/test_*.py tests/data tests/models tests/evaluation tests/runs
 
 test-pythons:
 	for version in 3.11 3.12 3.13 3.14; do \

@@ -202,6 +202,7 @@ class Left(Exception):
     """Training was left within an epoch."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "accumulate"),
     [(FrozenLastBlock(), 1), (FullFinetune(), 2), pytest.param(FullFinetune(), 1, marks=pytest.mark.long)],

@@ -25,6 +25,8 @@ from mammo.progress import counting
 from tests.conftest import Once
 from tests.pictures import save_turned
 
+pytestmark = pytest.mark.slow  # many generated exams
+
 SETTINGS = PixelSettings(96, crop=True, orient=True)
 
 

@@ -30,6 +30,8 @@ from mammo.data.phantom import (
 from mammo.data.phantom_cache import differing, phantom_folder, sums_file
 from mammo.errors import DataError
 
+pytestmark = pytest.mark.slow  # many generated exams
+
 NUM_WOMEN = 8
 SEED = 5
 Renders = dict[tuple[int, str, str], RenderedView]
