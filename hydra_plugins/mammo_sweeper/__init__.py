@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 
 class MammoSweeper(Sweeper):
@@ -31,7 +31,7 @@ class MammoSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run what an earlier start of the same command has not finished."""
         from_file = [f"{key}={value}" for key, value in self.params.items()]
-        space = OmegaConf.to_container(self.session.option("hpo.space") or OmegaConf.create({}))
+        space = self.session.option("hpo.space") or {}
         if self.sampler is None and not space:
             from mammo.sweeps.grid import run_grid
 

@@ -130,12 +130,13 @@ def group_images(
             [entry | {"patient_id": entry["image_id"]} for entry in entries], [], "image", "global", 0, notes
         )
     if not patients and not exams:
+        where = "name their columns in data.table.columns"
+        if options.format == "folders":
+            where = "list images, patients and labels in a table (data=table)"
         raise DataError(
             f"{options.name} has neither patients nor exams to group images by",
             expected="a patient or exam for each image, so that no woman is in train and val",
-            to_do=("" if options.format == "folders" else "name their columns in data.table.columns, or ")
-            + "accept images as independent with data.group_by=image"
-            + (", or list images, patients and labels in a table (data=table)" if options.format == "folders" else ""),
+            to_do=f"{where}, or accept images as independent with data.group_by=image",
             go_on_with={"group_by": "image"},
         )
     if options.group_by == "exam":

@@ -76,7 +76,8 @@ class Session:
 
     def option(self, key: str) -> Any:
         """The value of an option that the command, or a file that it chooses, sets for all jobs."""
-        return OmegaConf.select(self._config, key)
+        value = OmegaConf.select(self._config, key)
+        return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
     def choice(self, group: str) -> str | None:
         """What the command chooses of a group of conf/."""

@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -22,6 +23,8 @@ from mammo.trees import flatten
 
 # What makes runs vary without making them better.
 NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
+
+EXPECTED = "interval(0.0, 0.2), tag(log, interval(1e-4, 1e-2)), int(interval(0, 4)), or a list of values"
 
 Space = dict[str, BaseDistribution]
 
@@ -38,7 +41,7 @@ def ranges_of(space: Mapping[str, Any]) -> list[str]:
         if not is_range:
             raise ConfigError(
                 f"hpo.space: {key}: {value!r} is no range",
-                "interval(0.0, 0.2), tag(log, interval(1e-4, 1e-2)), int(interval(0, 4)), or a list of values",
+                EXPECTED,
                 "what is fixed stands beside hpo, not in its space",
             )
         ranges.append(f"{key}={text}")
@@ -54,7 +57,7 @@ def searched(session: Session, arguments: Arguments, base: Config, optional: Con
     """
     arguments = _without_foreign_ranges(session, arguments, base, optional)
     _require_sensible(arguments, base)
-    space = {original_key(key_of(o)): create_optuna_distribution_from_override(o) for o in arguments.varied}
+    space = {original_key(key_of(o)): _distribution(o) for o in arguments.varied}
     _require_possible(session, arguments, space)
     return arguments, space
 
@@ -67,7 +70,7 @@ def _without_foreign_ranges(
     kept = []
     for override in arguments.varied:
         key, is_optional = key_of(override), override.input_line in optional
-        value = _ends(create_optuna_distribution_from_override(override))[0]
+        value = _ends(_distribution(override))[0]
         is_foreign = is_optional and "." in key and key not in keys
         if is_optional and not is_foreign:
             try:
@@ -79,6 +82,15 @@ def _without_foreign_ranges(
         else:
             kept.append(override)
     return dataclasses.replace(arguments, varied=tuple(kept))
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """The range as Optuna has it; raises ConfigError for one that it does not take (its low end above its high one)."""
+    try:
+        return create_optuna_distribution_from_override(override)
+    except (AssertionError, ValueError, NotImplementedError) as error:  # glob(*) has an assertion of the plugin fail
+        why = " ".join(str(error).split()) or "no range to draw from"
+        raise ConfigError(f"{override.input_line}: {why}", EXPECTED) from error
 
 
 def _require_sensible(arguments: Arguments, base: Config) -> None:

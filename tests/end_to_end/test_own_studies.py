@@ -174,6 +174,17 @@ def test_what_is_no_range_is_refused(train, tmp_path, ranges):
     assert "is no range" in done.stderr
 
 
+@pytest.mark.parametrize("range_", ["interval(1e-2, 1e-4)", "tag(log, interval(0, 1))", "glob(*)"])
+@pytest.mark.parametrize("place", ["study", "command line"])
+def test_a_range_that_nothing_can_be_drawn_from_is_refused(train, tmp_path, range_, place):
+    (tmp_path / "search.yaml").write_text(f"hpo: {{space: {{optimizer.lr: '{range_}'}}}}")
+    typed = [f"optimizer.lr={range_}", "hydra/sweeper/sampler=tpe"]
+    done = train("-m", *([f"experiment={tmp_path / 'search.yaml'}"] if place == "study" else typed))
+    assert done.returncode == 2
+    assert "or a list of values" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_partition_is_no_line_of_a_script(train, tmp_path):
     (tmp_path / "evil.yaml").write_text('sweep: {partition: "short\\n#SBATCH --wrap=evil"}')
     done = train("-m", f"experiment={tmp_path / 'evil.yaml'}", "seed=1,2")
