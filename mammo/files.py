@@ -146,9 +146,14 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
 
 
 def read_text(path: Path, max_bytes: int) -> str:
-    """The text of a file in UTF-8.
+    """The text of a file in UTF-8; raises as `read_bytes`, and ValueError for what is no text."""
+    return read_bytes(path, max_bytes).decode("utf-8")
 
-    Raises OSError, and ValueError for what is larger, is no text, or is no file at all: a pipe would never end.
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The content of a file.
+
+    Raises OSError, and ValueError for what is larger or no file at all: a pipe would never end.
     """
     # Windows would stop at a byte 26 and change line ends.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -158,7 +163,7 @@ def read_text(path: Path, max_bytes: int) -> str:
             raise ValueError("not a regular file")
         if status.st_size > max_bytes:
             raise ValueError(f"more than {max_bytes // 2**20} MB")
-        with os.fdopen(descriptor, encoding="utf-8", newline="", closefd=False) as stream:
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
             return stream.read()
     finally:
         os.close(descriptor)

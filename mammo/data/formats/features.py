@@ -104,7 +104,7 @@ def _feature_rows(root: Path, sources: list[Path]) -> tuple[list[Row], list[Left
             relative = file.relative_to(source.parent).as_posix()
             for name in {_loose(relative), _loose(file.name)}:
                 by_name.setdefault(name, []).append(file)
-        for number, name, label in parse_features(read_text(source)):
+        for number, name, label in parse_features(read_text(source, listed_in)):
             named = (name if is_image_name(name) else f"{name}.png").replace("\\", "/")
             where = f"{listed_in} line {number}"
             found = by_name.get(_loose(named), [])

@@ -40,7 +40,7 @@ def read_mias(root: Path, options: DataOptions, progress: Progress | None = None
 def info_rows(info: Path) -> list[Row]:
     """The films that `Info.txt` lists; a film with several abnormalities is listed several times."""
     rows = []
-    for number, line in enumerate(read_text(info).splitlines(), start=1):
+    for number, line in enumerate(read_text(info, info.name).splitlines(), start=1):
         match = FILM.match(line.strip())
         if match:
             film, index = match[1].lower(), int(match[2])

@@ -20,6 +20,7 @@ import pandas as pd
 
 from mammo.data.shown import is_header, is_known, shape_of, shown_columns, shown_names, some
 from mammo.errors import DataError, nearest
+from mammo.files import MAX_TABLE_BYTES, read_bytes
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -44,9 +45,16 @@ USUAL_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_text(path: Path) -> str:
-    """A text file as UTF-16 with a byte order mark, as UTF-8, or else as Latin-1; without NULs, which no name holds."""
-    content = path.read_bytes()
+def read_text(path: Path, name: str) -> str:
+    """A text file as UTF-16 with a byte order mark, as UTF-8, or else as Latin-1; without NULs, which no name holds.
+
+    `name` is what messages call it. Raises `DataError` when it cannot be read, is no file, or has gigabytes.
+    """
+    try:
+        content = read_bytes(path, MAX_TABLE_BYTES)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # not the path
+        raise DataError(f"{name} cannot be read: {reason}", to_do="check the file, and that you may read it") from error
     with contextlib.suppress(UnicodeDecodeError):
         encoding = "utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig"
         return content.decode(encoding).replace("\0", "")
@@ -61,7 +69,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no row, a column name
     repeats, or a row is longer than the header.
     """
-    stated, text = _without_separator_line(read_text(path))
+    stated, text = _without_separator_line(read_text(path, name))
     header_line = next((line for line in text.splitlines() if line.strip()), "")
     try:
         delimiter = _delimiter_of(header_line, stated)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from small_datasets import column, left_out, write_dicom
@@ -111,3 +113,18 @@ def test_appledouble_files_from_the_field(shared_data, options_of):
     manifest = read_manifest(options_of("cbis_ddsm"), shared_data / "field-cases" / "12-cbis-appledouble")
     assert (len(manifest.table), manifest.left_out) == (32, [])
     assert Counter(manifest.table["label"]) == dict.fromkeys("ABCD", 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to(path), "symbolic links"),
+        (os.mkfifo, "not a regular file"),
+        (Path.mkdir, "regular"),
+    ],
+    ids=["loop", "pipe", "folder"],
+)
+def test_a_case_table_that_is_no_file(tmp_path, options_of, make, reason):
+    make(tmp_path / "mass_case_description_train_set.csv")
+    with pytest.raises(DataError, match=f"mass_case_description_train_set.csv cannot be read: .*{reason}"):
+        read_manifest(options_of("cbis_ddsm", kind="mass"), tmp_path)
