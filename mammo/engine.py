@@ -283,12 +283,19 @@ class _FiniteGuard:
         self._watched.clear()
 
 
-class NonFiniteLossError(TrainingError):
-    """The loss (or the gradient) of some images is not finite; `positions` are their places in the training set."""
+class NonFiniteError(TrainingError):
+    """Training has led to infinity or NaN; `positions` are places in the training set of images that it arose from."""
 
-    def __init__(self, what: str, positions: list[int]) -> None:
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         self.positions = positions
-        super().__init__(f"the {what} of {len(set(positions))} images is not finite")
+        super().__init__(message)
+
+
+class NonFiniteLossError(NonFiniteError):
+    """The loss (or the gradient) of some images is not finite."""
+
+    def __init__(self, what: str, positions: Sequence[int]) -> None:
+        super().__init__(f"the {what} of {len(set(positions))} images is not finite", positions)
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from mammo.data.phantom import VERSION
+from mammo.data.phantom_cache import phantom_folder
 from tests.pictures import write_class_folders
 from tests.processes import REPOSITORY, run_module
 
@@ -23,12 +26,13 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-# The options of a run that takes seconds.
-TINY = (
-    "data=folders", "data.group_by=image", "data.pseudonymize=false", "model=efficientnet_lite0",
-    "data.image_size=64", "data.batch_size=8", "train.epochs=3", "train.threads=1", "data.val_fraction=0.4",
-    "optimizer.lr=1e-3",
-)  # fmt: skip
+# The options of a run that takes a second or two.
+SMALL_NETWORK = ("model=timm", "model.name=test_efficientnet", "model.weights=none")
+TINY_DATA = ("data=folders", "data.group_by=image", "data.pseudonymize=false", "data.image_size=64")
+TINY_TRAINING = ("data.batch_size=8", "data.val_fraction=0.4", "train.epochs=3", "train.threads=1", "optimizer.lr=1e-3")
+TINY = (*TINY_DATA, *TINY_TRAINING, *SMALL_NETWORK)
+# The network whose ImageNet weights are installed: twice as long.
+TINY_PRETRAINED = (*TINY_DATA, *TINY_TRAINING, "model=efficientnet_lite0")
 
 
 def run_command(folder: Path, *arguments: str, timeout_seconds: int = 300) -> str:
@@ -68,6 +72,14 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def cache_with_exams(generated_exams: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that has generated exams already: making them takes longer than all that follows."""
+    folder = tmp_path_factory.mktemp("cache_with_exams")
+    shutil.copytree(generated_exams.parent, folder, dirs_exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def train(tmp_path: Path, session_cache: Path) -> Train:
     """Run `python -m mammo.train` with arguments in a folder of the test; output is text."""
@@ -102,6 +114,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return folder
 
     return folder_of
+
+
+@pytest.fixture(scope="session")
+def generated_exams(once: Once) -> Path:
+    """The archive of the first twelve generated exams, in the folder and beside the sums that a cache folder has."""
+    return once("generated", lambda folder: phantom_folder(folder, 12, seed=0)) / f"phantom-v{VERSION}-n12-s0"
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def _picture(file: Path) -> bytes | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
+    small.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

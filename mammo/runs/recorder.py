@@ -16,12 +16,12 @@ from typing import Any
 
 from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
 from mammo.checkpoint_content import UNFINISHED_KEYS
-from mammo.engine import EpochResult, EpochState, Predictions, Trainer
-from mammo.errors import TrainingError
+from mammo.engine import EpochResult, EpochState, NonFiniteError, Predictions, Trainer
 from mammo.hardware import random_state
 from mammo.metrics import Metrics, compute_metrics
 from mammo.runs.directory import RunDirectory
 from mammo.selection import SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
+from mammo.torch_files import fault_of_weights
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +91,11 @@ class Recorder:
     def metrics_of(self, predictions: Predictions) -> Metrics:
         """Metrics of a pass over the validation images (the first of them, when debugging cut it short).
 
-        Raises TrainingError where a prediction is not finite.
+        Raises NonFiniteError where a prediction is not finite.
         """
         not_finite = int((~predictions.is_finite).sum())
         if not_finite:
-            raise TrainingError(f"the predictions of {not_finite} validation images are not finite")
+            raise NonFiniteError(f"the predictions of {not_finite} validation images are not finite")
         patients = self.patient_ids[: len(predictions.targets)]
         return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
 
@@ -142,6 +142,9 @@ class Recorder:
         self._write(self._content(trainer, state))
 
     def _write(self, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
+        """Raises NonFiniteError, with the checkpoints as they were, for weights that no command would read."""
+        if fault := fault_of_weights(content["model_state_dict"]):
+            raise NonFiniteError(f"the last step has led to weights that are none: {fault}")
         directory = self.directory
         save_checkpoint(directory.last_checkpoint, content, also_as, directory.require_ownership)
 

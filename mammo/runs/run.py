@@ -19,7 +19,7 @@ from mammo.checkpoint_content import KEYS, wrong_progress
 from mammo.config import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
-from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
+from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer, predict
 from mammo.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
 from mammo.features import Source
 from mammo.hardware import Hardware
@@ -357,11 +357,11 @@ class Run:
             log.warning("run.restart=true would start over again: without it the same command goes on from here")
 
     def _fail(self, error: Exception) -> None:
-        """`error.json` and the status `failed`; the images of a non-finite loss are named."""
+        """`error.json` and the status `failed`; images that led to infinity or NaN are named."""
         message = error_text(error)
-        if isinstance(error, NonFiniteLossError):
+        if isinstance(error, NonFiniteError):
             ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in dict.fromkeys(error.positions)]
-            message = f"{message}: {', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
+            message = f"{message}{': ' if ids else ''}{', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
         if isinstance(error, OwnershipLost):
             return  # the folder is somebody else's now, and so is what it says of failures

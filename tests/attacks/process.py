@@ -63,10 +63,11 @@ class Running:
 
     def poll(self) -> Ended | None:
         """How it has ended; None while it runs. What takes too long is ended."""
-        is_late = time.monotonic() > self.deadline
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        is_late = not pid and time.monotonic() > self.deadline
         if is_late:
             os.killpg(self.pid, signal.SIGKILL)
-        pid, status = os.waitpid(self.pid, 0 if is_late else os.WNOHANG)
+            pid, status = os.waitpid(self.pid, 0)
         if not pid:
             return None
         output = (self.place.beside / "output").read_text(encoding="utf-8", errors="replace")

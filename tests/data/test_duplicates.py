@@ -17,12 +17,10 @@ from benchmarks.near_copies import CHANGES
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.looks import look_at, look_once
 from mammo.data.options import DataOptions
-from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
 from mammo.errors import DataError
 from mammo.progress import counting
-from tests.conftest import Once
 from tests.pictures import save_turned
 
 pytestmark = pytest.mark.slow  # many generated exams
@@ -126,11 +124,6 @@ def test_without_patients_but_with_a_prescribed_split_copies_across_it_are_an_er
     add(table, "copy.bmp", "A", "", "train")
     with pytest.raises(DataError, match="1 pictures are in training and in validation"):
         load(table, session_cache, group_by="image")
-
-
-@pytest.fixture
-def generated_exams(once: Once) -> Path:
-    return once("exams_of_eight", lambda folder: generate_phantom(folder / "exams", 8, seed=0)) / "exams"
 
 
 @pytest.mark.long

@@ -7,10 +7,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_DATA, TINY_PRETRAINED
 from tests.processes import start_module
 
-__all__ = ["TINY", "history", "only_run", "start_and_kill"]
+__all__ = ["TINY", "TINY_DATA", "TINY_PRETRAINED", "history", "only_run", "start_and_kill"]
 
 TIMES = ("seconds", "images_per_second")
 

@@ -16,11 +16,11 @@ from pydicom.uid import generate_uid
 
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions, TableOptions
-from mammo.data.phantom import generate_phantom
 from mammo.errors import DataError
 from mammo.progress import counting
 from tests.data.formats.small_datasets import write_dicom
 from tests.end_to_end.runs import only_run
+from tests.processes import run_module
 
 QUICK = (
     "model=efficientnet_lite0", "data.image_size=64", "data.batch_size=8", "train.epochs=1", "train.threads=1",
@@ -87,22 +87,15 @@ def test_the_density_samples_train_and_predict_four_classes(shared_data, train, 
     assert summary["data"]["group_by"] == "image"
 
 
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom") / "exams"
-    generate_phantom(folder, 12, seed=3)
-    return folder
-
-
 def first_file(exam: Path) -> Path:
     return sorted(exam.glob("*.dcm"))[0]
 
 
 @pytest.fixture
-def broken_archive(phantom, tmp_path) -> Path:
+def broken_archive(generated_exams, tmp_path) -> Path:
     """Twelve good exams and ten kinds of bad input."""
     root = tmp_path / "archive"
-    shutil.copytree(phantom, root)
+    shutil.copytree(generated_exams, root)
     rows = list(csv.reader((root / "classificacao.csv").open()))[1:]
     exams = [row[0] for row in rows]
     label = {row[0]: row[1] for row in rows}
@@ -211,11 +204,11 @@ def test_a_damaged_key_of_the_pseudonyms_is_not_used(class_folders, tmp_path):
             load_dataset(options, tmp_path / "cache", 1, counting)
 
 
-def test_nothing_that_is_written_names_a_patient(phantom, train, tmp_path, session_cache):
-    done = train("data=archive", f"data.root={phantom}", *QUICK, "seed=9")
+def test_nothing_that_is_written_names_a_patient(generated_exams, train, tmp_path, session_cache):
+    done = train("data=archive", f"data.root={generated_exams}", *QUICK, "seed=9")
     assert done.returncode == 0, done.stderr
-    dataset = pydicom.dcmread(first_file(next(path for path in phantom.iterdir() if path.is_dir())))
-    accessions = [row[0] for row in list(csv.reader((phantom / "classificacao.csv").open()))[1:]]
+    dataset = pydicom.dcmread(first_file(next(path for path in generated_exams.iterdir() if path.is_dir())))
+    accessions = [row[0] for row in list(csv.reader((generated_exams / "classificacao.csv").open()))[1:]]
     names = [str(dataset.PatientID), *accessions]
     run = only_run(tmp_path)
     for file in run.rglob("*"):
@@ -230,8 +223,11 @@ def test_nothing_that_is_written_names_a_patient(phantom, train, tmp_path, sessi
     assert {oct(file.stat().st_mode & 0o777) for file in (*lookups, session_cache / "pseudonym.key")} == {"0o600"}
 
 
-def test_the_phantom_is_the_default_and_can_be_limited(train, tmp_path):
-    done = train(*QUICK, "data.phantom.num_patients=12", "data.limit=8", "model.weights=none", "strategy=full_finetune")
+def test_the_phantom_is_the_default_and_can_be_limited(cache_with_exams, tmp_path):
+    done = run_module(
+        "mammo.train", *QUICK, "data.phantom.num_patients=12", "data.limit=8", "model.weights=none",
+        "strategy=full_finetune", f"cache_dir={cache_with_exams}", folder=tmp_path,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     assert summary["data"]["num_patients"] == 8

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.end_to_end.runs import TINY, history, only_run
+from tests.end_to_end.runs import TINY, TINY_PRETRAINED, history, only_run
 
 
 def summary_of(folder) -> dict:
@@ -43,11 +43,11 @@ def num_computed(stdout: str) -> int:
 @pytest.mark.slow
 def test_runs_of_a_sweep_share_the_bank(class_folders, train, tmp_path):
     """Without augmentation an image has one input: other seeds and rates need nothing new, another split little."""
-    command = [*TINY, f"data.root={class_folders}", "augment=none", "strategy=head_only", "train.amp=off"]
+    command = [*TINY_PRETRAINED, f"data.root={class_folders}", "augment=none", "strategy=head_only", "train.amp=off"]
     num_first = num_computed(train(*command).stdout)
     assert num_first > 0
     assert num_computed(train(*command, "optimizer.lr=0.01").stdout) == 0
-    others = train("-m", "data.split_seed=42,43,44", "seed=42,43", *command, "sampler=uniform")
+    others = train("-m", "data.split_seed=42,44", "seed=42,43", *command, "sampler=uniform")
     assert others.returncode == 0, others.stderr
     again = train(*command, "data.split_seed=44", "seed=7", "sampler=uniform")
     assert num_computed(again.stdout) == 0

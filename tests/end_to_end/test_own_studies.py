@@ -28,6 +28,12 @@ train:
 """
 
 
+@pytest.fixture(scope="session")
+def session_cache(cache_with_exams: Path) -> Path:
+    """The studies here are of generated exams."""
+    return cache_with_exams
+
+
 @pytest.fixture
 def studies(tmp_path: Path) -> Path:
     """A folder with a study in YAML and another in JSON, whose names need quotes."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from sklearn import metrics as sk
 
-from tests.end_to_end.runs import TINY, history, only_run
+from tests.end_to_end.runs import TINY, TINY_DATA, history, only_run
 
 
 @pytest.fixture(scope="module")
@@ -224,11 +224,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_images(class_folders, 
 
 
 def test_debug_presets(class_folders, train, tmp_path):
-    quick = train(*TINY[:-4], f"data.root={class_folders}", "debug=one_batch", "run.name=quick")
+    shared = (*TINY_DATA, "model=efficientnet_lite0", f"data.root={class_folders}", "train.threads=1")
+    quick = train(*shared, "debug=one_batch", "run.name=quick")
     assert quick.returncode == 0, quick.stderr
     learning = train(
-        *TINY[:4], "data.image_size=64", "data.batch_size=4", f"data.root={class_folders}", "debug=overfit",
-        "run.name=overfit", "optimizer.backbone_lr=1e-3",
+        *shared, "data.batch_size=4", "debug=overfit", "run.name=overfit", "optimizer.backbone_lr=1e-3",
     )  # fmt: skip
     assert learning.returncode == 0, learning.stderr
     runs = {run.name.split("-")[0]: history(run) for run in (tmp_path / "outputs").iterdir()}

@@ -14,11 +14,12 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.conftest import SMALL_NETWORK
 from tests.end_to_end.runs import history
 from tests.processes import start_module
 
 SMALL = (
-    "data=folders", "data.group_by=image", "data.pseudonymize=false", "model=efficientnet_lite0", "train.threads=1",
+    "data=folders", "data.group_by=image", "data.pseudonymize=false", *SMALL_NETWORK, "train.threads=1",
     "data.image_size=64", "data.batch_size=8", "train.epochs=2",
 )  # fmt: skip
 KINDS = {

@@ -68,7 +68,7 @@ def test_two_jobs_of_six_fail_and_four_have_results(class_folders, train, tmp_pa
     }  # fmt: skip
     blocks = json.loads((runs["too_many_blocks"] / "error.json").read_text())
     assert (blocks["type"], blocks["traceback"]) == ("ConfigError", None)
-    assert "strategy.blocks=99, but efficientnet_lite0 has 9 blocks" in blocks["message"]
+    assert "strategy.blocks=99, but test_efficientnet has 7 blocks" in blocks["message"]
     assert "strategy.blocks=99" in (runs["too_many_blocks"] / "run.log").read_text()
     collapsed = json.loads((runs["collapses"] / "error.json").read_text())
     assert collapsed["type"] == "TrainingError"
