@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.attacks.cases import SHARES, Case, Workshop
-from tests.attacks.commands import import_everything, run_words
+from tests.attacks.commands import import_all, import_everything, run_words
 from tests.attacks.process import Ended, Place, Running, forked
 from tests.attacks.sources import SECRET, Sources, identifiers_in, run_in
 
@@ -93,17 +92,10 @@ class Campaign:
             shutil.rmtree(place.beside.parent)
             if ended.status not in (0, 1, 2) or "Traceback" in ended.output:
                 raise RuntimeError(f"{kind}, {command} without an attack: {ended.output[-2000:]}")
-            if not any(self._import(name) for name in ended.modules):
+            if not import_all(ended.modules):
                 break
         # What another command does with it is harmless too: where a summary is damaged, for example, a run goes on.
         self._harmless |= ended.events
-
-    @staticmethod
-    def _import(name: str) -> bool:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-            return True
-        return False
 
     def run(self, work: list[Task], processes: int, progress: Callable[[int, int], None]) -> Iterator[Verdict]:
         """Verdicts in the order in which cases end."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def import_everything() -> None:
         importlib.import_module(module.name)
     for name in _LATE:
         importlib.import_module(name)
+
+
+def import_all(names: Iterable[str]) -> bool:
+    """Import modules that a process for a case has imported late; whether there was one that can be."""
+    found = False
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+            found = True
+    return found
 
 
 def status_of(work: Callable[[], object]) -> int:

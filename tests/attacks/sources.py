@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.attacks.commands import run_train, run_words
+from tests.attacks.commands import import_all, run_train, run_words
 from tests.attacks.process import Place, forked
 
 # Stand for what identifies a person: in the label table, in names of files, never in what is written.
@@ -86,6 +86,7 @@ class Sources:
         ended = forked(work, Place(folder, folder.parent / f"{folder.name}-beside"), timeout_seconds=300)
         if ended.status != 0:
             raise RuntimeError(f"a harmless example cannot be made: {ended.output[-2000:]}")
+        import_all(ended.modules)
 
 
 def _without(words: Sequence[str], *keys: str) -> list[str]:

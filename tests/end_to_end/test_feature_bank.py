@@ -47,7 +47,7 @@ def test_runs_of_a_sweep_share_the_bank(class_folders, train, tmp_path):
     num_first = num_computed(train(*command).stdout)
     assert num_first > 0
     assert num_computed(train(*command, "optimizer.lr=0.01").stdout) == 0
-    others = train("-m", "data.split_seed=42,44", "seed=42,43", *command, "sampler=uniform")
+    others = train("-m", "data.split_seed=43,44", *command, "sampler=uniform")
     assert others.returncode == 0, others.stderr
     again = train(*command, "data.split_seed=44", "seed=7", "sampler=uniform")
     assert num_computed(again.stdout) == 0

@@ -75,9 +75,9 @@ def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
     class_folders, session_cache, train, tmp_path
 ):
     weights = tmp_path / "weights.pth"
-    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
     command = [
-        *TINY, "train.epochs=4", f"data.root={class_folders}", "model=timm", "model.name=resnet18",
+        *TINY, "train.epochs=4", f"data.root={class_folders}", "model=timm", "model.name=test_resnet",
         "model.weights=weights.pth", f"cache_dir={session_cache}",
     ]  # fmt: skip
     start_and_kill(command, tmp_path, "Epoch 1/4")
@@ -92,7 +92,7 @@ def test_a_resumed_run_keeps_where_it_came_from_and_says_what_is_different(
     assert resumed["environment"]["threads"] == 2
     assert after["status"] == "completed"
 
-    torch.save(timm.create_model("resnet18").state_dict(), weights)
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
     changed = train(*command[:-1])
     assert changed.returncode == 2
     assert "the content of model.weights has changed" in changed.stderr

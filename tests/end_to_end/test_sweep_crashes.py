@@ -69,8 +69,9 @@ def trials(folder: Path) -> list[tuple]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.long)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("search", 2), *(pytest.param(kind, 6, marks=pytest.mark.long) for kind in KINDS)]
+)
 def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not(
     kind, kills, class_folders, session_cache, tmp_path
 ):
