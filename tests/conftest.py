@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,9 +42,9 @@ def run_command(folder: Path, *arguments: str, timeout_seconds: int = 300) -> st
     return done.stdout
 
 
-def train_tiny_run(folder: Path, class_folders: Path, cache: Path) -> None:
+def train_tiny_run(folder: Path, options: Iterable[str], class_folders: Path, cache: Path) -> None:
     """Train in a folder, as `python -m mammo.train` does."""
-    printed = run_command(folder, "mammo.train", *TINY, f"data.root={class_folders}", f"cache_dir={cache}")
+    printed = run_command(folder, "mammo.train", *options, f"data.root={class_folders}", f"cache_dir={cache}")
     (folder / "printed.txt").write_text(printed)
 
 
@@ -131,6 +131,15 @@ def class_folders(once: Once) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(once: Once, class_folders: Path, session_cache: Path) -> Path:
     """The directory of a finished run on them; what its command printed is in `printed.txt` two folders above."""
-    folder = once("run", lambda folder: train_tiny_run(folder, class_folders, session_cache))
+    folder = once("run", lambda folder: train_tiny_run(folder, TINY, class_folders, session_cache))
+    (run,) = (folder / "outputs").iterdir()
+    return run
+
+
+@pytest.fixture(scope="session")
+def pretrained_run(once: Once, class_folders: Path, session_cache: Path) -> Path:
+    """The same from ImageNet weights."""
+    options = TINY_PRETRAINED
+    folder = once("pretrained_run", lambda folder: train_tiny_run(folder, options, class_folders, session_cache))
     (run,) = (folder / "outputs").iterdir()
     return run

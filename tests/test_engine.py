@@ -205,7 +205,7 @@ class Left(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "accumulate"),
-    [(FrozenLastBlock(), 1), (FullFinetune(), 2), pytest.param(FullFinetune(), 1, marks=pytest.mark.long)],
+    [(FullFinetune(), 2), *(pytest.param(s, 1, marks=pytest.mark.long) for s in (FrozenLastBlock(), FullFinetune()))],
 )
 def test_training_can_be_left_after_any_step_and_in_the_validation(strategy, accumulate):
     """Three batches an epoch, three batches of validation: left at each place where it may be, gone on from there."""

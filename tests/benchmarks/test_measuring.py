@@ -109,6 +109,7 @@ def test_a_file_that_pydicom_cannot_decode_is_said_to_be_so(settings, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_part_leaves_samples_document_and_chart(tmp_path):
     arguments = ["--quick", "--only=decoding", "--threads=1", "--device=cpu", f"--output={tmp_path}"]
     run_python(["-m", "benchmarks", *arguments], tmp_path)

@@ -37,6 +37,10 @@ def first_row_with(**values: str) -> Callable[[list[dict[str, str]]], list[dict[
     return lambda rows: [rows[0] | values, *rows[1:]]
 
 
+def with_another_prediction(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return first_row_with(y_pred="B" if rows[0]["y_pred"] == "A" else "A")(rows)
+
+
 def change_checkpoint(file: Path, **values: object) -> None:
     """A checkpoint with other content and a fitting hash: only its meaning is wrong."""
     torch.save(torch.load(file, weights_only=True) | values, file)
@@ -108,7 +112,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["val_metrics.json: loss is stated as"],
     ),
     "a predicted class": (
-        lambda run: change_rows(run / "val_predictions.csv", first_row_with(y_pred="A")),
+        lambda run: change_rows(run / "val_predictions.csv", with_another_prediction),
         ["val_predictions.csv: y_pred is not the class", "val_metrics.json: "],
     ),
     "a true class": (

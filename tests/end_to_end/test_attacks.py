@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [9, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [9, pytest.param(300, marks=pytest.mark.long)])
 def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path, count: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

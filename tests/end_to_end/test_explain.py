@@ -141,7 +141,7 @@ def test_another_dataset_has_a_folder_of_its_own(run, session_cache, class_folde
         (["method=gradcm"], r"found 'gradcm' .*\n.*one of gradcam, gradcam\+\+"),
         (["limit=0"], "limit: .*\n.*at least 1"),
         (["target=E"], "target=E is no class of this network"),
-        (["layer=99"], "the network has 9 blocks"),
+        (["layer=99"], "the network has 7 blocks"),
         (["image=A0"], "image=A0 is no image of split=val of folders\n.*valid: A/A"),
         (["split=test"], "data.test_fraction=0"),
     ],

@@ -21,13 +21,14 @@ from mammo.compose import checked_config, prepare_hydra
 from mammo.data.dataset import load_dataset
 from mammo.data.image_list import list_images
 from mammo.data.options import DataOptions
-from mammo.data.store import ImageStore
+from mammo.data.store import IMAGES_PER_FLUSH, ImageStore
 from mammo.prepare import PREPARE
 from mammo.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY
 from tests.processes import run_module, start_module
 
+NUM_MANY = 3 * IMAGES_PER_FLUSH + 8
 FOLDERS = ("data=folders", "data.group_by=image", "data.image_size=64")
 
 
@@ -72,12 +73,12 @@ def stored(root: Path, cache: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """520 different pictures in four classes: enough for worker processes."""
+    """So many different pictures in four classes that the store is written several times."""
     root = tmp_path_factory.mktemp("many")
     random = np.random.default_rng(1)
     y, x = np.mgrid[:480, :360]
     breast = (((y - 240) / 200) ** 2 + (x / 250) ** 2 < 1) * 80
-    for number in range(520):
+    for number in range(NUM_MANY):
         file = root / "ABCD"[number % 4] / f"{number}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray((breast + random.integers(0, 60, breast.shape)).astype(np.uint8)).save(file, compress_level=1)
@@ -138,11 +139,11 @@ def test_killed_at_any_time_it_goes_on(many, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     flushed = num_stored(cache)
-    assert 0 < flushed < 520
+    assert 0 < flushed < NUM_MANY
     wait_until_nobody_is_left(process.pid)
     output = prepare(*arguments, folder=tmp_path)
-    assert f"newly decoded: {520 - flushed} in" in output
-    assert "520 images in the store" in output
+    assert f"newly decoded: {NUM_MANY - flushed} in" in output
+    assert f"{NUM_MANY} images in the store" in output
     alone = tmp_path / "alone"
     prepare(*FOLDERS, f"data.root={many}", f"cache_dir={alone}", "prepare.workers=1", folder=tmp_path)
     np.testing.assert_array_equal(stored(many, cache), stored(many, alone))
@@ -171,8 +172,8 @@ def test_two_shards_at_once_make_the_whole(many, tmp_path):
     for number, shard in enumerate(shards):
         output, errors = shard.communicate(timeout=300)
         assert shard.returncode == 0, errors
-        assert f"shard {number} of 2: 260 images in the store" in output
-        assert "newly decoded: 260" in output
+        assert f"shard {number} of 2: {NUM_MANY // 2} images in the store" in output
+        assert f"newly decoded: {NUM_MANY // 2}" in output
         assert "waiting" not in output
     prepare(*common, f"cache_dir={alone}", folder=tmp_path)
     np.testing.assert_array_equal(stored(many, cache), stored(many, alone))

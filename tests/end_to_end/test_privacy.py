@@ -23,11 +23,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tests.conftest import SMALL_NETWORK
 from tests.data.formats.small_datasets import write_dicom
 from tests.processes import run_module
 
 QUICK = (
-    "data=archive", "model=efficientnet_lite0", "data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4",
+    "data=archive", *SMALL_NETWORK, "data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4",
     "train.epochs=1", "train.threads=1", "data.num_workers=0", "cache_dir=cache",
 )  # fmt: skip
 # Tag and value of what must not get out. Every word that a file name or an id is made of is in one of them.

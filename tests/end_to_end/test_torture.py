@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_least", [2, pytest.param(14, marks=pytest.mark.long)])
+@pytest.mark.parametrize("at_least", [1, pytest.param(14, marks=pytest.mark.long)])
 def test_killed_runs_end_as_if_nothing_had_happened(at_least):
     a_run = str(min(at_least, 7))
     command = [

@@ -44,8 +44,8 @@ SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run, tmp_path_factory) -> Path:
-    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("export") / tiny_run.name))
+def run(pretrained_run, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(pretrained_run, tmp_path_factory.mktemp("export") / pretrained_run.name))
 
 
 @pytest.fixture

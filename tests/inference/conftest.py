@@ -30,7 +30,7 @@ def trained_sweep(once: Once, class_folders: Path, session_cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sweep(trained_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of it; names of the runs begin with `efficientnet_lite0-<strategy>-folders-s42-f<fold>`."""
+    """A copy of it; names of the runs begin with `test_efficientnet-<strategy>-folders-s42-f<fold>`."""
     return Path(shutil.copytree(trained_sweep, tmp_path_factory.mktemp("sweep") / "sweep"))
 
 

@@ -28,8 +28,8 @@ def test_the_card_states_what_the_files_of_the_run_state(sweep):
     temperature = json.loads((run / "metrics" / "calibration.json").read_text())["temperature"]
     assert f"Dividing the logits by {temperature:.3f}" in card
     for words in (
-        "Research use only. Not a medical device", "Apache-2.0", "Patients are not known", "| test | 8 | 8 |",
-        f"Only {metrics['num_images']} images validate it",
+        "Research use only. Not a medical device", "nothing pretrained was used", "Patients are not known",
+        "| test | 8 | 8 |", f"Only {metrics['num_images']} images validate it",
     ):  # fmt: skip
         assert words in card
     assert str(sweep.parent) not in card

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Once, run_command
+from tests.conftest import TINY_PRETRAINED, Once, run_command
 from tests.sweeps.sweeps import SEEDS, plan_of, write_plan
 
-FIXED = [option for option in TINY if not option.startswith(("data.val_fraction", "train.epochs"))]
+FIXED = [option for option in TINY_PRETRAINED if not option.startswith(("data.val_fraction", "train.epochs"))]
 
 
 @pytest.fixture(scope="session")
