@@ -21,6 +21,7 @@ from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
 from mammo.errors import DataError
 from mammo.progress import counting
+from tests.conftest import Once
 from tests.pictures import save_turned
 
 pytestmark = pytest.mark.slow  # many generated exams
@@ -149,11 +150,15 @@ def square_of(picture: Image.Image) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def films(shared_data: Path) -> tuple[list[Path], list[str], np.ndarray]:
+def films(shared_data: Path, once: Once) -> tuple[list[Path], list[str], np.ndarray]:
     """The films of mini-MIAS, their patients and their squares."""
     rows = list(csv.DictReader((shared_data / "mini-mias" / "labels.csv").open()))
     paths = [shared_data / "mini-mias" / "images" / row["image"] for row in rows]
-    squares = np.stack([pixels_of(path.read_bytes(), "", SETTINGS) for path in paths])
+
+    def prepare(folder: Path) -> None:
+        np.save(folder / "squares.npy", np.stack([pixels_of(path.read_bytes(), "", SETTINGS) for path in paths]))
+
+    squares = np.load(once("films", prepare) / "squares.npy", allow_pickle=False)
     return paths, [row["patient_id"] for row in rows], squares
 
 

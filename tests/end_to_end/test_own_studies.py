@@ -18,8 +18,11 @@ from tests.conftest import run_command
 
 STUDY = """\
 defaults:
-  - override /model: efficientnet_lite0
+  - override /model: timm
   - override /strategy: head_only
+model:
+  name: test_efficientnet
+  weights: none
 data:
   image_size: 64
   phantom: {num_patients: 12}
@@ -116,8 +119,9 @@ def test_arguments_are_rewritten(studies, monkeypatch):
 
 SEARCH = """\
 defaults:
-  - override /model: efficientnet_lite0
+  - override /model: timm
   - override /launcher: local_parallel
+model: {name: test_efficientnet, weights: none}
 data: {image_size: 64, val_fraction: 0.4, phantom: {num_patients: 12}}
 train: {epochs: 1, threads: 1}
 sweep: {jobs_at_once: 2, partition: gpu, time_minutes: 30, memory_gb: 4, gpus_per_job: 1, cores_per_job: 3}
