@@ -53,7 +53,7 @@ def make_source(
     mean=0.5,
     max_batches=None,
 ) -> Source:
-    options = ModelOptions(family="efficientnet_lite0", name="efficientnet_lite0")
+    options = ModelOptions(family="timm", name="test_efficientnet", weights="none")
     network = build_model(options, strategy or FrozenLastBlock(), 3, 64, seed=0).network
     train = TrainingBatches(labelled(11), sampler or Weighted(), augment, num_variants, 4, seed, 0, max_batches)
     validation = EvaluationBatches(labelled(5, first=11), 4, 0)

@@ -61,7 +61,8 @@ class Campaign:
         """Make the harmless examples and note what the commands do with them."""
         os.environ["CANARY_SECRET"] = SECRET
         import_everything()
-        self.sources.make()
+        kinds = list(kinds)
+        self.sources.make(kinds)
         threads = ["threads=1", f"cache_dir={self.sources.cache}", f"data.root={self.sources.data}"]
         portable = self.sources.folder / "model.safetensors"
         run = run_in(self.sources.finished)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,20 @@ class Sources:
         """One image of the dataset."""
         return sorted((self.data / "images").iterdir())[0]
 
-    def make(self) -> None:
-        """Write the dataset, train a run, a sweep and a search; raises RuntimeError when one of them fails.
+    def make(self, kinds: Iterable[str]) -> None:
+        """Write the dataset, train a run, and a sweep and a search where they are attacked.
 
-        What an earlier campaign has made in this folder is used again.
+        What an earlier campaign has made in this folder is used again. Raises RuntimeError when one of them fails.
         """
-        if (self.search / "multirun").is_dir():
+        self._make_run()
+        if "sweep" in kinds and not self.sweep.is_dir():
+            swept = ["-m", *self.train_words, "data.num_folds=2", "data.fold=0,1", "train.epochs=1", "sweep.name=sweep"]
+            self._do(self.sweep, lambda: run_train([w for w in swept if not w.startswith("data.val_fraction")]))
+        if {"study", "configuration"}.intersection(kinds) and not self.search.is_dir():
+            self._do(self.search, lambda: run_train(self.search_words))
+
+    def _make_run(self) -> None:
+        if self.unfinished.is_dir():
             return
         write_dataset(self.data)
         self._do(self.finished, lambda: run_train(self.train_words))
@@ -66,9 +74,6 @@ class Sources:
         self._do(self.finished, lambda: run_words("explain", [run, "limit=2", *threads]))
         shutil.copytree(self.finished, self.unfinished, symlinks=True)
         _as_after_the_first_epoch(run_in(self.unfinished))
-        swept = ["-m", *self.train_words, "data.num_folds=2", "data.fold=0,1", "train.epochs=1", "sweep.name=sweep"]
-        self._do(self.sweep, lambda: run_train([w for w in swept if not w.startswith("data.val_fraction")]))
-        self._do(self.search, lambda: run_train(self.search_words))
 
     @property
     def sweep_words(self) -> list[str]:
