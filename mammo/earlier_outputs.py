@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mammo.files import file_sha256, read_csv, read_json
+from mammo.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, file_sha256, read_csv, read_json, read_text
 
 # Of a table of predictions, up to the columns of the classes.
 _IMAGES = ("image_id", "patient_id", "exam_id", "laterality", "view", "y_pred")
@@ -95,12 +95,14 @@ def is_of_earlier_version(command: str | None, path: Path) -> bool:
 def _is_of_sweep(path: Path) -> bool:
     if _RESULTS["sweep"].include(path) or _RESULTS["plan"].include(path):
         return True
+    if path.name != "best_config.yaml":
+        return False
     try:
-        lines = path.read_text(encoding="utf-8").split("\n", 3)
+        lines = read_text(path, MAX_JSON_BYTES).split("\n", 3)
     except (OSError, ValueError):
         return False
     words = "# python -m mammo.train --config-dir FOLDER experiment=best_config"
-    return path.name == "best_config.yaml" and lines[0] == "# @package _global_" and lines[2:3] == [words]
+    return lines[0] == "# @package _global_" and lines[2:3] == [words]
 
 
 def _is_export(path: Path) -> bool:
@@ -133,7 +135,7 @@ def _is_prediction(path: Path) -> bool:
     """A table of predictions of images or of exams, or of the files that have none, as it was written."""
     try:
         if path.suffix == ".jsonl":
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [json.loads(line) for line in read_text(path, MAX_TABLE_BYTES).splitlines()]
             return bool(lines) and all(map(_is_record, lines))
         columns, rows = read_csv(path)
     except (OSError, ValueError, RecursionError, csv.Error):

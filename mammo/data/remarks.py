@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.header import UNSTATED_MG, Header
+from mammo.files import MAX_TABLE_BYTES, read_bytes
 
 NO_MODALITY, TWO_SIDES, OTHER_SIDE = "no_modality", "two_sides", "other_side"
 WORDS = {
@@ -56,8 +57,8 @@ def remembered(folder: Path) -> dict[str, list[str]]:
     """The remarks in the folder of a store, by the key of an image; a line that is none is passed over."""
     found: dict[str, list[str]] = {}
     try:
-        text = (folder / _FILE).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = read_bytes(folder / _FILE, MAX_TABLE_BYTES).decode(errors="replace")
+    except (OSError, ValueError):
         return found
     for line in text.splitlines():
         try:

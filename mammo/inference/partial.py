@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.errors import RunDirectoryError
+from mammo.files import MAX_TABLE_BYTES, read_bytes
 
 SUFFIX = ".partial.jsonl"
 
@@ -31,9 +32,9 @@ class PartialResults:
 
     def _read(self) -> None:
         """Take in the whole lines of the file; one that a kill has cut off is removed."""
-        content = self.file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
         try:
+            content = read_bytes(self.file, MAX_TABLE_BYTES)
+            whole = content[: content.rfind(b"\n") + 1]
             lines = [json.loads(line) for line in whole.splitlines()]
             first, results = lines[0] if lines else {}, dict(map(_result_of, lines[1:]))
             # Without a whole line it is the first that was cut off.

@@ -12,9 +12,10 @@ import torch
 
 from mammo import evaluate, explain, export, predict, report
 from mammo.checkpoint import load_checkpoint, save_checkpoint
+from mammo.earlier_outputs import is_of_earlier_version
 from mammo.errors import OutputError, RunDirectoryError, UserError
 from mammo.inference.partial import SUFFIX
-from mammo.outputs import LIST_FILE, Outputs
+from mammo.outputs import LIST_FILE, Outputs, listed_in
 from mammo.tools import parse
 from tests.inference.conftest import Command, run_of
 
@@ -320,3 +321,11 @@ def test_pretrained_weights_that_are_none_are_refused(class_folders, sweep, tmp_
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(UserError):
         build_model(options, LinearProbe(), 4, 64, seed=0)
+
+
+@pytest.mark.parametrize("name", ["best_config.yaml", "cv_summary.json", "p.jsonl", "p.csv", LIST_FILE])
+def test_what_is_larger_than_anything_written_here_is_of_others_and_not_read(name, tmp_path):
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 2**40)  # more than any memory, of a sparse file
+    assert not is_of_earlier_version(None, tmp_path / name)
+    assert listed_in(tmp_path) == []
