@@ -3,6 +3,7 @@
 # make test-long what the suite does in short, longer: campaigns of damaged and hostile files, kills
 # make quick     the quick tests, without those that start processes, for who changes a line
 # make test-pythons  install and make quick with each Python from 3.11 to 3.14 that is here
+# make test-lowest   the same with the lowest versions of packages that pyproject.toml allows
 # make bench     measure this machine against plain code, less than an hour: docs/performance.md
 # make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
@@ -33,7 +34,7 @@ DEPENDENCIES := pyproject.toml constraints.txt
 
 STUDIES := reproduce-seeds reproduce-cv reproduce-strategies reproduce-binary reproduce-hpo
 
-.PHONY: help train test test-long quick test-pythons mutations attacks torture bench check format clean $(STUDIES)
+.PHONY: help train test test-long quick test-pythons test-lowest mutations attacks torture bench check format clean $(STUDIES)
 .DEFAULT_GOAL := help
 
 help:
@@ -62,9 +63,10 @@ test: $(VENV)/.installed-dev
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --durations 0 -m long
 
+QUICK := -m 'not slow and not long' tests/test_*.py tests/data tests/models tests/evaluation tests/runs
+
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not slow and not long' \
-	  tests/test_*.py tests/data tests/models tests/evaluation tests/runs
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(QUICK)
 
 test-pythons:
 	for version in 3.11 3.12 3.13 3.14; do \
@@ -72,6 +74,13 @@ test-pythons:
 	    echo "Python $$version" && $(MAKE) quick VENV=.venv-$$version PYTHON=python$$version || exit 1; \
 	  else echo "Python $$version is not here"; fi; \
 	done
+
+# constraints.txt pins others: the test that compares with it is left out.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct '.[test]'
+	.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal $(QUICK) --deselect tests/test_dependencies.py
 
 mutations: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore -m tests.mutations --count 4000

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.attacks.values import RAW, Random, changed_tree, chosen, hostile_value
+from tests.attacks.values import RAW, Random, changed_tree, chosen, hostile_value, shown
 from tests.mutations.damage_anywhere import EVERYWHERE
 
 Content = dict[str, Any]
@@ -76,7 +76,7 @@ def _change_plain(content: Content, random: Random, marker: str) -> str:
     if random.random() < 0.3:
         key = chosen(random, ["rng", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict", *plain])
         content[key] = _as_python(hostile_value(random, marker))
-        return f"{key} is {str(content[key])[:60]}"
+        return f"{key} is {shown(content[key])}"
     if random.random() < 0.1:
         which = chosen(random, ["deep", "cycle", "references", "keys"])
         value: Any = {"deep": _deep, "cycle": _cycle, "references": _references, "keys": _odd_keys}[which]()
@@ -217,7 +217,7 @@ def _change_model(content: Content, random: Random) -> str:
     said = []
     for section, key, value in [places[0] if random.random() < 0.6 else chosen(random, places)]:
         config[section][key] = value
-        said.append(f"config.{section}.{key} is {str(value)[:40]}")
+        said.append(f"config.{section}.{key} is {shown(value)}")
     if random.random() < 0.3:
         content["class_names"] = chosen(random, [
             [], ["A"], ["A", "A"], ["A", "B"], [str(i) for i in range(10_000)], ["A", "B", "C", "D\nE"],
@@ -225,7 +225,7 @@ def _change_model(content: Content, random: Random) -> str:
             ["A", "B", "C", 4], "ABCD", {"A": 1}, ["$\\frac{", "B", "C", "D"], ["A", "B", "C", ""], ["\x1b[31m", "B",
             "C", "D"],
         ])  # fmt: skip
-        said.append(f"classes {str(content['class_names'])[:40]}")
+        said.append(f"classes {shown(content['class_names'])}")
     return "; ".join(said)
 
 

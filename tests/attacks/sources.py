@@ -60,7 +60,7 @@ class Sources:
         if "sweep" in kinds and not self.sweep.is_dir():
             swept = ["-m", *self.train_words, "data.num_folds=2", "data.fold=0,1", "train.epochs=1", "sweep.name=sweep"]
             self._do(self.sweep, lambda: run_train([w for w in swept if not w.startswith("data.val_fraction")]))
-        if {"study", "configuration"}.intersection(kinds) and not self.search.is_dir():
+        if {"sweep", "study", "configuration"}.intersection(kinds) and not self.search.is_dir():
             self._do(self.search, lambda: run_train(self.search_words))
 
     def _make_run(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.attacks.sources import IDENTIFIERS
-from tests.attacks.values import RAW, Random, changed_tree, chosen, damaged_text, hostile_value
+from tests.attacks.values import RAW, Random, changed_tree, chosen, damaged_text, hostile_value, shown
 
 _COLUMNS = {
     "trials": ("number", "study_id", "state", "datetime_start", "datetime_complete"),
@@ -47,7 +47,7 @@ def attack_study(file: Path, random: Random, marker: str) -> str:
                 study.execute(f"update {table} set {column} = ?", (value,))
             except sqlite3.Error as error:
                 return f"nothing: {type(error).__name__}"
-            what = f"{table}.{column} is {str(value)[:50]!r}"
+            what = f"{table}.{column} is {shown(value)!r}"
     study.close()
     return what
 
@@ -94,7 +94,7 @@ def _begin_a_trial(study: sqlite3.Connection, random: Random, marker: str) -> st
         "insert into trial_params (trial_id, param_name, param_value, distribution_json) values (?, ?, ?, ?)",
         (trial, name, value, json.dumps(distribution)),
     )
-    return f"a trial that is {state} with {name}={str(choice)[:40]}, value {value}"
+    return f"a trial that is {state} with {name}={shown(choice)}, value {shown(value)}"
 
 
 def attack_configuration(folder: Path, honest: dict[str, object], random: Random, marker: str) -> str:

@@ -22,6 +22,14 @@ def chosen(random: Random, values: Any) -> Any:
     return values[int(random.integers(len(values)))]
 
 
+def shown(value: Any) -> str:
+    """The beginning of a value as text; Python writes out no whole number of thousands of digits."""
+    try:
+        return str(value)[:50]
+    except ValueError:
+        return f"a huge value ({type(value).__name__})"
+
+
 def hostile_value(random: Random, marker: str) -> Any:
     """A value that is not what was expected; `marker` is a path at which nothing may come into being."""
     return copy.deepcopy(chosen(random, _values(marker)))

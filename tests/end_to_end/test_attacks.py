@@ -12,7 +12,7 @@ import pytest
 
 from mammo.shapes import require_bounded
 from tests.attacks.campaign import tasks
-from tests.attacks.values import changed_tree, json_text
+from tests.attacks.values import changed_tree, json_text, shown
 from tests.conftest import REPOSITORY
 
 
@@ -31,6 +31,10 @@ def test_hostile_files_end_in_a_result_or_a_typed_refusal(tmp_path: Path, count:
     # It would prove nothing if all were harmless, or all refused at the door.
     assert int(row[2]) > count // 10
     assert int(row[3]) + int(row[4]) > count // 3
+
+
+def test_a_number_that_is_not_written_out_is_described() -> None:
+    assert shown(10**5000) == "a huge value (int)"
 
 
 def test_a_seed_names_a_hostile_tree() -> None:
