@@ -208,7 +208,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
             sys.exit(USER_ERROR_STATUS)
     try:
         sys.argv[1:], own_files = with_own_files(under_current_names(sys.argv[1:]))
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         end_with(error, command)
     if {"-m", "--multirun"} & set(sys.argv[1:]) and {"--cfg", "-c"} & {word.split("=")[0] for word in sys.argv[1:]}:
         end_with(

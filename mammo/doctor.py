@@ -13,12 +13,13 @@ where the environment is broken: what is installed is imported when it is needed
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mammo.errors import UserError
+from mammo.errors import NAME_TOO_LONG, UserError, is_name_too_long
 from mammo.interruption import INTERRUPTED_STATUS
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def main(arguments: Sequence[str]) -> None:
         sections = _look(words)
     except UserError as error:
         _end(f"error: {error}", MISUSE_STATUS)
+    except OSError as error:
+        if not is_name_too_long(error):
+            raise
+        _end(f"error: {NAME_TOO_LONG}", MISUSE_STATUS)
     except ImportError as error:
         to_do = "python -m mammo.doctor (without arguments) looks at the environment"
         _end(f"error: {error.name or 'a package'} cannot be imported: {error}\n  to do:    {to_do}", MISUSE_STATUS)
@@ -91,7 +96,7 @@ def _look(words: Sequence[str]) -> list[Section]:
     if words[0] == "cache":
         return _look_at_cache(words[1:])
     has_flags = any(word.startswith("--") for word in words)  # of Hydra: what follows one is no folder
-    is_folder = [Path(word).exists() or not (has_flags or _is_option(word)) for word in words]
+    is_folder = [os.path.exists(word) or not (has_flags or _is_option(word)) for word in words]
     folders = [Path(word) for word, it_is in zip(words, is_folder, strict=True) if it_is]
     options = [word for word, it_is in zip(words, is_folder, strict=True) if not it_is]
     if folders:

@@ -7,6 +7,7 @@ and no traceback. A `BadFile` concerns one file only: the file is left out and l
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -87,6 +88,18 @@ class BadFile(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+# The text is without the name: it can be one of the data.
+NAME_TOO_LONG = (
+    "a file or folder has a longer name than the file system allows, 255 bytes as a rule\n"
+    "  to do:    shorten the paths of the command, run.name or sweep.name"
+)
+
+
+def is_name_too_long(error: BaseException) -> bool:
+    """Whether a file was asked for whose name no file can have."""
+    return isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
 
 
 # More names than this are too many to list.

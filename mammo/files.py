@@ -156,7 +156,12 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     Raises OSError, and ValueError for what is larger or no file at all: a pipe would never end.
     """
     # Windows would stop at a byte 26 and change line ends.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("a link to itself") from None
+        raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

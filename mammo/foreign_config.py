@@ -7,6 +7,7 @@ checked on the values of the file itself before Hydra sees them: what is not kno
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -202,4 +203,4 @@ def _stated_by_dataset(entries: Any) -> dict[str, Any]:
 def stated_in_conf(dataset: str) -> dict[str, Any]:
     """The options that conf/data/ has for a dataset, with dotted keys; empty for one that it does not know."""
     file = CONFIG_FOLDER / "data" / f"{dataset}.yaml"
-    return flatten({"data": read_yaml(file)}) if is_plain_path(dataset) and file.is_file() else {}
+    return flatten({"data": read_yaml(file)}) if is_plain_path(dataset) and os.path.isfile(file) else {}

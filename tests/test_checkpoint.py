@@ -202,6 +202,14 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_no_failure(tmp_path, delay_seco
     assert not list(tmp_path.glob(".*"))
 
 
+def test_sums_that_are_a_link_to_themselves_are_none(tmp_path):
+    save_checkpoint(tmp_path / "last.pth", {"epoch": 1})
+    (tmp_path / "SHA256SUMS").unlink()
+    (tmp_path / "SHA256SUMS").symlink_to("SHA256SUMS")
+    save_checkpoint(tmp_path / "last.pth", {"epoch": 2})
+    assert (tmp_path / "SHA256SUMS").is_file()
+
+
 def test_without_sums_a_checkpoint_that_can_be_read_is_taken(tmp_path):
     save_epoch(tmp_path, 1)
     (tmp_path / "SHA256SUMS").unlink()

@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "callback beside options": ("train: {epochs: 1}\n" + CALLBACK, "hydra is a setting of Hydra"),
     "log file": (LOG_FILE, "a setting of Hydra"),
     "environment": ("hydra: {job: {env_set: {GIT_EXTERNAL_DIFF: mkdir MARKER}}}", "a setting of Hydra"),
+    "long name": ("defaults: [{override /data: " + "x" * 300 + "}]", "there is no such option"),
     "searchpath": ("hydra: {searchpath: ['file:///tmp']}", "a setting of Hydra"),
     "module to import": ("hydra: {searchpath: ['structured://antigravity']}", "a setting of Hydra"),
     "ranges of a search": ("hydra: {sweeper: {params: {seed: '1,2'}}}", "a setting of Hydra"),

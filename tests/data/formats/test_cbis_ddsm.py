@@ -118,7 +118,7 @@ def test_appledouble_files_from_the_field(shared_data, options_of):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: path.symlink_to(path), "symbolic links"),
+        (lambda path: path.symlink_to(path), "a link to itself"),
         (os.mkfifo, "not a regular file"),
         (Path.mkdir, "regular"),
     ],
