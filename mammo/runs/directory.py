@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,9 +65,13 @@ class _Nothing:
 _NOTHING = _Nothing()
 
 
-def _is_file(path: Path) -> bool:
-    """Whether something is a file, also behind a link: writing replaces the link."""
-    return path.is_file() or (path.is_symlink() and not path.is_dir())
+def _is_in_the_way(path: Path) -> bool:
+    """Whether something is there that a file cannot replace; what another process removes meanwhile is not."""
+    try:
+        is_link, mode = path.is_symlink(), path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) or not (stat.S_ISREG(mode) or is_link)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +161,7 @@ class RunDirectory:
 
     def _require_own_kinds(self) -> None:
         """Raises RunDirectoryError where what a run writes would end somewhere else, or cannot be written."""
-        wrong = [name for name in OWN_FILES if os.path.lexists(self.path / name) and not _is_file(self.path / name)]
+        wrong = [name for name in OWN_FILES if _is_in_the_way(self.path / name)]
         # These are written into where they are, and not replaced.
         in_place = (LOCK_FILE, f"{LOCK_FILE}_owner", "run.log")
         wrong += [
@@ -169,7 +174,7 @@ class RunDirectory:
             if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
                 wrong.append(name)
             elif folder.is_dir():
-                wrong += [f"{name}/{one.name}" for one in folder.iterdir() if not _is_file(one) and not one.is_dir()]
+                wrong += [f"{name}/{one.name}" for one in folder.iterdir() if _is_in_the_way(one) and not one.is_dir()]
                 wrong += [f"{name}/{one}" for one in OWN_PATTERNS.get(name, ()) if (folder / one).is_dir()]
         if wrong:
             raise RunDirectoryError(
