@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mammo.errors import NAME_TOO_LONG, UserError, is_name_too_long
+from mammo.errors import UserError, mistake_of
 from mammo.interruption import INTERRUPTED_STATUS
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def main(arguments: Sequence[str]) -> None:
     except UserError as error:
         _end(f"error: {error}", MISUSE_STATUS)
     except OSError as error:
-        if not is_name_too_long(error):
+        if (mistake := mistake_of(error)) is None:
             raise
-        _end(f"error: {NAME_TOO_LONG}", MISUSE_STATUS)
+        _end(f"error: {mistake}", MISUSE_STATUS)
     except ImportError as error:
         to_do = "python -m mammo.doctor (without arguments) looks at the environment"
         _end(f"error: {error.name or 'a package'} cannot be imported: {error}\n  to do:    {to_do}", MISUSE_STATUS)

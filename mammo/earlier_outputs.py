@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mammo.files import MAX_JSON_BYTES, MAX_TABLE_BYTES, file_sha256, read_csv, read_json, read_text
+from mammo.files import MAX_TABLE_BYTES, file_sha256, read_csv, read_json, read_text
 
 # Of a table of predictions, up to the columns of the classes.
 _IMAGES = ("image_id", "patient_id", "exam_id", "laterality", "view", "y_pred")
@@ -98,7 +98,7 @@ def _is_of_sweep(path: Path) -> bool:
     if path.name != "best_config.yaml":
         return False
     try:
-        lines = read_text(path, MAX_JSON_BYTES).split("\n", 3)
+        lines = read_text(path).split("\n", 3)
     except (OSError, ValueError):
         return False
     words = "# python -m mammo.train --config-dir FOLDER experiment=best_config"

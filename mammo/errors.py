@@ -90,16 +90,14 @@ class BadFile(Exception):
         super().__init__(reason)
 
 
-# The text is without the name: it can be one of the data.
-NAME_TOO_LONG = (
-    "a file or folder has a longer name than the file system allows, 255 bytes as a rule\n"
-    "  to do:    shorten the paths of the command, run.name or sweep.name"
-)
-
-
-def is_name_too_long(error: BaseException) -> bool:
-    """Whether a file was asked for whose name no file can have."""
-    return isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+def mistake_of(error: BaseException) -> UserError | None:
+    """What the user can mend about an error of the system, without the name that it has: it can be one of the data."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UserError(
+            "a file or folder has a longer name than the file system allows, 255 bytes as a rule",
+            to_do="shorten the paths of the command, run.name or sweep.name",
+        )
+    return None
 
 
 # More names than this are too many to list.

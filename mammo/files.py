@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 0.5
 # The summary of a large sweep has some megabytes, the predictions of a million images some hundred.
-MAX_JSON_BYTES = 64 * 2**20
+MAX_TEXT_BYTES = 64 * 2**20
 MAX_TABLE_BYTES = 2**30
 # File systems that cannot force the names of a folder to disk say so with one of these.
 CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
@@ -145,12 +145,12 @@ def one_at_a_time(lock_file: Path, waiting: str) -> Iterator[None]:
         lock.release()
 
 
-def read_text(path: Path, max_bytes: int) -> str:
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """The text of a file in UTF-8; raises as `read_bytes`, and ValueError for what is no text."""
     return read_bytes(path, max_bytes).decode("utf-8")
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
+def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """The content of a file.
 
     Raises OSError, and ValueError for what is larger or no file at all: a pipe would never end.
@@ -176,7 +176,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; raises OSError, and ValueError for a file that holds none (damaged, half-written)."""
-    content = parse_json(read_text(path, MAX_JSON_BYTES))
+    content = parse_json(read_text(path))
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content

@@ -19,7 +19,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from mammo.errors import NAME_TOO_LONG, UserError, is_name_too_long, nearest, nearest_key
+from mammo.errors import UserError, mistake_of, nearest, nearest_key
 from mammo.foreign_config import CONFIG_FOLDER
 from mammo.options import registered, registered_groups
 from mammo.schema import key_tree
@@ -35,8 +35,8 @@ def readable(error: BaseException, command: Command) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
-        if is_name_too_long(cause):
-            return NAME_TOO_LONG
+        if (mistake := mistake_of(cause)) is not None:
+            return str(mistake)
         if isinstance(cause, RuntimeError) and "home directory" in str(cause):  # of Path.expanduser
             return "a path begins with ~, and there is no such home: HOME is not set, or there is no such user"
         if isinstance(cause, RecursionError) and "_create_defaults_tree_impl" in traceback_text(cause):

@@ -20,7 +20,7 @@ import numpy as np
 
 from mammo.earlier_outputs import is_of_earlier_version
 from mammo.errors import OutputError
-from mammo.files import MAX_JSON_BYTES, csv_text, file_sha256, json_text, read_bytes, write_bytes
+from mammo.files import csv_text, file_sha256, json_text, read_bytes, write_bytes
 
 LIST_FILE = ".mammo-written"
 _HEAD = "# What mammo has written here: SHA-256, command, name. What is not as listed, no command replaces.\n"
@@ -150,7 +150,7 @@ def array_bytes(values: np.ndarray) -> bytes:
 def listed_in(folder: Path) -> list[tuple[str, str, str]]:
     """SHA-256, command and name of all that is listed as written in a folder; lines that are none are left out."""
     try:
-        lines = read_bytes(folder / LIST_FILE, MAX_JSON_BYTES).decode(errors="replace").splitlines()
+        lines = read_bytes(folder / LIST_FILE).decode(errors="replace").splitlines()
     except (FileNotFoundError, ValueError):
         return []
     return [entry for line in lines if (entry := _entry(line)) is not None]

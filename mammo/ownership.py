@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout, lock_descriptor
 
 from mammo.errors import OwnershipLost
-from mammo.files import MAX_JSON_BYTES, read_text, write_text
+from mammo.files import read_text, write_text
 
 
 class Owner:
@@ -136,6 +136,6 @@ def one_owner(lock_file: Path, refusal: Callable[[str], Exception], *, whole_fol
 
 def _holder(note: Path) -> str:
     try:
-        return read_text(note, MAX_JSON_BYTES)
+        return read_text(note)
     except (OSError, ValueError):
         return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mammo.errors import ConfigError
-from mammo.files import MAX_JSON_BYTES, read_text, write_text
+from mammo.files import read_text, write_text
 from mammo.options import option, register
 from mammo.trees import flatten
 
@@ -132,7 +132,7 @@ class _OpenMLflow:
         from mlflow.exceptions import MlflowException
 
         try:
-            run_id = read_text(run_folder / MLFLOW_RUN_FILE, MAX_JSON_BYTES).strip()
+            run_id = read_text(run_folder / MLFLOW_RUN_FILE).strip()
             return self._client.get_run(run_id).info.run_id
         except (OSError, ValueError, MlflowException):
             return None

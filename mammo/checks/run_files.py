@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mammo.checks.report import Finding, note, ok, problem, some
-from mammo.files import MAX_JSON_BYTES, parse_json, read_csv, read_json, read_text
+from mammo.files import parse_json, read_csv, read_json, read_text
 from mammo.runs.directory import LOCK_FILE, RESTORE
 from mammo.yaml_files import read_yaml
 
@@ -188,7 +188,7 @@ def _mapping_of_yaml(file: Path) -> dict[str, Any]:
 
 
 def _json_records(file: Path) -> list[dict[str, Any]]:
-    content = parse_json(read_text(file, MAX_JSON_BYTES))
+    content = parse_json(read_text(file))
     if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
         raise ValueError("not a list of JSON objects")
     return content

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mammo.errors import DataError
-from mammo.files import MAX_JSON_BYTES, read_text
+from mammo.files import read_text
 from mammo.plain_text import cell_text, text_of_cell
 
 KEY_FILE, CHECK_FILE, TABLES = "pseudonym.key", "pseudonym.check", "pseudonyms"
@@ -77,7 +77,7 @@ def _key(cache_folder: Path) -> bytes:
 def read_key(file: Path) -> bytes:
     """The key in a file; raises DataError when it holds no whole one: hashes with a weak key could be guessed."""
     try:
-        key = bytes.fromhex(read_text(file, MAX_JSON_BYTES).strip())
+        key = bytes.fromhex(read_text(file).strip())
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
@@ -103,7 +103,7 @@ def _compare_with_check(cache_folder: Path, key: bytes) -> None:
 def state_of_key(cache_folder: Path, key: bytes) -> str:
     """`same` as before, `other`, or `unchecked` where no whole check value says it."""
     try:
-        stored = read_text(cache_folder / CHECK_FILE, MAX_JSON_BYTES)
+        stored = read_text(cache_folder / CHECK_FILE)
     except (OSError, ValueError):
         return "unchecked"
     digits, _, checksum = stored.partition(" ")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mammo.files import read_csv, safe_name
+from mammo.files import read_bytes, read_csv, safe_name
 from mammo.reporting.document import (
     Bar,
     Block,
@@ -78,9 +78,7 @@ def _explained(run_folder: Path) -> dict[str, _Explained]:
 def _picture(file: Path) -> bytes | None:
     """The picture in a file, no wider than it is shown; None for what is no PNG of reasonable size."""
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            return None
-        content = file.read_bytes()
+        content = read_bytes(file, MAX_FILE_BYTES)
         if not content.startswith(PNG_SIGNATURE):
             return None
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:

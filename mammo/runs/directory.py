@@ -164,11 +164,7 @@ class RunDirectory:
         wrong = [name for name in OWN_FILES if _is_in_the_way(self.path / name)]
         # These are written into where they are, and not replaced.
         in_place = (LOCK_FILE, f"{LOCK_FILE}_owner", "run.log")
-        wrong += [
-            name
-            for name in in_place
-            if (self.path / name).is_symlink() or ((self.path / name).exists() and not (self.path / name).is_file())
-        ]
+        wrong += [name for name in in_place if (self.path / name).is_symlink() or _is_in_the_way(self.path / name)]
         for name in OWN_FOLDERS:
             folder = self.path / name
             if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):

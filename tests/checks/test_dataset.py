@@ -268,6 +268,8 @@ def test_the_same_picture_in_two_parts_is_found_in_another_file(archive, session
         (["data=mias"], "data.root is not set"),
         (["data=mias", "data.root=nowhere"], "does not exist"),
         (["nowhere"], "there is no such folder"),
+        (["x" * 300], "a longer name than"),
+        (["data=mias", f"data.root={'x' * 300}"], "a longer name than"),
         (["README.md"], "is a file"),
         (["data=archive", "data.rot=DIR"], "did you mean root"),
         (["data=phantom", "-m"], "leave out -m"),
