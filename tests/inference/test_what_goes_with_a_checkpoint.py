@@ -39,6 +39,10 @@ def test_the_card_states_what_the_files_of_the_run_state(sweep):
     assert f"- Recall below 1/4 on {metrics['num_images']} validation images: {', '.join(weak)}." in card
 
 
+def test_the_card_names_the_licence_of_the_weights(pretrained_run):
+    assert "Apache-2.0" in (pretrained_run / "checkpoints" / "MODEL_CARD.md").read_text()
+
+
 def test_the_temperature_is_the_best_of_many(sweep):
     run = run_of(sweep)
     stored = json.loads((run / "metrics" / "calibration.json").read_text())["temperature"]

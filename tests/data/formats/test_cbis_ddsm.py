@@ -120,7 +120,7 @@ def test_appledouble_files_from_the_field(shared_data, options_of):
     [
         (lambda path: path.symlink_to(path), "a link to itself"),
         (os.mkfifo, "not a regular file"),
-        (Path.mkdir, "regular"),
+        (Path.mkdir, "not a regular file"),
     ],
     ids=["loop", "pipe", "folder"],
 )
