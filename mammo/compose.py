@@ -102,8 +102,13 @@ def prepare_hydra(command: Command = TRAIN) -> None:
     if command.run_name is not None:
         name_of = command.run_name
         OmegaConf.register_new_resolver(
-            "run_name", lambda *, _root_: name_of(checked_config(_root_, command)), replace=True, use_cache=False
+            "run_name", lambda *, _root_: _run_name(_root_, command, name_of), replace=True, use_cache=False
         )
+
+
+def _run_name(tree: DictConfig, command: Command, name_of: Callable[[Any], str]) -> str:
+    # `--cfg hydra --resolve` shows Hydra's part alone: there is no run to name.
+    return name_of(checked_config(tree, command)) if set(tree) - {"hydra"} else "NAME"
 
 
 def _first_that_is_set(*values: Any) -> Any:
