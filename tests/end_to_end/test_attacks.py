@@ -16,7 +16,6 @@ from tests.attacks.campaign import tasks
 from tests.attacks.values import changed_tree, json_text, shown
 from tests.conftest import REPOSITORY
 
-
 # Making the harmless examples of a kind, and seeing what every command does with them, takes most of the time: the
 # short form has the two that come from elsewhere most often.
 SHORT = ("--count", "16", "--only", "checkpoint", "--only", "table")
