@@ -63,7 +63,8 @@ test: $(VENV)/.installed-dev
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --durations 0 -m long
 
-QUICK := -m 'not slow and not long' tests/test_*.py tests/data tests/models tests/evaluation tests/runs
+QUICK := -m 'not slow and not long' tests/test_*.py tests/cli tests/config tests/data tests/evaluation tests/models tests/runs \
+         tests/support tests/training
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(QUICK)

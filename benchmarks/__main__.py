@@ -20,8 +20,8 @@ from benchmarks.machine import describe, slug
 from benchmarks.processes import REPOSITORY
 from benchmarks.report import PARTS, store_part, write_report
 from benchmarks.samples import BenchmarkError, Settings, SkippedPart
-from mammo.hardware import physical_cores
 from mammo.runs.provenance import git_state, utc_now
+from mammo.support.hardware import physical_cores
 
 BUSY_LOAD = 0.5
 DOCUMENT = Path("docs") / "performance.md"

@@ -21,12 +21,13 @@ from hydra import compose, initialize_config_dir
 from benchmarks.processes import run_python
 from benchmarks.samples import Comparison, PartResult, Settings, Table
 from benchmarks.training import BATCH_SIZE, IMAGE_SIZE_PX, MODES, QUICK_ROWS, ROWS, Row, overrides, project_run
-from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
-from mammo.config import Config, image_size_px
-from mammo.hardware import prepare_process, resolve_hardware
+from mammo.config.composition import checked_config, prepare_hydra
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.tree import Config, image_size_px
 from mammo.models.build import build_model
 from mammo.models.trunk import FrozenTrunk
-from mammo.optimizers import parameter_groups
+from mammo.support.hardware import prepare_process, resolve_hardware
+from mammo.training.optimizers import parameter_groups
 
 TARGET = 0.93
 TIMED_EPOCHS = 3
@@ -108,7 +109,7 @@ def build_step(config: Config) -> Callable[[], None]:
 def bare_images_per_second(chosen: list[str], num_steps: int) -> float:
     """Speed of the bare step of the configuration that these overrides compose."""
     prepare_hydra()
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = checked_config(compose("train", overrides=chosen))
     step = build_step(config)
     for _ in range(WARMUP_STEPS):

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.samples import Comparison, number
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, METADATA, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, METADATA, STYLE, TRAIN_COLOUR, VAL_COLOUR
 
 DPI = 200
 BAR_INCHES, FRAME_INCHES = 0.27, 0.9

@@ -26,7 +26,7 @@ from pydicom.pixels import get_encoder
 from benchmarks.samples import Comparison, PartResult, Settings, number
 from mammo.data.phantom import render_view
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 ROWS_PX, COLUMNS_PX = 3328, 2560
 TARGET_SIZE_PX = 512

@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchmarks.samples import Comparison, PartResult, Settings, Table, median_and_spread
 from mammo.evaluation.evaluation import evaluate
+from mammo.evaluation.intervals import bootstrap_ci95
+from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.predictions import PredictionTable, make_predictions
-from mammo.intervals import bootstrap_ci95
-from mammo.metrics import compute_metrics
 
 CLASSES = ("A", "B", "C", "D")
 IMAGES_A_PATIENT = 4

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mammo.hardware import has_fast_bf16, resolve_hardware
+from mammo.support.hardware import has_fast_bf16, resolve_hardware
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "pydicom", "imagecodecs")
 

@@ -22,14 +22,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mammo.compose import CONFIG_FOLDER, checked_config, prepare_hydra
-from mammo.config import Config, image_size_px, run_name
+from mammo.config.composition import checked_config, prepare_hydra
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.tree import Config, image_size_px, run_name
 from mammo.data.batches import EvaluationBatches, Preparation
 from mammo.data.dataset import load_dataset, user_cache_folder
-from mammo.metrics import Metrics, compute_metrics
+from mammo.evaluation.metrics import Metrics, compute_metrics
 from mammo.models.build import build_model
 from mammo.models.strategy import HeadOnly
-from mammo.progress import counting
+from mammo.support.progress import counting
 
 SPLIT_SEEDS = (42, 43, 44)
 SHOWN = ("kappa_quadratic", "bal_acc_adj", "auc_ovr", "acc")
@@ -38,7 +39,7 @@ SHOWN = ("kappa_quadratic", "bal_acc_adj", "auc_ovr", "acc")
 def composed(overrides: list[str]) -> Config:
     """The configuration that the command line would give."""
     prepare_hydra()
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return checked_config(compose("train", overrides=overrides))
 
 

@@ -27,7 +27,7 @@ from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, negative_pixels_of, pixels_of
 from mammo.data.store import StoredImages
-from mammo.progress import counting
+from mammo.support.progress import counting
 
 FILM_PX = 512
 Change = Callable[[Image.Image], Image.Image]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo.keyed_rows import KeyedRows
+from mammo.support.keyed_rows import KeyedRows
 
 REPEATS = 7
 BATCH = 16

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mammo.errors import UserError, mistake_of
-from mammo.interruption import INTERRUPTED_STATUS
+from mammo.support.errors import UserError, mistake_of
+from mammo.support.interruption import INTERRUPTED_STATUS
 
 if TYPE_CHECKING:
     from mammo.checks.report import Section
@@ -110,14 +110,14 @@ def _look(words: Sequence[str]) -> list[Section]:
                 "folders of runs and sweeps, or one folder with data, which options may follow",
                 "python -m mammo.doctor --help shows the ways to call it",
             )
-    from mammo.checks.composed import check_composed, options_for_folder
+    from mammo.cli.composed import check_composed, options_for_folder
 
     return check_composed(options_for_folder(folders[0], options) if folders else options)
 
 
 def _look_at_cache(options: Sequence[str]) -> list[Section]:
     """The cache folder; raises UserError for any option but `cache_dir=DIR`."""
-    from mammo.cache import user_cache_folder
+    from mammo.support.cache import user_cache_folder
 
     name, _, folder = options[0].partition("=") if options else ("cache_dir", "", "")
     if name != "cache_dir" or len(options) > 1 or (options and not folder):
@@ -127,7 +127,7 @@ def _look_at_cache(options: Sequence[str]) -> list[Section]:
             "a folder called cache is ./cache; python -m mammo.doctor --help shows the ways to call it",
         )
     from mammo.checks.cache import check_cache
-    from mammo.progress import counting
+    from mammo.support.progress import counting
 
     return check_cache(user_cache_folder(folder or None), counting)
 

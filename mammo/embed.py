@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.embedding.options import EmbedOptions
-from mammo.errors import ConfigError
 from mammo.inference.options import DataChoice
-from mammo.tools import CommandLine, Tool, run_tool
+from mammo.support.errors import ConfigError
 
 TOOL = Tool(
     program="mammo.embed",
@@ -57,8 +57,8 @@ def work(line: CommandLine) -> None:
     from mammo.embedding.features import embedded_images
     from mammo.embedding.projections import require_umap
     from mammo.embedding.results import analyse, closing_lines, outputs_in, require_free, write_results
-    from mammo.progress import start_logging
     from mammo.runs.closing import show
+    from mammo.support.progress import start_logging
 
     if options.umap:
         require_umap()

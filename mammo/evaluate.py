@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 
+from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.inference.options import EvaluateOptions
-from mammo.tools import CommandLine, Tool, run_tool
 
 TOOL = Tool(
     program="mammo.evaluate",
@@ -39,8 +39,8 @@ def work(line: CommandLine) -> None:
     others = find_checkpoints(options.compare) if options.compare else []
     # Mistakes have been answered before torch is imported.
     from mammo.inference.evaluating import Request, evaluate_runs
-    from mammo.progress import start_logging
     from mammo.runs.closing import show
+    from mammo.support.progress import start_logging
 
     start_logging("info")
     show(evaluate_runs(Request(checkpoints, others, line.data), options))

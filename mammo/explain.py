@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.explanation.options import ExplainOptions
-from mammo.tools import CommandLine, Tool, run_tool
 
 # Not __name__, which is __main__ here.
 log = logging.getLogger("mammo.explain")
@@ -40,7 +40,7 @@ def work(line: CommandLine) -> None:
     from mammo.inference.datasets import NOT_KNOWN, load_shown
     from mammo.inference.find import find_one_checkpoint
     from mammo.inference.trained import load_trained, resolved_hardware
-    from mammo.progress import start_logging, track
+    from mammo.support.progress import start_logging, track
 
     options: ExplainOptions = line.options
     start_logging("info")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
+from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.exporting.options import ExportOptions
-from mammo.tools import CommandLine, Tool, run_tool
 
 TOOL = Tool(
     program="mammo.export",
@@ -42,8 +42,8 @@ def work(line: CommandLine) -> None:
     from mammo.exporting.formats import require_onnx
     from mammo.inference.find import find_one_checkpoint
     from mammo.inference.trained import load_trained, resolved_hardware
-    from mammo.progress import start_logging
     from mammo.runs.closing import show
+    from mammo.support.progress import start_logging
 
     options: ExportOptions = line.options
     check_output(options.output, options.format)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mammo.errors import ConfigError
+from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.inference.options import PredictOptions
-from mammo.tools import CommandLine, Tool, run_tool
+from mammo.support.errors import ConfigError
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -46,8 +46,8 @@ def work(line: CommandLine) -> None:
     checkpoints = find_checkpoints(options.run)
     # Mistakes have been answered before torch is imported.
     from mammo.inference.new_predictions import Request, predict_to_file
-    from mammo.progress import start_logging
     from mammo.runs.closing import show
+    from mammo.support.progress import start_logging
 
     start_logging("info")
     request = Request(checkpoints, Path(options.input).expanduser(), output)

@@ -16,70 +16,24 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from mammo.compose import CONFIG_FOLDER, Command, checked_config, end_with, run_command
-from mammo.config import build_checked, with_image_size
-from mammo.config_rules import impossible_data, impossible_labels
-from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions, PrepareOptions
-from mammo.models.options import ModelOptions
-from mammo.options import option, section
-from mammo.schema import Problem
+from mammo.cli.entry import end_with, run_command
+from mammo.config.composition import checked_config
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.prepare import PREPARE, PrepareConfig
+from mammo.data.options import DEFAULT_IMAGE_SIZE_PX
 
 # Not __name__, which is __main__ here.
 log = logging.getLogger("mammo.prepare")
 
 
-@dataclasses.dataclass(frozen=True)
-class PrepareConfig:
-    """One call of the command, completely described."""
-
-    cache_dir: str | None = option(None, "stores and generated data; null: the user's cache folder", guarded=True)
-    data: DataOptions = section(DataOptions)
-    model: ModelOptions = section(ModelOptions)
-    prepare: PrepareOptions = section(PrepareOptions)
-
-
-def check(tree: Mapping[str, Any], where: Callable[[str], str] | None = None) -> PrepareConfig:
-    """The configuration of a composed tree, see `mammo.config.check`."""
-    config = build_checked(PrepareConfig, tree, _problems, where)
-    return dataclasses.replace(config, data=with_image_size(config.data, config.model))
-
-
-def _problems(config: PrepareConfig) -> list[Problem]:
-    problems = [*impossible_data(config.data, config.model), *impossible_labels(config.data)]
-    shard, num_shards = config.prepare.shard, config.prepare.num_shards
-    if shard is not None and num_shards is None:
-        to_do = "set prepare.num_shards, or start all of them at once: -m prepare.shard=0,1,2,3"
-        problems.append(Problem("prepare.shard", f"{shard}, but of how many is not known", to_do))
-    elif shard is not None and num_shards is not None and shard >= num_shards:
-        problems.append(Problem("prepare.shard", f"{shard} of {num_shards}", f"0 to {num_shards - 1}"))
-    elif shard is None and num_shards is not None:
-        problems.append(Problem("prepare.num_shards", "has no effect without prepare.shard", "set both or neither"))
-    return problems
-
-
-PREPARE = Command(
-    program="mammo.prepare",
-    options=PrepareConfig,
-    check=check,
-    about="Decodes the images of a dataset once, so that training with the same data options starts at once.",
-    groups=("data", "model"),
-    examples=(
-        ("Spread over several jobs:", "-m prepare.shard=0,1,2,3"),
-        ("Fetch pretrained weights for nodes without a network:", "weights model=resnet50"),
-    ),
-)
-
-
-@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="prepare")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="prepare")
 def job(tree: DictConfig) -> None:
     """One job of Hydra: check, then fill the store."""
     try:
@@ -90,7 +44,7 @@ def job(tree: DictConfig) -> None:
         # A mistake in the configuration has been answered before pandas and the decoders are imported.
         from mammo.data.image_list import user_cache_folder
         from mammo.data.preparation import check_preparation, prepare_dataset
-        from mammo.progress import counting, start_logging
+        from mammo.support.progress import counting, start_logging
 
         start_logging("info")
         done = prepare_dataset(config.data, config.prepare, user_cache_folder(config.cache_dir), counting)
@@ -107,7 +61,7 @@ def _fetch_weights(config: PrepareConfig) -> None:
     """Put the published weights of the model into their cache; raises WeightsError where they cannot be had."""
     from mammo.models.build import build_model
     from mammo.models.strategy import HeadOnly
-    from mammo.progress import start_logging
+    from mammo.support.progress import start_logging
 
     start_logging("info")
     published = dataclasses.replace(config.model, weights="imagenet")

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammo.compose import end_with
-from mammo.errors import RunDirectoryError, SweepFolderError, UserError, nearest
-from mammo.progress import start_logging
+from mammo.cli.entry import end_with
 from mammo.runs.closing import result_lines, show
 from mammo.runs.directory import RunDirectory, require_inside
-from mammo.sweeps.nearby import results_in
-from mammo.sweeps.results import COMPLETED, is_run_folder, is_sweep_folder
+from mammo.runs.folders import is_run_folder, is_sweep_folder, results_in
+from mammo.support.errors import RunDirectoryError, SweepFolderError, UserError, nearest
+from mammo.support.progress import start_logging
+from mammo.sweeps.results import COMPLETED
 
 MULTIRUN = Path("multirun")
 REPORT_FOLDER = "report"

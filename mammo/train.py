@@ -14,17 +14,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, end_with, run_command
-from mammo.config_files import own_files
-from mammo.errors import ConfigError
-from mammo.files import without_credentials
-from mammo.interruption import listen
-from mammo.own_files import GROUP
+from mammo.cli.entry import end_with, run_command
+from mammo.config.composition import TRAIN, checked_config
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.own_files import GROUP
+from mammo.config.untrusted import own_files
 from mammo.runs.directory import HydraFiles
+from mammo.support.errors import ConfigError
+from mammo.support.files import without_credentials
+from mammo.support.interruption import listen
 from mammo.sweeps.machine import jobs_at_once
 
 
-@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="train")
 def job(tree: DictConfig) -> float:
     """One job of Hydra: check, then run; returns the objective for a search."""
     config = checked_config(tree)
@@ -46,9 +48,9 @@ def job(tree: DictConfig) -> float:
         },
     )
     # torch takes seconds to import: a mistake in the configuration has been answered by now.
-    from mammo.hardware import Share
     from mammo.runs.failures import run_in_sweep
     from mammo.runs.training import run_training
+    from mammo.support.hardware import Share
 
     if context.mode == RunMode.MULTIRUN:
         listen()  # a launcher may have started this process

@@ -26,8 +26,8 @@ from typing import Any, NoReturn
 REPOSITORY = Path(__file__).resolve().parents[1]
 # What commands import sooner or later.
 PRELOADED = (
-    "mammo.compose", "mammo.runs.training", "mammo.runs.failures", "mammo.sweeps.summary", "mammo.reporting.compose",
-    "mammo.sweeps.search", "matplotlib.figure",
+    "mammo.cli.entry", "mammo.runs.training", "mammo.runs.failures", "mammo.sweeps.summary",
+    "mammo.reporting.compose", "mammo.sweeps.search", "matplotlib.figure",
 )  # fmt: skip
 LARGEST_REQUEST_BYTES = 100_000
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mammo.compose import CONFIG_FOLDER
-from mammo.config import Config
-from mammo.options import registered
-from mammo.schema import key_tree
-from mammo.trees import flatten
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.tree import Config
+from mammo.support.options import registered
+from mammo.support.schema import key_tree
+from mammo.support.trees import flatten
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ training.amp_enabled training.use_sampler training.num_workers data.dataset_form
 OTHERS = "MAMMO_CACHE_MODE layer_decay drop_path_rate"
 
 FLAG = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
-GROUPS = {folder.name for folder in Path(CONFIG_FOLDER).iterdir() if folder.is_dir()}
+GROUPS = {folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir()}
 KEYS = {*flatten(key_tree(Config)), "hydra.run.dir"}
 
 

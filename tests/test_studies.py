@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from mammo.config import Config, identity_tree
-from mammo.trees import flatten
+from mammo.config.tree import Config, identity_tree
+from mammo.support.trees import flatten
+from tests.config.test_config import composed
 from tests.conftest import REPOSITORY
-from tests.test_config import composed
 
 PUBLISHED = {"reproduce-seeds": 1, "reproduce-cv": 1, "reproduce-strategies": 2, "reproduce-binary": 1}
 # What is compared with published values; all are in val_metrics.json.

@@ -10,9 +10,9 @@ from mammo.data.content_hashes import read_entries
 from mammo.data.image_list import STORES, Counting
 from mammo.data.phantom_cache import SUMS_SUFFIX, differing
 from mammo.data.pseudonyms import CHECK_FILE, KEY_FILE, TABLES, read_key, state_of_key, tables_of
-from mammo.errors import DataError, UserError
 from mammo.models.feature_bank import BANKS
-from mammo.row_files import KEYS_FILE, OLD_KEYS_FILE, ROWS_FILE, survey
+from mammo.support.errors import DataError, UserError
+from mammo.support.row_files import KEYS_FILE, OLD_KEYS_FILE, ROWS_FILE, survey
 
 _MENDED = "the next run that needs it computes it anew; or remove the folder {}"
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Section, Table, counted, note, ok, problem
-from mammo.cores import usable_cores
 from mammo.data.attributes import vendor_of
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.dicom import looks_like_dicom, read_header
@@ -20,7 +19,8 @@ from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
 from mammo.data.views import shown_view
-from mammo.errors import BadFile, DataError
+from mammo.support.cores import usable_cores
+from mammo.support.errors import BadFile, DataError
 
 # Reading headers waits for the disk, not for the processor.
 HEADER_THREADS = 8

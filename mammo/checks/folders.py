@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammo.cache import cache_folder_and_its_name
 from mammo.checks.report import Finding, counted, note, ok, problem
-from mammo.errors import UserError
+from mammo.support.cache import cache_folder_and_its_name
+from mammo.support.errors import UserError
 
 GIGABYTE = 10**9
 LOW_DISK_BYTES = 10 * GIGABYTE

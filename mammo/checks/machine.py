@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.checks.report import Finding, counted, note, ok
-from mammo.cores import usable_cores
+from mammo.support.cores import usable_cores
 
 GIGABYTE = 10**9
 LOW_MEMORY_BYTES = 4 * GIGABYTE

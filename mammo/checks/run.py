@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mammo.checks.report import Finding, Section, problem
 from mammo.checks.run_checkpoints import check_checkpoints
-from mammo.checks.run_files import check_files, check_status, is_held, read_run
+from mammo.checks.run_files import check_files, check_status
 from mammo.checks.run_identity import check_identity, check_provenance, checked_config
 from mammo.checks.run_metrics import check_best_epoch, check_metrics
 from mammo.checks.run_schema import check_schema
 from mammo.checks.run_splits import check_splits
-from mammo.config import Config
-from mammo.errors import TrainingError
+from mammo.config.tree import Config
+from mammo.runs.reading import is_held, read_files
+from mammo.support.errors import TrainingError
 
 # What a damaged or foreign file can make of a check that takes its content for what it should be.
 _UNEXPECTED = (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, TrainingError)
@@ -21,7 +22,7 @@ _UNEXPECTED = (KeyError, TypeError, ValueError, IndexError, AttributeError, Arit
 
 def check_run(folder: Path) -> Section:
     """Everything that can be said of a run from its directory alone; nothing there is changed."""
-    run = read_run(folder)
+    run = read_files(folder)
     checked = checked_config(run)
     config = checked if isinstance(checked, Config) else None
     steps: list[tuple[str, Callable[[], Iterator[Finding]]]] = [

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from mammo.checkpoint import load_checkpoint, verify
-from mammo.checkpoint_content import KEYS
 from mammo.checks.report import Finding, note, ok, problem, some
-from mammo.checks.run_files import BEST, LAST, RunFiles
-from mammo.config import Config, check_stored, identity_tree
-from mammo.errors import ConfigError, RunDirectoryError
+from mammo.config.check import check_stored
+from mammo.config.tree import Config, identity_tree
 from mammo.models.weights import is_file
-from mammo.trees import flatten
+from mammo.runs.reading import BEST, LAST, RunFiles
+from mammo.support.errors import ConfigError, RunDirectoryError
+from mammo.support.trees import flatten
+from mammo.training.checkpoint import load_checkpoint, verify
+from mammo.training.checkpoint_content import KEYS
 
 TO_DO = "do not use it; run.restart=true starts over"
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator
 
 from mammo.checks.report import Finding, note, ok, problem, some
-from mammo.checks.run_files import RunFiles
-from mammo.config import Config, check_stored, run_id
-from mammo.errors import ConfigError
+from mammo.config.check import check_stored
+from mammo.config.tree import Config, run_id
 from mammo.runs.provenance import git_state
-from mammo.trees import flatten
+from mammo.runs.reading import RunFiles
+from mammo.support.errors import ConfigError
+from mammo.support.trees import flatten
 
 
 def checked_config(run: RunFiles) -> Config | ConfigError | None:

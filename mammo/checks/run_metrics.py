@@ -1,4 +1,4 @@
-"""Metrics recomputed from the predictions, by `mammo.metrics` and by scikit-learn alone; the best epoch likewise."""
+"""Metrics recomputed from the predictions, by our own code and by scikit-learn alone; the best epoch likewise."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sklearn.metrics import (
 )
 
 from mammo.checks.report import Finding, ok, problem, some
-from mammo.checks.run_files import CsvTable, RunFiles
-from mammo.config import Config
-from mammo.files import read_csv
-from mammo.metrics import compute_metrics
+from mammo.config.tree import Config
+from mammo.evaluation.metrics import compute_metrics
+from mammo.evaluation.selection import Criterion, Scores
+from mammo.runs.reading import CsvTable, RunFiles
 from mammo.runs.recorder import HISTORY_METRICS
 from mammo.runs.summary import MATRICES
-from mammo.selection import Criterion, Scores
+from mammo.support.files import read_csv
 
 TOLERANCE = 1e-6
 # The final evaluation repeats that of the best epoch; on a GPU sums come out in another order.

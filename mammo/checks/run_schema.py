@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mammo.checks.report import Finding, ok, problem, some
-from mammo.checks.run_files import CsvTable, RunFiles
-from mammo.epoch_records import Record
+from mammo.runs.reading import CsvTable, RunFiles
 from mammo.runs.stored import SplitManifest, ValMetrics, shape_of
-from mammo.shapes import faults
+from mammo.support.shapes import faults
+from mammo.training.epoch_records import Record
 
 SCHEMA_VERSION = 1
 # What the checks look up in each table.

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mammo.checks.report import Finding, counted, note, ok, problem, some
-from mammo.checks.run_files import CsvTable, RunFiles
-from mammo.config import Config
+from mammo.config.tree import Config
 from mammo.data.patients import Link, exam_ids
 from mammo.data.spelling import compare_key
+from mammo.runs.reading import CsvTable, RunFiles
 
 # What the predictions repeat of splits/val.csv.
 DESCRIPTION = ("patient_id", "exam_id", "laterality", "view")

@@ -9,11 +9,12 @@ from typing import Any
 
 from mammo.checks.report import Finding, Level, Section, counted, note, ok, problem, some
 from mammo.checks.run import check_run
-from mammo.files import read_json
-from mammo.progress import track
+from mammo.runs.folders import is_run_folder
+from mammo.support.files import read_json
+from mammo.support.progress import track
 from mammo.sweeps.findings import Finding as SweepFinding
 from mammo.sweeps.findings import find, folds_were_swept
-from mammo.sweeps.results import RunResult, SweepResults, is_run_folder, read_sweep
+from mammo.sweeps.results import RunResult, SweepResults, read_sweep
 from mammo.sweeps.summary import SCHEMA_VERSION, cv_summary, sweep_summary
 
 SUMMARY_FILE = "sweep_summary.json"

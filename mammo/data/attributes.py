@@ -14,7 +14,7 @@ import pandas as pd
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.image_list import Counting
 from mammo.data.parallel import in_order
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # How a word of a manufacturer's name begins (or is, where it is short) -> the vendor. Lorad is an earlier name.
 _VENDORS = {

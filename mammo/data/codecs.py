@@ -20,7 +20,7 @@ from pydicom import uid
 from mammo.data import jpeg, jpeg2000
 from mammo.data.layout import Layout
 from mammo.data.stored_bits import bits_of_cells, fitted
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)

@@ -25,7 +25,7 @@ from mammo.data.codecs import JPEG_2000, checked_jpeg_2000, decode_frame, is_who
 from mammo.data.elements import bad_file_if_it_fails, transfer_syntax_of
 from mammo.data.layout import Layout, layout_of
 from mammo.data.stored_bits import bits_of_cells, fitted
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 _NATIVE = (
     uid.ImplicitVRLittleEndian,

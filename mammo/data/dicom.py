@@ -28,7 +28,7 @@ from mammo.data.grey import GreyImage
 from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse
 from mammo.data.layout import MAX_FRAME_VALUES
 from mammo.data.presentation import CONSTANT, SHOWS_NOTHING, may_be_reduced, shown_image
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # A file by its path, or its content.
 Source = str | os.PathLike[str] | bytes

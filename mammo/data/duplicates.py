@@ -11,7 +11,7 @@ import pandas as pd
 from mammo.data.looks import Looks
 from mammo.data.pseudonyms import Rename
 from mammo.data.splits import Split
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 _LISTED = 5
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pydicom
 from pydicom import uid
 
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # Codes that a message may quote. Anything else in their place can be anything, in a shifted header also a name.
 _SHOWN_CODES = {

@@ -14,7 +14,7 @@ import pydicom
 from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code, text_of, transfer_syntax_of
 from mammo.data.functional_groups import GROUP_TAGS, as_one_frame
 from mammo.data.views import MODIFIER_CODES, VIEW_CODES, VIEWS, full_view, read_view, side_of
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # Kinds of image that options other than `data.accept` let in: files without a modality that are known to be MG, and how
 # several frames become one image.

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo.cache import user_cache_folder
 from mammo.data.content_hashes import ContentHashes
 from mammo.data.formats import read_manifest, require_folder
 from mammo.data.header import accepted_kinds
@@ -22,7 +21,8 @@ from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.phantom_cache import phantom_folder
 from mammo.data.store import ImageFile, PixelSettings
-from mammo.errors import DataError
+from mammo.support.cache import user_cache_folder
+from mammo.support.errors import DataError
 
 __all__ = [
     "STORES", "Counting", "ImageList", "check_defects", "list_images", "reasons_summary", "user_cache_folder",

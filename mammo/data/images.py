@@ -21,7 +21,7 @@ from mammo.data.grey import GreyImage
 from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles
 from mammo.data.presentation import CONSTANT
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 __all__ = [
     "ALL_KINDS",

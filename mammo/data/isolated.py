@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeVar
 
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

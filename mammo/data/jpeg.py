@@ -21,7 +21,7 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 Decode = Callable[[bytes], np.ndarray]
 

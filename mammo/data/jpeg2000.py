@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 _COD, _START_OF_TILE, _END = 0x52, 0x90, b"\xff\xd9"
 

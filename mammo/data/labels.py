@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.shown import is_known, shown_names
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 DENSITY = ("A", "B", "C", "D")
 DENSITY_PAIRS = ("AB", "CD")

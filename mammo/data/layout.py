@@ -7,7 +7,7 @@ import dataclasses
 import pydicom
 
 from mammo.data.elements import integer_of, shown_code, text_of
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # The largest mammograms are films of 30 million pixels, and a 100-slice tomosynthesis stack of 2457 x 1996 pixels
 # has 490 million values. Beyond this an image is a lie of its header, and a file of a few kB can claim billions.

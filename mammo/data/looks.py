@@ -20,7 +20,7 @@ from scipy import ndimage
 from mammo.data.keypoints import POINTS, Keypoints, keypoints_of, same_pictures
 from mammo.data.parallel import in_order
 from mammo.data.store import StoredImages
-from mammo.keyed_rows import KeyedRows
+from mammo.support.keyed_rows import KeyedRows
 
 # Part of the name of the folder where looks are kept: raise it with every change that can alter one.
 LOOKS_VERSION = 2

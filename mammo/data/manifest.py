@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 # Manufacturer and age (in years, or as DICOM writes it) are known of few sets and used for subgroups alone.
 COLUMNS = (

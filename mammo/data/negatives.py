@@ -11,7 +11,7 @@ import numpy as np
 from mammo.data.isolated import isolated, num_processes_for
 from mammo.data.pixels import PixelSettings, negative_pixels_of
 from mammo.data.store import FILES_PER_PROCESS, ImageFile, read_content
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 
 @dataclasses.dataclass(frozen=True)

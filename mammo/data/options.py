@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from mammo.options import option, section
+from mammo.support.options import option, section
 
 DEFAULT_IMAGE_SIZE_PX = 512
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions
 from mammo.data.spelling import Groups, compare_key, difference, may_be_same
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 # As many numbers of one woman in one exam are no mistakes any more.
 MANY_PATIENTS = 5

@@ -29,7 +29,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, generate_uid
 
 from mammo.data.phantom_anatomy import WHITE, BoolArray, Breast, Exposure, build_anatomy, burn_marker, expose
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 VERSION = 1  # part of the folder name: raise it whenever the files of a seed change
 VIEWS = (("L", "CC"), ("R", "CC"), ("L", "MLO"), ("R", "MLO"))

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from mammo.data.phantom import VERSION, generate_phantom, partial_prefix
-from mammo.errors import DataError
-from mammo.files import file_sha256, one_at_a_time, write_text
+from mammo.support.errors import DataError
+from mammo.support.files import file_sha256, one_at_a_time, write_text
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import dataclasses
 import time
 from pathlib import Path
 
-from mammo.cores import usable_cores
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary
 from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions, PrepareOptions
 from mammo.data.store import ImageStore, Shard
+from mammo.support.cores import usable_cores
 
 MEGABYTE = 10**6
 

@@ -17,7 +17,7 @@ from mammo.data.elements import bad_file_if_it_fails, text_of, transfer_syntax_o
 from mammo.data.grey import GreyImage
 from mammo.data.layout import padding_range, stored_range
 from mammo.data.preprocess import breast_percentiles
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # Of the way from black to white. Where all pixels are nearer to one another, or the breast but for 5% at either end,
 # nothing is seen. Of real films and mammograms the breast has two times as much and more.

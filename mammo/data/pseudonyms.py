@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mammo.errors import DataError
-from mammo.files import read_text
-from mammo.plain_text import cell_text, text_of_cell
+from mammo.support.errors import DataError
+from mammo.support.files import read_text
+from mammo.support.plain_text import cell_text, text_of_cell
 
 KEY_FILE, CHECK_FILE, TABLES = "pseudonym.key", "pseudonym.check", "pseudonyms"
 LENGTH = 12

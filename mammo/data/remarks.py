@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.header import UNSTATED_MG, Header
-from mammo.files import MAX_TABLE_BYTES, read_bytes
+from mammo.support.files import MAX_TABLE_BYTES, read_bytes
 
 NO_MODALITY, TWO_SIDES, OTHER_SIDE = "no_modality", "two_sides", "other_side"
 WORDS = {

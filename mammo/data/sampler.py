@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mammo.options import option, register
+from mammo.support.options import option, register
 
 # Separates this stream of random numbers from others that are made from the same seed.
 _STREAM = 0x5A3B

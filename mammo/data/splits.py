@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mammo.data.shown import shown
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 Rows = NDArray[np.intp]
 Deficit = Callable[[NDArray[np.intp]], int]

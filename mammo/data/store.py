@@ -26,10 +26,10 @@ from mammo.data.manifest import LeftOut
 from mammo.data.parallel import in_order
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.remarks import in_words, remarks_on_file, remember, remembered
-from mammo.errors import BadFile, DamagedFile, DataError
-from mammo.files import one_at_a_time
-from mammo.keyed_rows import KeyedRows
-from mammo.row_files import LAYOUT_VERSION
+from mammo.support.errors import BadFile, DamagedFile, DataError
+from mammo.support.files import one_at_a_time
+from mammo.support.keyed_rows import KeyedRows
+from mammo.support.row_files import LAYOUT_VERSION
 
 __all__ = ["ContentHashes", "ImageFile", "ImageStore", "PixelSettings", "Shard", "StoreResult", "StoredImages"]
 

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from mammo.data.layout import Layout
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 # Of the range of the stored bits. Film with letters at strong compression overshoots by a third of it beside them, and
 # elsewhere by a few hundredths; an image of one bit more than the header says goes beyond in all that is bright.

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 from sklearn.preprocessing import StandardScaler
 
-from mammo.progress import track
+from mammo.support.progress import track
 
 MAX_CLUSTERS = 10
 NUM_STARTS = 10

@@ -10,29 +10,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mammo.cache import user_cache_folder
-from mammo.compose import CONFIG_FOLDER
-from mammo.config_rules import fixed_size_px
+from mammo.config.foreign import CONFIG_FOLDER
 from mammo.data.batches import Preparation
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.image_list import is_generated, require_root
 from mammo.data.options import DataOptions
 from mammo.embedding.options import EmbedOptions
-from mammo.errors import ConfigError
-from mammo.files import safe_name
-from mammo.hardware import Hardware
 from mammo.inference.datasets import NOT_KNOWN, load_shown
 from mammo.inference.find import find_one_checkpoint
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, predict_with, resolved_hardware
 from mammo.models.build import Unavailable, build_model
-from mammo.models.options import ModelOptions
+from mammo.models.options import ModelOptions, fixed_size_px
 from mammo.models.strategy import LinearProbe
 from mammo.models.weights import WeightsReport
-from mammo.progress import counting
 from mammo.runs.provenance import environment
-from mammo.schema import Problem, build
-from mammo.yaml_files import read_yaml
+from mammo.support.cache import user_cache_folder
+from mammo.support.errors import ConfigError
+from mammo.support.files import safe_name
+from mammo.support.hardware import Hardware
+from mammo.support.progress import counting
+from mammo.support.schema import Problem, build
+from mammo.support.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +186,7 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
 
 def published_model(name: str, weights: str) -> ModelOptions:
     """The options of a choice of `conf/model`, else of the timm network of that name; raises ConfigError."""
-    file = Path(CONFIG_FOLDER) / "model" / f"{name}.yaml"
+    file = CONFIG_FOLDER / "model" / f"{name}.yaml"
     tree = read_yaml(file) if file.is_file() else {"family": "timm", "name": name}
     problems: list[Problem] = []
     # The other options of a choice are about training.

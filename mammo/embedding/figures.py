@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from mammo.embedding.clusters import Clustering, best
 from mammo.embedding.projections import Projection
 from mammo.evaluation.figures import class_colours
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR
-from mammo.plain_text import figure_text
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR
+from mammo.support.plain_text import figure_text
 
 SCATTER_INCHES = (4.2, 3.3)
 # Classes are told apart by shape too: in grey print, and where points are few.

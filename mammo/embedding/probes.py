@@ -20,10 +20,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mammo.data.splits import split_folds
-from mammo.errors import DataError
-from mammo.intervals import bootstrap_ci95
-from mammo.metrics import compute_metrics
-from mammo.progress import track
+from mammo.evaluation.intervals import bootstrap_ci95
+from mammo.evaluation.metrics import compute_metrics
+from mammo.support.errors import DataError
+from mammo.support.progress import track
 
 MAX_FOLDS = 5
 MAX_INNER_FOLDS = 3

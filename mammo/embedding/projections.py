@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from mammo.errors import ConfigError, DataError
+from mammo.support.errors import ConfigError, DataError
 
 # Neighbours mean nothing among fewer.
 MIN_IMAGES = 5

@@ -16,13 +16,13 @@ from mammo.embedding.features import Embedded
 from mammo.embedding.figures import NAMES, clusters_figure, scatter_figure
 from mammo.embedding.probes import SHOWN_SCORES, Probe, run_probes, scores
 from mammo.embedding.projections import Projection, project
-from mammo.errors import DataError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
-from mammo.figures import figure_bytes
-from mammo.files import read_json
-from mammo.help import wrapped
-from mammo.outputs import LIST_FILE, Outputs
+from mammo.support.errors import DataError
+from mammo.support.figures import figure_bytes
+from mammo.support.files import read_json
+from mammo.support.outputs import LIST_FILE, Outputs
+from mammo.support.plain_text import wrapped
 
 SCHEMA_VERSION = 1
 PROJECTIONS = ("pca", "tsne", "umap")

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from mammo.evaluation.metrics import ECE_BINS, Floats, confidence_bins, finite_log
 from mammo.evaluation.predictions import PredictionTable
-from mammo.metrics import ECE_BINS, Floats, confidence_bins, finite_log
 
 # Beyond these a network is not miscalibrated but useless, or the images are too few to tell.
 TEMPERATURE_BOUNDS = (0.05, 20.0)

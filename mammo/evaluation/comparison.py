@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, chi2
 
-from mammo.errors import ComparisonError
+from mammo.evaluation.intervals import bootstrap, percentile_interval
+from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.selection import SCORE_NAMES, Scores
 from mammo.evaluation.subgroups import cases_of
-from mammo.intervals import bootstrap, percentile_interval
-from mammo.metrics import compute_metrics
-from mammo.selection import SCORE_NAMES, Scores
+from mammo.support.errors import ComparisonError
 
 EXACT_BELOW = 25  # discordant pairs from which the chi-squared distribution is near enough
 
@@ -69,8 +69,8 @@ class SignTest:
 class Comparison:
     """Two models on the same images.
 
-    `differences` has every score of `mammo.selection.Scores`; their intervals are from a bootstrap over patients
-    that draws the same ones for both. `mcnemar` takes images as independent, which those of one patient are not:
+    `differences` has every score of `Scores`; their intervals are from a bootstrap over patients that draws
+    the same ones for both. `mcnemar` takes images as independent, which those of one patient are not:
     its p is too small where patients have several images. `patients` is free of that.
     """
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from mammo.evaluation.metrics import Floats
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import ClassScores
-from mammo.metrics import Floats
 
 MAX_POINTS = 500
 

@@ -10,10 +10,10 @@ import numpy as np
 from mammo.evaluation.calibration import Reliability, reliability, with_temperature
 from mammo.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from mammo.evaluation.exams import ExamPredictions, exam_predictions
+from mammo.evaluation.intervals import bootstrap
+from mammo.evaluation.metrics import ECE_BINS, Metrics, as_lists, checked_cases
 from mammo.evaluation.predictions import PredictionTable, make_predictions
 from mammo.evaluation.subgroups import ClassScores, Subgroup, cases_of, metrics_with_intervals, per_class, subgroups
-from mammo.intervals import bootstrap
-from mammo.metrics import ECE_BINS, Metrics, as_lists, checked_cases
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,11 @@ from mammo.evaluation.calibration import Bins
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
+from mammo.evaluation.metrics import ECE_BINS, Metrics
+from mammo.evaluation.selection import AUTO_ORDER, MINIMISED
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
-from mammo.figures import GREY, SCORE_TITLES, STYLE, TRAIN_COLOUR, VAL_COLOUR
-from mammo.metrics import ECE_BINS, Metrics
-from mammo.plain_text import figure_text
-from mammo.selection import AUTO_ORDER, MINIMISED
+from mammo.support.figures import GREY, SCORE_TITLES, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.plain_text import figure_text
 
 SINGLE_COLUMN_INCHES = 3.5
 PALE = "#B0B0B0"  # subgroups too small to say much
@@ -155,7 +155,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
     """Forest plot of a score: one row a subgroup with its interval, images and patients beside it, all images on top.
 
     The band is the interval of all images. Small subgroups are grey; where the score is undefined there is no mark.
-    `score` is one of `mammo.selection.Scores`.
+    `score` is one of `Scores`.
     """
     # Each row: label, metrics, colour, whether it is a heading.
     rows: list[tuple[str, Metrics | None, str]] = [("All images", overall, "black")]
@@ -194,7 +194,7 @@ def comparison_figure(
 ) -> Figure:
     """Difference of each score, second minus first, with its interval, and the zero line; both scores beside it.
 
-    Intervals without zero are coloured. A lower value is the better one of the scores in `mammo.selection.MINIMISED`.
+    Intervals without zero are coloured. A lower value is the better one of the scores in `MINIMISED`.
     """
     first_name, second_name = figure_text(first_name), figure_text(second_name)
     with matplotlib.style.context(STYLE, after_reset=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo.files import read_csv
+from mammo.support.files import read_csv
 
 DESCRIPTION = ("image_id", "patient_id", "exam_id", "laterality", "view")
 # Known of some images only; empty otherwise.

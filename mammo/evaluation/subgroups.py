@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from mammo.evaluation.intervals import bootstrap, class_intervals, score_intervals
+from mammo.evaluation.metrics import Cases, Floats, Metrics, checked_cases, compute_metrics
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
-from mammo.intervals import bootstrap, class_intervals, score_intervals
-from mammo.metrics import Cases, Floats, Metrics, checked_cases, compute_metrics
 
 SUBGROUP_ATTRIBUTES = ("view", "laterality", *ATTRIBUTES)
 UNKNOWN = "unknown"
@@ -77,7 +77,7 @@ def metrics_with_intervals(
 ) -> Metrics:
     """All metrics of images with true classes, with 95 % intervals from `draws` of the patient-level bootstrap.
 
-    `drawn` is what `mammo.intervals.bootstrap` made of these predictions, where it is known already.
+    `drawn` is what `intervals.bootstrap` made of these predictions, where it is known already.
     """
     arguments = predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
     metrics, cases = compute_metrics(*arguments, warn=warn), cases_of(predictions)
@@ -111,7 +111,7 @@ def per_class(
 ) -> list[ClassScores]:
     """Scores of each class against the rest, in the order of the classes, those without an image included.
 
-    `drawn` is what `mammo.intervals.bootstrap` made of these predictions with `average_precision`, where it is known.
+    `drawn` is what `intervals.bootstrap` made of these predictions with `average_precision`, where it is known.
     """
     cases = cases_of(predictions)
     if drawn is None:

@@ -18,10 +18,10 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from mammo.errors import ConfigError
 from mammo.explanation.options import Method
 from mammo.models.anatomy import WholeBackbone
 from mammo.models.network import Network
+from mammo.support.errors import ConfigError
 
 Step = Callable[[Tensor], Tensor]
 

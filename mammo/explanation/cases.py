@@ -14,7 +14,6 @@ from mammo.data.batches import EvaluationBatches
 from mammo.data.images import ALL_KINDS
 from mammo.data.pixels import PixelSettings, image_and_placement
 from mammo.data.placement import Placement
-from mammo.errors import BadFile, ConfigError, DataError, nearest
 from mammo.evaluation.predictions import PredictionTable
 from mammo.explanation.cam import chosen_layer, heat_maps
 from mammo.explanation.choice import positions_of
@@ -22,7 +21,8 @@ from mammo.explanation.options import PREDICTED, TRUE, Method
 from mammo.inference.datasets import ShownImages
 from mammo.inference.labelled import predictions_for, stored_for
 from mammo.inference.trained import Trained
-from mammo.interruption import stop_if_asked
+from mammo.support.errors import BadFile, ConfigError, DataError, nearest
+from mammo.support.interruption import stop_if_asked
 
 # Long side of the copy of an image that is shown: at half a page width a printer resolves no more.
 PICTURE_SIDE_PX = 900

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mammo.errors import DataError, nearest
 from mammo.evaluation.predictions import PredictionTable
+from mammo.support.errors import DataError, nearest
 
 
 def most_confident(predictions: PredictionTable, limit: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from mammo.inference.options import TrainedOptions
-from mammo.options import option
+from mammo.support.options import option
 
 # Which class a map is about, other than a class by its name.
 PREDICTED, TRUE = "predicted", "true"

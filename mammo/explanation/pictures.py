@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mammo.explanation.cases import Case
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, VAL_COLOUR
-from mammo.plain_text import figure_text
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, VAL_COLOUR
+from mammo.support.plain_text import figure_text
 
 # Perceptually uniform, and told apart from the greys below it by its hue throughout.
 COLOURS = "plasma"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo.errors import ConfigError
 from mammo.explanation.cases import Case
 from mammo.explanation.pictures import GRID_CASES, case_figure, grid_figure
-from mammo.figures import figure_bytes
-from mammo.files import file_sha256, read_csv, safe_name
 from mammo.inference.datasets import ShownImages
 from mammo.inference.trained import Trained
-from mammo.outputs import Outputs
+from mammo.support.errors import ConfigError
+from mammo.support.figures import figure_bytes
+from mammo.support.files import file_sha256, read_csv, safe_name
+from mammo.support.outputs import Outputs
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from mammo.data.phantom import VIEWS, render_view
 from mammo.data.phantom_anatomy import WHITE
 from mammo.data.preprocess import prepare
 from mammo.data.store import StoredImages
-from mammo.errors import UserError
 from mammo.exporting.formats import open_onnx, open_torchscript
 from mammo.inference.datasets import load_shown
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained, load_trained, predict_images, resolved_hardware
-from mammo.progress import track
+from mammo.support.errors import UserError
+from mammo.support.progress import track
 
 log = logging.getLogger(__name__)
 

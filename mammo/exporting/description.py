@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mammo.files import read_json
+from mammo.evaluation.selection import SCORE_NAMES
 from mammo.inference.trained import Trained
 from mammo.models.weights import licence_of
 from mammo.runs.directory import RunDirectory
-from mammo.selection import SCORE_NAMES
+from mammo.support.files import read_json
 
 USE = "Research use only. Not a medical device; no result is meant for diagnosis."
 INPUT, LOGITS, PROBABILITIES = "images", "logits", "probabilities"

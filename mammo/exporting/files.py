@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.errors import ConfigError
+from mammo.config.help import command_lines
 from mammo.exporting.check import TOLERANCE, CheckImages, Comparison, compare
 from mammo.exporting.description import describe, metrics_of
 from mammo.exporting.formats import GreyToProbabilities, onnx_bytes, torchscript_bytes, versions
 from mammo.exporting.options import SUFFIXES
-from mammo.exporting.portable import portable_bytes
-from mammo.files import file_sha256, write_bytes
-from mammo.help import command_lines, wrapped
 from mammo.inference.trained import Trained
-from mammo.outputs import Outputs
 from mammo.runs.provenance import environment
+from mammo.support.errors import ConfigError
+from mammo.support.files import file_sha256, write_bytes
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import wrapped
+from mammo.training.portable import portable_bytes
 
 SCHEMA_VERSION = 1
 OWN_FOLDER = "exports"

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mammo.errors import ConfigError
 from mammo.exporting.description import INPUT, LOGITS, PROBABILITIES, USE
 from mammo.models.network import Network
+from mammo.support.errors import ConfigError
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # Of TorchScript: where in which source file each operation was made.

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from mammo.inference.options import TrainedOptions
-from mammo.options import option
+from mammo.support.options import option
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 

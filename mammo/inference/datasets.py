@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mammo.cache import user_cache_folder
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.options import DataOptions
 from mammo.data.shown import shown_names
 from mammo.data.views import is_among
-from mammo.errors import ConfigError, DataError, RunDirectoryError
-from mammo.files import read_csv
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained
-from mammo.progress import counting
-from mammo.schema import Problem, build, to_tree
-from mammo.yaml_files import read_yaml
+from mammo.support.cache import user_cache_folder
+from mammo.support.errors import ConfigError, DataError, RunDirectoryError
+from mammo.support.files import read_csv
+from mammo.support.progress import counting
+from mammo.support.schema import Problem, build, to_tree
+from mammo.support.yaml_files import read_yaml
 
 # For who sees results of images of which that is so.
 NOT_KNOWN = "whether the network was trained on some of these images is not known: a checkpoint does not say"

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mammo.errors import ConfigError
-from mammo.files import file_sha256
-from mammo.hardware import Hardware
 from mammo.inference.options import Weighting
 from mammo.inference.trained import Trained, load_trained
+from mammo.support.errors import ConfigError
+from mammo.support.files import file_sha256
+from mammo.support.hardware import Hardware
 
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"

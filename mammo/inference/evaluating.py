@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
-from mammo.files import file_sha256, safe_name, this_command
-from mammo.hardware import Hardware
 from mammo.inference.datasets import NOT_KNOWN
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.labelled import LabelledPredictions, predict_labelled, stored_predictions
 from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import resolved_hardware
-from mammo.outputs import Outputs
 from mammo.runs.comparison import comparison_lines, sides, write_comparison
 from mammo.runs.evaluation import FILE, FOLDER, OWN_FILES, evaluation_lines, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
-from mammo.sweeps.results import without_folders
+from mammo.support.errors import ConfigError, DataError, RunDirectoryError
+from mammo.support.files import file_sha256, safe_name, this_command
+from mammo.support.hardware import Hardware
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import without_folders
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,9 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammo.errors import RunDirectoryError, nearest
 from mammo.runs.directory import RunDirectory
-from mammo.sweeps.nearby import results_in
-from mammo.sweeps.results import is_run_folder, is_sweep_folder
+from mammo.runs.folders import is_run_folder, is_sweep_folder, results_in
+from mammo.support.errors import RunDirectoryError, nearest
 
 SUFFIXES = (".pth", ".safetensors")
 

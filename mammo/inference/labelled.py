@@ -10,13 +10,13 @@ import pandas as pd
 
 from mammo.data.attributes import attributes_of
 from mammo.data.dataset import Dataset
-from mammo.errors import DataError
 from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions, read_predictions
 from mammo.inference.datasets import ShownImages, load_shown
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained, predict_images
-from mammo.progress import counting
+from mammo.support.errors import DataError
+from mammo.support.progress import counting
 
 
 @dataclasses.dataclass(frozen=True)

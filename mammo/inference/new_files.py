@@ -22,7 +22,7 @@ from mammo.data.remarks import WORDS, remarks_on
 from mammo.data.shown import is_known
 from mammo.data.store import read_content
 from mammo.data.views import is_among, shown_view
-from mammo.errors import BadFile, DataError, nearest
+from mammo.support.errors import BadFile, DataError, nearest
 
 # What lies beside images and is none. A file of any other name is tried: DICOM files often have no suffix.
 _NO_IMAGES = {

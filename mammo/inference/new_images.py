@@ -21,7 +21,7 @@ from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
 from mammo.inference.partial import PartialResults
 from mammo.inference.trained import predict_images
-from mammo.progress import counting
+from mammo.support.progress import counting
 
 log = logging.getLogger(__name__)
 

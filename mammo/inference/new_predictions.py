@@ -13,14 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
-from mammo.cache import user_cache_folder
-from mammo.cores import usable_cores
 from mammo.data.patients import Link, patients_of_exams
 from mammo.data.pseudonyms import renamer, unchanged, write_lookup
-from mammo.errors import RunDirectoryError
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
-from mammo.help import wrapped
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
 from mammo.inference.new_images import Names, predict_files
@@ -28,8 +24,12 @@ from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import Trained, resolved_hardware
-from mammo.outputs import Outputs
-from mammo.ownership import Owner, one_owner
+from mammo.support.cache import user_cache_folder
+from mammo.support.cores import usable_cores
+from mammo.support.errors import RunDirectoryError
+from mammo.support.outputs import Outputs
+from mammo.support.ownership import Owner, one_owner
+from mammo.support.plain_text import wrapped
 
 REASONS_SHOWN = 5
 # Of the hash that tells files apart in what an interrupted command leaves: no two of them share it.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mammo.data.options import DataOptions
-from mammo.options import option
+from mammo.support.options import option
 
 Weighting = Literal["equal", "validation"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.errors import RunDirectoryError
-from mammo.files import MAX_TABLE_BYTES, read_bytes
+from mammo.support.errors import RunDirectoryError
+from mammo.support.files import MAX_TABLE_BYTES, read_bytes
 
 SUFFIX = ".partial.jsonl"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 
-from mammo.errors import RunDirectoryError
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.predictions import PredictionTable
 from mammo.inference.ensemble import Ensemble
@@ -17,6 +16,7 @@ from mammo.inference.labelled import averaged, stored_predictions
 from mammo.inference.trained import Trained
 from mammo.runs.directory import CALIBRATION_FILE
 from mammo.runs.evaluation import read_temperature
+from mammo.support.errors import RunDirectoryError
 
 log = logging.getLogger(__name__)
 

@@ -15,25 +15,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from mammo.checkpoint import load_checkpoint
-from mammo.checkpoint_content import NEEDED_TO_PREDICT
-from mammo.config import Config, check_stored, image_size_px
+from mammo.config.check import check_stored
+from mammo.config.tree import Config, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
 from mammo.data.header import accepted_kinds
 from mammo.data.pixels import PixelSettings
-from mammo.engine import Predictions, predict
-from mammo.errors import ConfigError, DataError, RunDirectoryError, WeightsError
-from mammo.exporting.portable import SUFFIX, read_portable
-from mammo.features import through
-from mammo.files import safe_name
-from mammo.hardware import Hardware, prepare_process, resolve_hardware
-from mammo.interruption import stop_if_asked
 from mammo.models.build import build_for
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
-from mammo.progress import track
 from mammo.runs.directory import require_inside
-from mammo.torch_files import fault_of_weights
+from mammo.support.errors import ConfigError, DataError, RunDirectoryError, WeightsError
+from mammo.support.files import safe_name
+from mammo.support.hardware import Hardware, prepare_process, resolve_hardware
+from mammo.support.interruption import stop_if_asked
+from mammo.support.progress import track
+from mammo.support.torch_files import fault_of_weights
+from mammo.training.checkpoint import load_checkpoint
+from mammo.training.checkpoint_content import NEEDED_TO_PREDICT
+from mammo.training.engine import Predictions, predict
+from mammo.training.inputs import through
+from mammo.training.portable import SUFFIX, read_portable
 
 CHANNELS = 3
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mammo.errors import ConfigError
 from mammo.models.maps import CHANNELS_FIRST, MapLayout
+from mammo.support.errors import ConfigError
 
 # A published network: its attributes are known by its class, not by its type annotations.
 Published = Any

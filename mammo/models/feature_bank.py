@@ -24,9 +24,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from mammo.errors import ConfigError
-from mammo.files import one_at_a_time, write_text
-from mammo.keyed_rows import KeyedRows
+from mammo.support.errors import ConfigError
+from mammo.support.files import one_at_a_time, write_text
+from mammo.support.keyed_rows import KeyedRows
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal
 
-from mammo.options import option
+from mammo.support.options import option
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,3 +23,9 @@ class ModelOptions:
     full_finetune_lr: float | None = option(
         None, "preset of optimizer.lr when the whole network learns; null: the optimizer's own", above=0
     )
+
+
+def fixed_size_px(model_name: str) -> int | None:
+    """The input size that timm writes into the names of networks that take only one, such as ViT and Swin."""
+    fixed = re.match(r"(vit|deit|swin|beit|cait|xcit|eva)\w*_(\d{3})\b", model_name.split(".")[0])
+    return int(fixed.group(2)) if fixed else None

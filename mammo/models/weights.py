@@ -22,8 +22,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mammo.errors import WeightsError
-from mammo.torch_files import fault_of_weights, load_tensors
+from mammo.support.errors import WeightsError
+from mammo.support.torch_files import fault_of_weights, load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

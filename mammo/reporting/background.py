@@ -12,8 +12,8 @@ from mammo.reporting.document import Block, Cell, Code, Column, Details, Heading
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, look, mapping, number, text, texts
 from mammo.reporting.words import plural
+from mammo.support.plain_text import without_folders
 from mammo.sweeps.configurations import shown
-from mammo.sweeps.results import without_folders
 
 # More columns than this do not fit; then the values are listed with how often they occur.
 MAX_RUN_COLUMNS = 6

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mammo.files import read_bytes, read_csv, safe_name
 from mammo.reporting.document import (
     Bar,
     Block,
@@ -29,6 +28,7 @@ from mammo.reporting.document import (
 from mammo.reporting.document import columns as plain_columns
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.words import plural
+from mammo.support.files import read_bytes, read_csv, safe_name
 
 NUM_CASES = 8
 # Pictures are large, and a report is sent by mail.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mammo.figures import SCORE_TITLES
 from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, interval, look, number, text, texts
 from mammo.reporting.words import plural
 from mammo.runs.comparison import as_written_now
+from mammo.support.figures import SCORE_TITLES
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo.errors import TrainingError
 from mammo.evaluation.evaluation import Evaluation, evaluate
 from mammo.evaluation.figures import (
     ATTRIBUTE_TITLES,
@@ -18,12 +17,13 @@ from mammo.evaluation.figures import (
     subgroup_figure,
 )
 from mammo.evaluation.predictions import PredictionTable
-from mammo.figures import SCORE_TITLES
-from mammo.progress import track
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
 from mammo.reporting.material import Material, best_position
 from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
 from mammo.runs.evaluation import read_temperature
+from mammo.support.errors import TrainingError
+from mammo.support.figures import SCORE_TITLES
+from mammo.support.progress import track
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 

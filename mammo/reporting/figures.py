@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
-from mammo.plain_text import figure_text
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.plain_text import figure_text
 from mammo.sweeps.results import number_or_none
 
 PANEL_INCHES = (3.4, 2.35)

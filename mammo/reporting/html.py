@@ -9,9 +9,9 @@ import itertools
 import jinja2
 from markupsafe import Markup, escape
 
-from mammo.plain_text import terminal_text
 from mammo.reporting.document import Panel, Report
 from mammo.reporting.svg import inline_svg
+from mammo.support.plain_text import terminal_text
 
 
 def html(report: Report) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mammo.figures import SCORE_TITLES
-from mammo.plain_text import latex_text
 from mammo.reporting.material import Material
 from mammo.reporting.tested import HeldOut
 from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, network, over_trainings, plural, plural_of, unit_of, validated_on
+from mammo.support.figures import SCORE_TITLES
+from mammo.support.plain_text import latex_text
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import limits, metric_order

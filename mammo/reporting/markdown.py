@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mammo.plain_text import markdown_text, terminal_text
 from mammo.reporting.document import (
     Block,
     Cell,
@@ -18,6 +17,7 @@ from mammo.reporting.document import (
     Table,
     Text,
 )
+from mammo.support.plain_text import markdown_text, terminal_text
 
 
 def markdown(report: Report) -> str:

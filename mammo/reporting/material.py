@@ -12,27 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.checks.run_files import BEST, RunFiles
-from mammo.checks.run_files import read_run as read_files
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
-from mammo.files import file_sha256, read_json
-from mammo.progress import track
+from mammo.evaluation.selection import SCORE_NAMES
 from mammo.reporting.patients import mean_intervals
 from mammo.reporting.tested import HeldOut, TestedRun, held_out, is_test
 from mammo.reporting.values import count, interval, mapping, number, text
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
-from mammo.selection import SCORE_NAMES
+from mammo.runs.folders import is_run_folder
+from mammo.runs.reading import BEST, RunFiles, read_files
+from mammo.support.files import file_sha256, read_json
+from mammo.support.progress import track
+from mammo.support.trees import flatten
 from mammo.sweeps.findings import Finding, best_trial, criterion, find
-from mammo.sweeps.results import (
-    RunResult,
-    SweepResults,
-    is_run_folder,
-    read_run,
-    read_sweep,
-    without_repeated,
-)
+from mammo.sweeps.results import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
-from mammo.trees import flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +129,7 @@ def read_material(folders: Sequence[Path]) -> Material:
     runs = []
     for run in track(results.runs, "Reading runs", len(results.runs)):
         files = read_files(run.folder)
-        problems += [f"{run.name}: {finding.subject} {finding.text}" for finding in files.findings]
+        problems += [f"{run.name}: {name} cannot be read: {reason}" for name, reason in files.damaged.items()]
         predictions = _read_predictions(run, problems) if run.is_completed else None
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mammo.evaluation.selection import MINIMISED
 from mammo.reporting.material import Material, RunMaterial
-from mammo.selection import MINIMISED
 from mammo.sweeps.findings import EQUAL
 from mammo.sweeps.findings import score as score_of
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mammo.errors import TrainingError
+from mammo.evaluation.intervals import bootstrap, score_intervals
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.selection import SCORE_NAMES
 from mammo.evaluation.subgroups import cases_of
-from mammo.intervals import bootstrap, score_intervals
-from mammo.selection import SCORE_NAMES
+from mammo.support.errors import TrainingError
 from mammo.sweeps.pooling import DRAWS, SEED, interval_of_mean
 
 
@@ -18,7 +18,7 @@ def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, lis
     """95 % percentile intervals of the mean of each score over trainings, from a bootstrap over patients.
 
     The n-th draw is of the same patients for all trainings. Where the mean is the same in all draws, the limits are the
-    means of those of the trainings, for scores that have such (`mammo.intervals.score_intervals`). Empty unless all of
+    means of those of the trainings, for scores that have such (`score_intervals`). Empty unless all of
     them have predicted the same images of the same patients with the same true classes.
     """
     known = [_sorted(table) for table in tables if table is not None and len(table)]

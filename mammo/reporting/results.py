@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mammo.figures import SCORE_TITLES
-from mammo.intervals import interval_note
+from mammo.evaluation.intervals import interval_note
+from mammo.evaluation.selection import MINIMISED
 from mammo.reporting.document import (
     Block,
     Cell,
@@ -24,7 +24,7 @@ from mammo.reporting.document import (
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
-from mammo.selection import MINIMISED
+from mammo.support.figures import SCORE_TITLES
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import best_trial, criterion, metrics_of_figure, ranked_trials
 from mammo.sweeps.tables import (

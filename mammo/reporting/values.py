@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mammo.intervals import NO_SPREAD
+from mammo.evaluation.intervals import NO_SPREAD
 from mammo.sweeps.results import number_or_none
 
 

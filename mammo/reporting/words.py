@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mammo.figures import SCORE_TITLES
+from mammo.evaluation.selection import MINIMISED
 from mammo.reporting.document import Tile
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.pairs import count_pairs
 from mammo.reporting.values import count, interval, number, text
-from mammo.selection import MINIMISED
+from mammo.support.figures import SCORE_TITLES
 from mammo.sweeps.findings import EQUAL, best_trial, criterion, is_minimised
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.statistics import Spread

@@ -9,10 +9,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mammo.figures import confusion_matrix_figure, figure_bytes
-from mammo.files import read_json
-from mammo.outputs import Outputs
-from mammo.progress import track
 from mammo.reporting.cases import gradcam_file, gradcam_pictures
 from mammo.reporting.classes import class_names, has_confusion_matrix
 from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
@@ -24,6 +20,11 @@ from mammo.reporting.markdown import markdown
 from mammo.reporting.material import Material, best_position, read_material
 from mammo.reporting.results import COMPARISON_FILE
 from mammo.reporting.values import look
+from mammo.runs.figures import confusion_matrix_figure
+from mammo.support.figures import figure_bytes
+from mammo.support.files import read_json
+from mammo.support.outputs import Outputs
+from mammo.support.progress import track
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import metrics_of_figure
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mammo.help import wrapped
-from mammo.intervals import NO_SPREAD, interval_note
-from mammo.plain_text import terminal_text
-from mammo.progress import console
+from mammo.evaluation.intervals import NO_SPREAD, interval_note
 from mammo.runs.stored import UNITS
+from mammo.support.plain_text import terminal_text, wrapped
+from mammo.support.progress import console
 
 # Metric, words for it, what its values mean.
 SHOWN = (

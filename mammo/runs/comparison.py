@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.figures import comparison_figure
-from mammo.figures import figure_bytes
-from mammo.help import wrapped
-from mammo.outputs import Outputs
 from mammo.runs.evaluation import SHORT, limits_or_dash
+from mammo.support.figures import figure_bytes
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import wrapped
 
 COMPARISON_FILE = "comparison.json"
 SCHEMA_VERSION = 2

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mammo.config import Config, check_stored, identity_tree
-from mammo.errors import ConfigError, RunDirectoryError, UserError
-from mammo.files import csv_text, write_bytes, write_json, write_text
-from mammo.outputs import array_bytes, files_of_others
-from mammo.ownership import Owner, one_owner
+from mammo.config.check import check_stored
+from mammo.config.tree import Config, identity_tree
 from mammo.runs.stored import ErrorFile, Malformed, read_stored, read_summary
-from mammo.tracebacks import traceback_text
-from mammo.tracker import MLFLOW_RUN_FILE
-from mammo.trees import flatten
-from mammo.yaml_files import read_yaml
+from mammo.support.errors import ConfigError, RunDirectoryError, UserError
+from mammo.support.files import csv_text, write_bytes, write_json, write_text
+from mammo.support.outputs import array_bytes, files_of_others
+from mammo.support.ownership import Owner, one_owner
+from mammo.support.tracebacks import traceback_text
+from mammo.support.trees import flatten
+from mammo.support.yaml_files import read_yaml
+from mammo.training.tracker import MLFLOW_RUN_FILE
 
 # What a run writes, and what is made from it; `run.restart=true` removes these and nothing else.
 OWN_FILES = (

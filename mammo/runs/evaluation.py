@@ -18,15 +18,16 @@ from mammo.evaluation.figures import (
     roc_figure,
     subgroup_figure,
 )
+from mammo.evaluation.intervals import interval_note
+from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import FEW_PATIENTS
-from mammo.figures import confusion_matrix_figure, figure_bytes
-from mammo.help import wrapped
-from mammo.intervals import interval_note
-from mammo.metrics import Metrics
-from mammo.outputs import Outputs
 from mammo.runs.directory import CALIBRATION_FILE
+from mammo.runs.figures import confusion_matrix_figure
 from mammo.runs.stored import Calibration, read_stored
+from mammo.support.figures import figure_bytes
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import wrapped
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mammo.config import Config, config_tree, run_id
-from mammo.errors import RunDirectoryError, UserError
-from mammo.hardware import Share, release_memory
-from mammo.progress import log_to_file
+from mammo.config.tree import Config, config_tree, run_id
+from mammo.evaluation.selection import worst_objective
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.provenance import utc_now
 from mammo.runs.training import run_training
-from mammo.selection import worst_objective
-from mammo.tracebacks import error_text
+from mammo.support.errors import RunDirectoryError, UserError
+from mammo.support.hardware import Share, release_memory
+from mammo.support.progress import log_to_file
+from mammo.support.tracebacks import error_text
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mammo.config import Config
-from mammo.intervals import interval_note
-from mammo.metrics import Metrics
+from mammo.config.tree import Config
+from mammo.evaluation.intervals import interval_note
+from mammo.evaluation.metrics import Metrics
 from mammo.models.weights import licence_of
-from mammo.plain_text import markdown_text
+from mammo.support.plain_text import markdown_text
 
 FILE = "checkpoints/MODEL_CARD.md"
 FEW_PATIENTS_IN_VALIDATION = 100

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mammo
 
 if TYPE_CHECKING:
-    from mammo.hardware import Hardware
+    from mammo.support.hardware import Hardware
 
 GIT_TIMEOUT_SECONDS = 20
 

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.checkpoint import SCHEMA_VERSION, save_checkpoint
-from mammo.checkpoint_content import UNFINISHED_KEYS
-from mammo.engine import EpochResult, EpochState, NonFiniteError, Predictions, Trainer
-from mammo.hardware import random_state
-from mammo.metrics import Metrics, compute_metrics
+from mammo.evaluation.metrics import Metrics, compute_metrics
+from mammo.evaluation.selection import SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
 from mammo.runs.directory import RunDirectory
-from mammo.selection import SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
-from mammo.torch_files import fault_of_weights
+from mammo.support.hardware import random_state
+from mammo.support.torch_files import fault_of_weights
+from mammo.training.checkpoint import SCHEMA_VERSION, save_checkpoint
+from mammo.training.checkpoint_content import UNFINISHED_KEYS
+from mammo.training.engine import EpochResult, EpochState, NonFiniteError, Predictions, Trainer
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import numpy as np
 from mammo.data.dataset import Dataset
 from mammo.data.manifest import Grouping
 from mammo.data.options import DataOptions
-from mammo.engine import Predictions
 from mammo.evaluation.calibration import fit_temperature
+from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import make_predictions
-from mammo.figures import plot_confusion_matrix, plot_history
-from mammo.metrics import Metrics
 from mammo.runs.directory import CALIBRATION_FILE, RunDirectory
+from mammo.runs.figures import plot_confusion_matrix, plot_history
+from mammo.training.engine import Predictions
 
 
 def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOptions) -> None:

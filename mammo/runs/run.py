@@ -14,25 +14,17 @@ from typing import Any
 
 import torch
 
-from mammo.checkpoint import load_checkpoint, load_newest, remove_previous
-from mammo.checkpoint_content import KEYS, wrong_progress
-from mammo.config import Config, config_tree, run_id
+from mammo.config.tree import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset, user_cache_folder
-from mammo.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer, predict
-from mammo.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
-from mammo.features import Source
-from mammo.hardware import Hardware
-from mammo.interruption import is_asked_to_stop, stop_if_asked
-from mammo.intervals import bootstrap_ci95
-from mammo.metrics import Metrics
+from mammo.evaluation.intervals import bootstrap_ci95
+from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.selection import Criterion, EarlyStopping, collapse_remedies
 from mammo.models.build import BuiltModel
 from mammo.models.feature_bank import BANKS
 from mammo.models.strategy import FrozenTrunkOptions
 from mammo.models.trunk import FrozenTrunk
 from mammo.models.weights import is_file
-from mammo.optimizers import load_optimizer, parameter_groups
-from mammo.progress import counting, track
 from mammo.runs.directory import RunDirectory
 from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
@@ -40,11 +32,19 @@ from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
-from mammo.schedulers import starts_with_warmup
-from mammo.selection import Criterion, EarlyStopping, collapse_remedies
-from mammo.shapes import lacking
-from mammo.tracebacks import error_text
-from mammo.tracker import OpenTracker, numbers_of
+from mammo.support.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
+from mammo.support.hardware import Hardware
+from mammo.support.interruption import is_asked_to_stop, stop_if_asked
+from mammo.support.progress import counting, track
+from mammo.support.shapes import lacking
+from mammo.support.tracebacks import error_text
+from mammo.training.checkpoint import load_checkpoint, load_newest, remove_previous
+from mammo.training.checkpoint_content import KEYS, wrong_progress
+from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer, predict
+from mammo.training.inputs import Source
+from mammo.training.optimizers import load_optimizer, parameter_groups
+from mammo.training.schedulers import starts_with_warmup
+from mammo.training.tracker import OpenTracker, numbers_of
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from mammo.epoch_records import Record, ScoreTree
-from mammo.files import parse_json, read_json, read_text
-from mammo.shapes import AtLeast, Length, Number, Whole, faults, lacking
+from mammo.support.files import parse_json, read_json, read_text
+from mammo.support.shapes import AtLeast, Length, Number, Whole, faults, lacking
+from mammo.training.epoch_records import Record, ScoreTree
 
 MAX_SAID = 4
 MAX_HISTORY_BYTES = 64 * 2**20

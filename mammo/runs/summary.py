@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mammo.config import Config, run_id
+from mammo.config.tree import Config, run_id
 from mammo.data.dataset import Dataset
 from mammo.data.manifest import exams_of
-from mammo.files import file_sha256
-from mammo.hardware import Hardware
-from mammo.metrics import Metrics
+from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.selection import detect_collapse
 from mammo.models.build import BuiltModel
 from mammo.models.weights import is_file, require_file
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import part_summary
-from mammo.selection import detect_collapse
+from mammo.support.files import file_sha256
+from mammo.support.hardware import Hardware
 
 SCHEMA_VERSION = 1
 MATRICES = ("confusion_matrix", "class_names")

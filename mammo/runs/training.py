@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from mammo.config import Config, config_tree, image_size_px
-from mammo.config_view import print_config
+from mammo.config.show import print_config
+from mammo.config.tree import Config, config_tree, image_size_px
 from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
 from mammo.data.image_list import is_generated, require_root
-from mammo.errors import ConfigError, DataError, RunDirectoryError, UserError
-from mammo.files import file_sha256, join_command, this_command
-from mammo.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
-from mammo.interruption import deferred
-from mammo.losses import effective_class_weights
-from mammo.metrics import reset_warnings
+from mammo.evaluation.metrics import reset_warnings
 from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone, published_network
 from mammo.models.weights import RANDOM, is_file, require_file
-from mammo.progress import console, counting, log_to_file, start_logging
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.results import write_data_files
 from mammo.runs.run import Run
 from mammo.runs.summary import first_summary, with_stored
+from mammo.support.errors import ConfigError, DataError, RunDirectoryError, UserError
+from mammo.support.files import file_sha256, join_command, this_command
+from mammo.support.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
+from mammo.support.interruption import deferred
+from mammo.support.progress import console, counting, log_to_file, start_logging
+from mammo.training.losses import effective_class_weights
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import optuna
 import yaml
 
-from mammo.config import Config, config_tree
-from mammo.outputs import Outputs
-from mammo.schema import guarded_keys
+from mammo.config.tree import Config, config_tree
+from mammo.support.outputs import Outputs
+from mammo.support.schema import guarded_keys
 from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.plan import Job
 from mammo.sweeps.results import BEST_FOLDER

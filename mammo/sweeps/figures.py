@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mammo.figures import (
+from mammo.evaluation.selection import MINIMISED
+from mammo.support.figures import (
     DOUBLE_COLUMN_INCHES,
     GREY,
     LABEL_LINE_INCHES,
@@ -23,8 +24,7 @@ from mammo.figures import (
     TRAIN_COLOUR,
     VAL_COLOUR,
 )
-from mammo.plain_text import figure_text
-from mammo.selection import MINIMISED
+from mammo.support.plain_text import figure_text
 from mammo.sweeps.findings import Finding, score
 from mammo.sweeps.results import RunResult
 

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from mammo.metrics import Metrics
-from mammo.selection import SCORE_NAMES, Criterion
+from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.selection import SCORE_NAMES, Criterion
 from mammo.sweeps.configurations import Configuration, configurations
 from mammo.sweeps.pooling import CannotPool, PooledFolds, mean_over_seeds, pool_folds
 from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mammo.errors import ConfigError
-from mammo.sweeps.options import SearchOptions
+from mammo.config.sweep_options import SearchOptions
+from mammo.support.errors import ConfigError
 from mammo.sweeps.plan import combinations, make_job, of_an_earlier_sweep, require_distinct, sweep_name
 from mammo.sweeps.session import Session
 

@@ -22,12 +22,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from mammo.errors import DataError, RunDirectoryError
-from mammo.interruption import stop_if_asked
-from mammo.progress import overall, start_logging
 from mammo.runs.directory import RunDirectory
+from mammo.support.errors import DataError, RunDirectoryError
+from mammo.support.interruption import stop_if_asked
+from mammo.support.progress import overall, start_logging
+from mammo.support.tracebacks import error_text
 from mammo.sweeps.plan import Job
-from mammo.tracebacks import error_text
 
 SECONDS_BETWEEN_LOOKS = 2.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from mammo.cores import usable_cores
-from mammo.errors import ConfigError
+from mammo.support.cores import usable_cores
+from mammo.support.errors import ConfigError
 
 
 def jobs_at_once(launcher: DictConfig) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mammo.intervals import interval_note
-from mammo.plain_text import markdown_text
-from mammo.selection import MINIMISED
+from mammo.evaluation.intervals import interval_note
+from mammo.evaluation.selection import MINIMISED
+from mammo.support.plain_text import markdown_text
 from mammo.sweeps.findings import Finding, best_trial, criterion, metrics_of_tables, ranked_trials, score
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.tables import (

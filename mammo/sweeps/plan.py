@@ -19,12 +19,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from mammo.compose import checked_config
-from mammo.config import Config, config_tree, identity_tree, run_name
-from mammo.errors import ConfigError
-from mammo.files import safe_name
-from mammo.renamed import current_override, original_key, original_override
-from mammo.trees import flatten
+from mammo.config.composition import checked_config
+from mammo.config.renamed import current_override, original_key, original_override
+from mammo.config.tree import Config, config_tree, identity_tree, run_name
+from mammo.support.errors import ConfigError
+from mammo.support.files import safe_name
+from mammo.support.trees import flatten
 
 ALL_FOLDS = "all"
 # Groups and sections that say how and where to run, not what.

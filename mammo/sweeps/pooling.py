@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mammo.errors import TrainingError
-from mammo.files import read_csv
-from mammo.intervals import bootstrap, percentile_interval, score_intervals
-from mammo.metrics import Floats, Metrics, checked_cases, compute_metrics
+from mammo.evaluation.intervals import bootstrap, percentile_interval, score_intervals
+from mammo.evaluation.metrics import Floats, Metrics, checked_cases, compute_metrics
 from mammo.runs.stored import SplitManifest, read_stored
+from mammo.support.errors import TrainingError
+from mammo.support.files import read_csv
 from mammo.sweeps.results import RunResult
 
 DRAWS, SEED = 2000, 0

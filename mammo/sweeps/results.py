@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,15 +16,18 @@ from typing import Any
 
 import yaml
 
-from mammo.config import check_stored, identity_tree
-from mammo.errors import ConfigError
-from mammo.files import read_json
-from mammo.renamed import current_key, current_override
+from mammo.config.check import check_stored
+from mammo.config.renamed import current_key, current_override
+from mammo.config.tree import identity_tree
 from mammo.runs.directory import LATER_FOLDERS
+from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
 from mammo.runs.stored import Malformed
-from mammo.sweeps.stored import PLAN_FILE, read_plan
-from mammo.trees import flatten
-from mammo.yaml_files import read_yaml
+from mammo.support.errors import ConfigError
+from mammo.support.files import read_json
+from mammo.support.plain_text import without_folders
+from mammo.support.trees import flatten
+from mammo.support.yaml_files import read_yaml
+from mammo.sweeps.stored import read_plan
 
 # Below it lies the best configuration of a search, where `--config-dir` finds it.
 BEST_FOLDER = "experiment"
@@ -146,22 +148,12 @@ class SweepResults:
         return self.search is not None
 
 
-def is_run_folder(folder: Path) -> bool:
-    """Whether a folder has been claimed by a run."""
-    return (folder / "config.yaml").is_file() or (folder / "summary.json").is_file()
-
-
-def is_sweep_folder(folder: Path) -> bool:
-    """Whether a folder holds a sweep: its plan, or runs."""
-    return (folder / PLAN_FILE).is_file() or any(is_run_folder(path) for path in _subfolders(folder))
-
-
 def read_sweep(folder: Path) -> SweepResults:
     """Everything that is known of a sweep."""
     problems: list[str] = []
     plan = _plan_or_report(folder, problems)
     jobs = {job["run"]: tuple(job.get("overrides", ())) for job in plan.get("jobs", ())}
-    on_disk = {path.name: path for path in _subfolders(folder)}
+    on_disk = {path.name: path for path in subfolders(folder)}
     names = [*jobs, *(name for name in on_disk if name not in jobs)]
     runs = []
     for name in names:
@@ -189,10 +181,6 @@ def read_sweep(folder: Path) -> SweepResults:
         problems=tuple(problems),
         has_plan=bool(plan),
     )
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read_or_report(file: Path, problems: list[str]) -> dict[str, Any]:
@@ -332,8 +320,3 @@ def _mean_and_std(value: Any) -> tuple[float, float | None] | None:
     mean, std = value if isinstance(value, list) and len(value) == 2 else (value, None)
     number, spread = number_or_none(mean), number_or_none(std)
     return None if number is None else (number, spread)
-
-
-def without_folders(text: str) -> str:
-    """The text with every absolute path cut to its last name: summaries are passed on, folders are private."""
-    return re.sub(r"(?<![\w.:/])/(?:[^\s/'\",;]+/)+([^\s/'\",;]*)", r".../\1", text)

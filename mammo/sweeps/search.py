@@ -18,17 +18,18 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mammo.config import Config
-from mammo.errors import ConfigError, UserError
-from mammo.files import without_credentials
+from mammo.config.tree import Config
+from mammo.evaluation.selection import Criterion, worst_objective
 from mammo.runs.directory import RunDirectory
-from mammo.schema import guarded_keys
-from mammo.selection import Criterion, worst_objective
+from mammo.support.errors import ConfigError, UserError
+from mammo.support.files import without_credentials
+from mammo.support.plain_text import without_folders
+from mammo.support.schema import guarded_keys
 from mammo.sweeps.best import require_free, write_findings
 from mammo.sweeps.findings import best_trial
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
-from mammo.sweeps.results import read_sweep, without_folders
+from mammo.sweeps.results import read_sweep
 from mammo.sweeps.session import OpenSweep, Session, SweepError
 from mammo.sweeps.space import searched
 from mammo.sweeps.study import (

@@ -28,8 +28,8 @@ from optuna.importance import MeanDecreaseImpurityImportanceEvaluator
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mammo.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
-from mammo.outputs import Outputs
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
+from mammo.support.outputs import Outputs
 from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
 

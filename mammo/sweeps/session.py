@@ -13,17 +13,18 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mammo.config import Config
-from mammo.errors import RunDirectoryError, TrainingError
-from mammo.files import this_command
-from mammo.outputs import Outputs
-from mammo.ownership import Owner, one_owner
+from mammo.config.tree import Config
 from mammo.runs.closing import show
 from mammo.runs.directory import LOCK_FILE
+from mammo.runs.folders import PLAN_FILE
+from mammo.support.errors import RunDirectoryError, TrainingError
+from mammo.support.files import this_command
+from mammo.support.outputs import Outputs
+from mammo.support.ownership import Owner, one_owner
 from mammo.sweeps.launching import Jobs, say
 from mammo.sweeps.machine import jobs_at_once
 from mammo.sweeps.plan import Arguments, Job, parse_arguments, sweep_folder
-from mammo.sweeps.stored import PLAN_FILE, read_plan
+from mammo.sweeps.stored import read_plan
 from mammo.sweeps.summary import COMMAND, SUMMARIES, close_sweep
 
 

@@ -13,13 +13,13 @@ from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from mammo.config import Config, config_tree
-from mammo.errors import ConfigError
-from mammo.renamed import original_key
+from mammo.config.renamed import original_key
+from mammo.config.tree import Config, config_tree
+from mammo.support.errors import ConfigError
+from mammo.support.trees import flatten
 from mammo.sweeps.launching import say
 from mammo.sweeps.plan import Arguments, key_of, make_job
 from mammo.sweeps.session import Session
-from mammo.trees import flatten
 
 # What makes runs vary without making them better.
 NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import t as student_t
 
-from mammo.intervals import NO_SPREAD
+from mammo.evaluation.intervals import NO_SPREAD
 
 DDOF = 1
 CONFIDENCE = 0.95

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from mammo.files import read_json
+from mammo.runs.folders import PLAN_FILE
 from mammo.runs.stored import MAX_SAID, Malformed
-from mammo.shapes import Number, Whole, faults
-
-PLAN_FILE = "sweep.json"
+from mammo.support.files import read_json
+from mammo.support.shapes import Number, Whole, faults
 
 
 class Job(TypedDict):

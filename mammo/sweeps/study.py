@@ -19,13 +19,13 @@ from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mammo.config import Config, original_identity_tree
-from mammo.errors import ConfigError
-from mammo.files import without_credentials
-from mammo.renamed import original_key
-from mammo.selection import Criterion
+from mammo.config.renamed import original_key
+from mammo.config.tree import Config, original_identity_tree
+from mammo.evaluation.selection import Criterion
+from mammo.support.errors import ConfigError
+from mammo.support.files import without_credentials
+from mammo.support.trees import flatten
 from mammo.sweeps.results import number_or_none
-from mammo.trees import flatten
 
 STUDY_FILE = "study.db"
 # What Optuna, its samplers and its storage raise when a study holds other things than they have put there.

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.figures import figure_bytes
-from mammo.outputs import Outputs
+from mammo.support.figures import figure_bytes
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import without_folders
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import (
     Finding,
@@ -26,7 +27,7 @@ from mammo.sweeps.findings import (
 )
 from mammo.sweeps.page import markdown
 from mammo.sweeps.pooling import split_fingerprint
-from mammo.sweeps.results import RunResult, SweepResults, read_sweep, without_folders
+from mammo.sweeps.results import RunResult, SweepResults, read_sweep
 from mammo.sweeps.statistics import Components, Spread
 from mammo.sweeps.tables import ELSEWHERE, closing_lines
 

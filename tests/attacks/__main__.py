@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mammo.progress import counting
+from mammo.support.progress import counting
 from tests.attacks.campaign import Campaign, Task, Verdict, table, tasks
 from tests.attacks.cases import KINDS
 

@@ -13,20 +13,21 @@ from typing import Any
 
 import mammo
 from mammo import doctor, embed, evaluate, explain, export, predict, report, train
-from mammo.compose import TRAIN, run_command
+from mammo.cli.entry import run_command
+from mammo.cli.tool import run_tool
+from mammo.config.composition import TRAIN
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task
 from mammo.data.options import DataOptions
-from mammo.errors import BadFile, UserError
-from mammo.plain_text import terminal_text
-from mammo.schema import build
-from mammo.tools import run_tool
-from mammo.tracebacks import error_text
-from mammo.yaml_files import read_yaml
+from mammo.support.errors import BadFile, UserError
+from mammo.support.plain_text import terminal_text
+from mammo.support.schema import build
+from mammo.support.tracebacks import error_text
+from mammo.support.yaml_files import read_yaml
 
 _TOOLS = {"predict": predict, "evaluate": evaluate, "export": export, "embed": embed, "explain": explain}
 _LATE = ("pytorch_grad_cam", "sklearn.manifold", "sqlalchemy.dialects.sqlite", "alembic.command", "timm.models")
-_CONF = Path(train.CONFIG_FOLDER)
+_CONF = train.CONFIG_FOLDER
 
 
 def import_everything() -> None:

@@ -18,8 +18,8 @@ from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Level, Section, text_lines
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions
-from mammo.progress import counting
 from mammo.runs.results import grouping_summary
+from mammo.support.progress import counting
 from tests.checks.conftest import status_of
 from tests.data.formats.small_datasets import write_dicom
 

@@ -5,7 +5,7 @@ import pytest
 
 from mammo.data.attributes import age_band_of, attributes_of, vendor_of
 from mammo.data.manifest import make_table
-from mammo.progress import counting
+from mammo.support.progress import counting
 from tests.data.dicom_files import RAMP, build, save
 
 

@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from mammo.data.decode import decode_stored_values
 from mammo.data.layout import MAX_FRAME_VALUES, MAX_VALUES
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.dicom_files import DICOM, INDEX, decoded_by_pydicom, needs_shared_data, quiet_pydicom
 
 pytestmark = quiet_pydicom

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from mammo.data.dicom import looks_like_dicom, read_dicom, read_header
 from mammo.data.header import accepted_kinds
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.dicom_files import (
     DICOM,
     EVERYTHING,

@@ -19,8 +19,8 @@ from mammo.data.looks import look_at, look_once
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
-from mammo.errors import DataError
-from mammo.progress import counting
+from mammo.support.errors import DataError
+from mammo.support.progress import counting
 from tests.conftest import Once
 from tests.pictures import save_turned
 

@@ -18,7 +18,7 @@ from mammo.data.decode import decode_stored_values
 from mammo.data.images import read_image
 from mammo.data.phantom import render_view
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.checks.conftest import status_of
 from tests.data.dicom_files import decoded_by_pydicom, dicom_file, lut_item, quiet_pydicom
 from tests.data.test_ends_of_streams import INSIDE, padded_segments

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from mammo.data.dicom import open_dicom, read_dicom, read_header
 from mammo.data.header import accepted_kinds
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.dicom_files import RAMP, STREAMS, build, code_item, dicom_file, lut_item, quiet_pydicom, save
 
 pytestmark = quiet_pydicom

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from mammo.data.images import MAX_PIXELS, looks_like_dicom, read_image
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 RANDOM_GREY = np.random.default_rng(0).integers(0, 256, (60, 40)).astype(np.uint8)
 

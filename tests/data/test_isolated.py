@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mammo.data.isolated import Lost, isolated
-from mammo.errors import BadFile, DataError
+from mammo.support.errors import BadFile, DataError
 
 
 class Once:

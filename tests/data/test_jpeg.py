@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mammo.data.jpeg import decode_jpeg, parts_of
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 
 def progressive(values: np.ndarray) -> bytes:

@@ -10,7 +10,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from mammo.data.decode import decode_reduced, decode_stored_values
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.test_decode import DICOM, make, make_compressed, needs_shared_data
 
 

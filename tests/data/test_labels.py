@@ -8,7 +8,7 @@ import pytest
 
 from mammo.data.labels import apply_task, limit_patients, parse_labels, plain_numbers
 from mammo.data.manifest import Manifest, make_table
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 ABCD = ("A", "B", "C", "D")
 BAD = "none of A, B, C, D (or 1-4)"

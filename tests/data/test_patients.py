@@ -13,7 +13,7 @@ from mammo.data.manifest import exams_of
 from mammo.data.options import DataOptions
 from mammo.data.patients import Link, exam_ids, patients_of_exams
 from mammo.data.splits import split_folds, split_holdout
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 CLASSES = ("A", "B", "C", "D")
 

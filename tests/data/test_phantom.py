@@ -28,7 +28,7 @@ from mammo.data.phantom import (
     stored_pixels,
 )
 from mammo.data.phantom_cache import differing, phantom_folder, sums_file
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 pytestmark = pytest.mark.slow  # many generated exams
 

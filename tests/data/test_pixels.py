@@ -15,7 +15,7 @@ from mammo.data.images import open_image, read_image
 from mammo.data.phantom import render_view
 from mammo.data.pixels import LEAST_OVERSAMPLING, PixelSettings, image_and_placement, pixels_of
 from mammo.data.preprocess import Breast, block_edges, locate, prepare
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.dicom_files import DICOM, EVERYTHING, INDEX, dicom_file, needs_shared_data, quiet_pydicom
 from tests.pictures import save_turned
 

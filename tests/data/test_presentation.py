@@ -13,7 +13,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from mammo.data.decode import decode_stored_values
 from mammo.data.dicom import read_dicom
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.dicom_files import (
     DICOM,
     EVERYTHING,

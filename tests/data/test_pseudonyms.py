@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mammo.data.pseudonyms import renamer, tables_of, write_lookup
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 from tests.conftest import REPOSITORY
 
 MANY = """

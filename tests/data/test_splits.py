@@ -11,7 +11,7 @@ import pytest
 
 from mammo.data.manifest import make_table
 from mammo.data.splits import Split, check_no_overlap, split_fingerprint, split_folds, split_holdout
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 NAMES = ("A", "B", "C", "D")
 MIAS = Path(__file__).parents[2] / ".." / "shared" / "data" / "mini-mias" / "labels.csv"

@@ -21,11 +21,11 @@ from mammo.data import content_hashes, pixels, store
 from mammo.data.images import read_image
 from mammo.data.preprocess import prepare
 from mammo.data.store import ContentHashes, ImageFile, ImageStore, PixelSettings, Shard
-from mammo.errors import DamagedFile, DataError
-from mammo.keyed_rows import KeyedRows
+from mammo.support.errors import DamagedFile, DataError
+from mammo.support.keyed_rows import KeyedRows
 from tests.conftest import REPOSITORY
-from tests.damage_to_rows import DAMAGES, damage
 from tests.data.dicom_files import RAMP, build, save
+from tests.support.damage_to_rows import DAMAGES, damage
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)
 

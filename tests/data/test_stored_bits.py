@@ -21,7 +21,7 @@ from pydicom.uid import (
 from mammo.data.decode import decode_reduced, decode_stored_values
 from mammo.data.layout import layout_of
 from mammo.data.stored_bits import fitted
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 from tests.data.test_decode import make, make_compressed
 from tests.data.test_ends_of_streams import rle
 

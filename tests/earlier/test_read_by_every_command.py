@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mammo import doctor, embed, evaluate, explain, export, predict, report
-from mammo.tools import parse
+from mammo.cli.tool import parse
 from tests.conftest import Once, run_command
 from tests.earlier.study import FINISHED, INTERRUPTED, SEARCH, SWEEP, load, unpack
 from tests.sweeps.sweeps import runs_of

@@ -16,16 +16,16 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from mammo.cli.tool import parse
 from mammo.embed import TOOL, work
 from mammo.embedding.features import Embedded
 from mammo.embedding.probes import run_probes
 from mammo.embedding.results import OWN_FILES, analyse, closing_lines, verdict
-from mammo.errors import DataError, UserError
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
-from mammo.files import read_csv
-from mammo.outputs import Outputs
-from mammo.tools import parse
+from mammo.support.errors import DataError, UserError
+from mammo.support.files import read_csv
+from mammo.support.outputs import Outputs
 from tests.conftest import REPOSITORY
 from tests.processes import run_module
 

@@ -9,7 +9,7 @@ from mammo.embedding.clusters import cluster
 from mammo.embedding.figures import clusters_figure, scatter_figure
 from mammo.embedding.projections import project
 from mammo.evaluation.figures import class_colours
-from mammo.figures import save_figure
+from mammo.support.figures import save_figure
 from tests.embedding.test_clusters import blobs
 
 CLASSES = ("A", "cost_$5", "C")

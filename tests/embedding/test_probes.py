@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammo.embedding.probes import CANDIDATES_C, DEFAULT_C, logistic_regressions, patient_folds, run_probes, scores
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 CLASSES = ("A", "B", "C")
 

@@ -8,7 +8,7 @@ from sklearn.manifold import trustworthiness
 
 from mammo.embedding import projections
 from mammo.embedding.projections import principal_components, project, require_umap
-from mammo.errors import ConfigError, DataError
+from mammo.support.errors import ConfigError, DataError
 from tests.embedding.test_clusters import blobs
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mammo.checks.cache import check_cache
 from mammo.checks.report import Level
-from mammo.progress import counting
+from mammo.support.progress import counting
 from tests.conftest import TINY, run_command
 
 

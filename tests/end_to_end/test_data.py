@@ -16,8 +16,8 @@ from pydicom.uid import generate_uid
 
 from mammo.data.dataset import load_dataset
 from mammo.data.options import DataOptions, TableOptions
-from mammo.errors import DataError
-from mammo.progress import counting
+from mammo.support.errors import DataError
+from mammo.support.progress import counting
 from tests.data.formats.small_datasets import write_dicom
 from tests.end_to_end.runs import only_run
 from tests.processes import run_module

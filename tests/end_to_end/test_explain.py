@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mammo.errors import ConfigError, UserError
+from mammo.cli.tool import parse
 from mammo.explain import TOOL, work
-from mammo.files import safe_name
-from mammo.tools import parse
+from mammo.support.errors import ConfigError, UserError
+from mammo.support.files import safe_name
 from tests.conftest import REPOSITORY
 from tests.pictures import save_turned
 from tests.processes import run_module

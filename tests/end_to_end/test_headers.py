@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mammo import evaluate, predict
-from mammo.tools import parse
+from mammo.cli.tool import parse
 from tests.checks.conftest import status_of
 from tests.conftest import run_command
 from tests.data.dicom_files import RAMP, save

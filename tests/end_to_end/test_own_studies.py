@@ -10,10 +10,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mammo.compose import CONFIG_FOLDER, prepare_hydra
-from mammo.config_files import check_config_files
-from mammo.errors import ConfigError
-from mammo.own_files import with_own_files
+from mammo.config.composition import prepare_hydra
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.own_files import with_own_files
+from mammo.config.untrusted import check_config_files
+from mammo.support.errors import ConfigError
 from tests.conftest import run_command
 
 STUDY = """\
@@ -170,7 +171,7 @@ def test_launchers_take_the_plain_values_of_a_study(search, launcher, expected):
     arguments, studies = with_own_files([search, f"launcher={launcher}"])
     prepare_hydra()
     check_config_files(arguments, studies)
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         tree = compose("train", arguments, return_hydra_config=True)
     found = OmegaConf.to_container(tree.hydra.launcher, resolve=True)
     assert {key: found[key] for key in expected} == expected

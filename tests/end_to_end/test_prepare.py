@@ -17,13 +17,13 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from mammo.compose import checked_config, prepare_hydra
+from mammo.config.composition import checked_config, prepare_hydra
+from mammo.config.prepare import PREPARE
 from mammo.data.dataset import load_dataset
 from mammo.data.image_list import list_images
 from mammo.data.options import DataOptions
 from mammo.data.store import IMAGES_PER_FLUSH, ImageStore
-from mammo.prepare import PREPARE
-from mammo.row_files import ENTRY, HEADER_BYTES
+from mammo.support.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY
 from tests.end_to_end.runs import TINY
 from tests.processes import run_module, start_module

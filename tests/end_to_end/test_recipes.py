@@ -18,15 +18,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from mammo.compose import CONFIG_FOLDER, TRAIN, checked_config, prepare_hydra
-from mammo.config import Config
-from mammo.config_files import check_config_files
-from mammo.options import registered
-from mammo.own_files import with_own_files
-from mammo.prepare import PREPARE, with_num_shards, with_weights
-from mammo.schema import key_tree
+from mammo.config.composition import TRAIN, checked_config, prepare_hydra
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.own_files import with_own_files
+from mammo.config.prepare import PREPARE
+from mammo.config.tree import Config
+from mammo.config.untrusted import check_config_files
+from mammo.prepare import with_num_shards, with_weights
+from mammo.support.options import registered
+from mammo.support.schema import key_tree
+from mammo.support.trees import flatten
 from mammo.sweeps.plan import combinations, parse_arguments
-from mammo.trees import flatten
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -206,7 +208,7 @@ def test_every_command_of_the_documents_composes(command, tmp_path, monkeypatch)
         num_folds = next((int(o.split("=")[1]) for o in overrides if o.startswith("data.num_folds=")), None)
         sweep = parse_arguments(overrides, num_folds)
         overrides = [*(override.input_line for override in sweep.fixed), *combinations(sweep)[0]]
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         checked_config(compose(program.removeprefix("mammo."), overrides, return_hydra_config=True), options)
 
 
@@ -223,7 +225,7 @@ def table_after(heading: str, text: str = README) -> list[list[str]]:
 
 
 def test_the_table_of_groups_names_every_choice():
-    folders = [folder for folder in Path(CONFIG_FOLDER).iterdir() if folder.is_dir()]
+    folders = [folder for folder in CONFIG_FOLDER.iterdir() if folder.is_dir()]
     choices = {f.name: {file.stem for file in f.glob("*.yaml")} | set(registered(f.name)) for f in folders}
     rows = {row[0].strip("`"): row[1] for row in table_after("Groups, the default first")}
     assert set(rows) == set(choices)

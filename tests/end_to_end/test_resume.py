@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 
-from mammo.checkpoint import load_checkpoint
+from mammo.training.checkpoint import load_checkpoint
 from tests.conftest import Train
 from tests.end_to_end.runs import TINY, TINY_PRETRAINED, history, only_run, start_and_kill
 from tests.processes import start_module

@@ -253,7 +253,8 @@ REFUSED = {
 RUN = """
 import json, os, sys
 from mammo import prepare, train
-from mammo.compose import TRAIN, run_command
+from mammo.cli.entry import run_command
+from mammo.config.composition import TRAIN
 for folder, words in json.load(sys.stdin):
     os.chdir(folder)
     command, job = (prepare.PREPARE, prepare.job) if words[0] == "prepare" else (TRAIN, train.job)

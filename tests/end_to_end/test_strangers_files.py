@@ -14,17 +14,17 @@ import pytest
 import torch
 import yaml
 
-from mammo.checkpoint import load_checkpoint
 from mammo.data.pseudonyms import renamer, write_lookup
 from mammo.data.store import ContentHashes
-from mammo.errors import RunDirectoryError, WeightsError
-from mammo.files import read_json
-from mammo.keyed_rows import KeyedRows
 from mammo.models.weights import read_state_dict
 from mammo.runs.directory import RunDirectory
+from mammo.support.errors import RunDirectoryError, WeightsError
+from mammo.support.files import read_json
+from mammo.support.keyed_rows import KeyedRows
+from mammo.support.yaml_files import read_yaml
 from mammo.sweeps.results import read_sweep
-from mammo.yaml_files import read_yaml
-from tests.test_config import composed
+from mammo.training.checkpoint import load_checkpoint
+from tests.config.test_config import composed
 
 
 class Payload:

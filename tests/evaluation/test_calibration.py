@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from mammo.evaluation.calibration import TEMPERATURE_BOUNDS, fit_temperature, reliability, with_temperature
-from mammo.metrics import compute_metrics
+from mammo.evaluation.metrics import compute_metrics
 from tests.evaluation.tables import random_table, shuffled, table
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from mammo.errors import ComparisonError, UserError
 from mammo.evaluation.comparison import compare, mcnemar
-from mammo.metrics import compute_metrics
-from mammo.selection import SCORE_NAMES
+from mammo.evaluation.metrics import compute_metrics
+from mammo.evaluation.selection import SCORE_NAMES
+from mammo.support.errors import ComparisonError, UserError
 from tests.evaluation.tables import random_table, redrawn, shuffled, table
 
 

@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss
 
 from mammo.evaluation.calibration import fit_temperature, with_temperature
 from mammo.evaluation.evaluation import evaluate
-from mammo.intervals import bootstrap_ci95
-from mammo.metrics import compute_metrics
+from mammo.evaluation.intervals import bootstrap_ci95
+from mammo.evaluation.metrics import compute_metrics
 from tests.evaluation.tables import DENSITY, random_table, shuffled, table
 
 SEED_MATRIX = [[2, 6, 0, 0], [4, 58, 11, 0], [0, 42, 98, 30], [0, 1, 9, 57]]

@@ -17,7 +17,7 @@ from mammo.evaluation.figures import (
     roc_figure,
     subgroup_figure,
 )
-from mammo.figures import GREY, TRAIN_COLOUR, save_figure
+from mammo.support.figures import GREY, TRAIN_COLOUR, save_figure
 from tests.evaluation.tables import DENSITY, random_table, table
 
 SCORES = ("acc", "ece")

@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
+from mammo.evaluation.intervals import PER_CLASS_SCORES, bootstrap_ci95
+from mammo.evaluation.metrics import compute_metrics, reset_warnings
 from mammo.evaluation.subgroups import UNKNOWN, per_class, subgroups
-from mammo.intervals import PER_CLASS_SCORES, bootstrap_ci95
-from mammo.metrics import compute_metrics, reset_warnings
 from tests.evaluation.tables import DENSITY, random_table, redrawn, shuffled, table
 
 

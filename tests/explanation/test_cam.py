@@ -10,12 +10,12 @@ from torch import nn
 
 from mammo.data.grey import GreyImage
 from mammo.data.preprocess import locate, placement_of, prepare
-from mammo.errors import ConfigError
 from mammo.explanation.cam import METHODS, chosen_layer, heat_maps
 from mammo.models.build import build_model
 from mammo.models.network import Network
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
+from mammo.support.errors import ConfigError
 from tests.models.test_maps import ARCHITECTURES, network_of
 
 SIDE_PX = 64

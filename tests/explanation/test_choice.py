@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.errors import DataError
 from mammo.evaluation.predictions import PredictionTable, make_predictions
 from mammo.explanation.choice import most_confident, positions_of
+from mammo.support.errors import DataError
 
 
 def predictions(*rows: tuple[str, str, tuple[float, float, float]]) -> PredictionTable:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mammo.explanation.pictures import case_figure, grid_figure, overlay
-from mammo.figures import save_figure
+from mammo.support.figures import save_figure
 from tests.explanation.cases import make_case
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mammo.explanation.writing import picture_names
-from mammo.files import safe_name
+from mammo.support.files import safe_name
 
 
 def test_a_picture_is_named_after_its_image():

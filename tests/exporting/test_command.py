@@ -20,23 +20,23 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mammo.checkpoint import load_checkpoint, save_checkpoint
-from mammo.config import check
-from mammo.errors import ConfigError, RunDirectoryError, UserError
+from mammo.cli.tool import parse
+from mammo.config.check import check
 from mammo.evaluation.predictions import read_predictions
 from mammo.export import TOOL, work
 from mammo.exporting import check as checking
 from mammo.exporting import formats
 from mammo.exporting.check import CheckImages
 from mammo.exporting.files import NotTheSame, content_of, write_checked
-from mammo.files import file_sha256
 from mammo.inference.datasets import load_shown
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, resolved_hardware
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
-from mammo.tools import parse
-from mammo.yaml_files import read_yaml
+from mammo.support.errors import ConfigError, RunDirectoryError, UserError
+from mammo.support.files import file_sha256
+from mammo.support.yaml_files import read_yaml
+from mammo.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import REPOSITORY
 from tests.processes import run_module
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mammo import evaluate, predict
-from mammo.tools import Tool, parse
+from mammo.cli.tool import Tool, parse
 from tests.conftest import TINY, Once, run_command
 
 OPTIONS = [option for option in TINY if not option.startswith(("data.val_fraction", "train.epochs"))]

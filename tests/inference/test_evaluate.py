@@ -12,11 +12,11 @@ import torch
 from hydra.errors import MissingConfigException
 
 from mammo import predict
-from mammo.errors import ComparisonError, ConfigError, DataError, RunDirectoryError
 from mammo.evaluate import TOOL
+from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.predictions import read_predictions
-from mammo.metrics import compute_metrics
 from mammo.runs.evaluation import read_temperature
+from mammo.support.errors import ComparisonError, ConfigError, DataError, RunDirectoryError
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from mammo import evaluate, explain, export, predict, report
-from mammo.checkpoint import load_checkpoint, save_checkpoint
-from mammo.earlier_outputs import is_of_earlier_version
-from mammo.errors import OutputError, RunDirectoryError, UserError
+from mammo.cli.tool import parse
 from mammo.inference.partial import SUFFIX
-from mammo.outputs import LIST_FILE, Outputs, listed_in
-from mammo.tools import parse
+from mammo.support.earlier_outputs import is_of_earlier_version
+from mammo.support.errors import OutputError, RunDirectoryError, UserError
+from mammo.support.outputs import LIST_FILE, Outputs, listed_in
+from mammo.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.inference.conftest import Command, run_of
 
 TABLE = "image_id,density\nP1,A\n"

@@ -22,10 +22,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from mammo import evaluate
-from mammo.errors import ConfigError, DataError, RunDirectoryError
 from mammo.inference.partial import PartialResults
-from mammo.ownership import one_owner
 from mammo.predict import TOOL
+from mammo.support.errors import ConfigError, DataError, RunDirectoryError
+from mammo.support.ownership import one_owner
 from tests.data.dicom_files import RAMP, build, save
 from tests.inference.conftest import run_of
 from tests.processes import start_module

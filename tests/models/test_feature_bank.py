@@ -12,8 +12,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from mammo.errors import ConfigError
 from mammo.models.feature_bank import BankPlan, FeatureBank, bytes_in_use, decide, make_room
+from mammo.support.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 GB = 10**9
@@ -119,7 +119,7 @@ import sys, time
 from pathlib import Path
 import torch
 from mammo.models.feature_bank import FeatureBank
-from mammo.progress import start_logging
+from mammo.support.progress import start_logging
 start_logging("info")
 bank = FeatureBank(Path(sys.argv[1]), {}, torch.zeros(1, 5))
 def compute(places):

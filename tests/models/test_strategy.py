@@ -10,11 +10,11 @@ import torch
 import torchvision
 from torch import nn
 
-from mammo.errors import ConfigError
 from mammo.models.anatomy import dissect
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly, LinearProbe
+from mammo.support.errors import ConfigError
 
 RESNET50 = ModelOptions(family="torchvision", name="resnet50", weights="none")
 EFFICIENTNETB0 = ModelOptions(family="torchvision", name="efficientnet_b0", weights="none")

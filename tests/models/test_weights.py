@@ -10,11 +10,11 @@ import timm
 import torch
 import torchvision
 
-from mammo.errors import ConfigError, WeightsError
 from mammo.models.build import build_model
 from mammo.models.carried_over import _noise
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FullFinetune, HeadOnly
+from mammo.support.errors import ConfigError, WeightsError
 
 LITE0 = ModelOptions(family="efficientnet_lite0", name="efficientnet_lite0")
 EFFICIENTNETB0 = ModelOptions(family="torchvision", name="efficientnet_b0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mammo.progress import counting
+from mammo.support.progress import counting
 from tests.mutations.campaign import run, tasks
 
 

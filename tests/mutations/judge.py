@@ -38,7 +38,7 @@ from mammo.data.images import looks_like_dicom, turned
 from mammo.data.labels import DENSITY, apply_task
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.errors import BadFile, UserError
+from mammo.support.errors import BadFile, UserError
 from tests.data.dicom_files import EVERYTHING, decoded_by_pydicom
 from tests.mutations.damage import BOMBS, OF_KIND
 from tests.mutations.sources import Source, write_pictures

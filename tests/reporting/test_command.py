@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from mammo.checks.results import check_results
-from mammo.figures import GREY, VAL_COLOUR
-from mammo.outputs import Outputs
-from mammo.plain_text import latex_text
 from mammo.reporting.cases import MAX_FILE_BYTES, PICTURE_WIDTH_PX, overlays
 from mammo.reporting.figures import Curve, gradcam_figure, training_figure
 from mammo.reporting.svg import inline_svg
 from mammo.reporting.write import write_report
 from mammo.runs.directory import LATER_FOLDERS, RunDirectory
+from mammo.support.figures import GREY, VAL_COLOUR
+from mammo.support.outputs import Outputs
+from mammo.support.plain_text import latex_text
 from mammo.sweeps.results import read_sweep
 from tests.conftest import REPOSITORY
 from tests.reporting.conftest import report

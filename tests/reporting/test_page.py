@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo.files import read_json
+from mammo.support.files import read_json
 from tests.reporting.browser import chromium_or_skip, measured, visit
 from tests.reporting.pages import Page
 

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from mammo.evaluation.comparison import compare
-from mammo.outputs import Outputs
 from mammo.runs.comparison import as_written_now, comparison_lines, short_names, sides, write_comparison
+from mammo.support.outputs import Outputs
 from tests.evaluation.tables import table
 
 NAME = "resnet50-{}-mias-s{}-f0-{}"

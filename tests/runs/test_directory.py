@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from mammo.config import config_tree
-from mammo.errors import RunDirectoryError
-from mammo.outputs import Outputs
+from mammo.config.tree import config_tree
 from mammo.runs.directory import HydraFiles, RunDirectory
-from tests.test_config import composed
+from mammo.support.errors import RunDirectoryError
+from mammo.support.outputs import Outputs
+from tests.config.test_config import composed
 
 HYDRA = HydraFiles("a: 1\n", "hydra: {}\n", ["a=1"])
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from mammo.figures import STYLE
-from mammo.selection import SCORE_NAMES
+from mammo.evaluation.selection import SCORE_NAMES
+from mammo.support.figures import STYLE
 from mammo.sweeps.configurations import Configuration
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import Finding

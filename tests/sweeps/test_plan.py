@@ -6,9 +6,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from mammo.compose import CONFIG_FOLDER, prepare_hydra
-from mammo.config import Config
-from mammo.errors import ConfigError
+from mammo.config.composition import prepare_hydra
+from mammo.config.foreign import CONFIG_FOLDER
+from mammo.config.tree import Config
+from mammo.support.errors import ConfigError
 from mammo.sweeps.plan import (
     combinations,
     make_job,
@@ -21,7 +22,7 @@ from mammo.sweeps.plan import (
 
 def composed(overrides: list[str]) -> DictConfig:
     prepare_hydra()
-    with initialize_config_dir(CONFIG_FOLDER, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return compose("train", overrides=overrides)
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, log_loss
 
-from mammo.files import read_csv
 from mammo.runs.directory import RunDirectory
+from mammo.support.files import read_csv
 from mammo.sweeps.summary import close_sweep
 from tests.sweeps.sweeps import FOLDS, SEEDS, change, load, rows_of, run_of, write_rows
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from optuna.trial import TrialState
 
-from mammo.figures import TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.figures import TRAIN_COLOUR, VAL_COLOUR
 from mammo.sweeps.search_axes import ParameterAxis, short_number, wrapped
 from mammo.sweeps.search_figures import (
     optimization_history_figure,

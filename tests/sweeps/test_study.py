@@ -20,12 +20,12 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from mammo.errors import ConfigError
+from mammo.support.errors import ConfigError
 from mammo.sweeps.study import open_study, parameters_of, study_file_url
+from tests.config.test_config import composed
 from tests.conftest import SHARED_DATA
 from tests.earlier.study import SEARCH, load, unpack
 from tests.processes import run_module
-from tests.test_config import composed
 
 SPACE: dict[str, BaseDistribution] = {
     "optimizer.lr": LogUniformDistribution(1e-4, 1e-2),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mammo.row_files import HEADER_BYTES, KEYS_FILE, entries_of, survey
+from mammo.support.row_files import HEADER_BYTES, KEYS_FILE, entries_of, survey
 from tests.torture import victim
 from tests.torture.victim import Place
 

@@ -22,14 +22,15 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import mammo.runs.training  # noqa: F401 - imported before the fork, with all that it needs
-from mammo.checkpoint import save_checkpoint
-from mammo.compose import TRAIN, run_command
+from mammo.cli.entry import run_command
+from mammo.config.composition import TRAIN
 from mammo.data.store import ImageStore
-from mammo.engine import Trainer
 from mammo.models.feature_bank import FeatureBank
 from mammo.runs.directory import RunDirectory
 from mammo.runs.run import Run
 from mammo.train import job
+from mammo.training.checkpoint import save_checkpoint
+from mammo.training.engine import Trainer
 
 # What a run is doing while one of these functions runs; the innermost counts.
 DOINGS: dict[CodeType, str] = {

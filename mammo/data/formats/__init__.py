@@ -14,7 +14,7 @@ from pathlib import Path
 from mammo.data.formats.registry import READERS, Progress, reader
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
-from mammo.errors import DataError, nearest
+from mammo.support.errors import DataError, nearest
 
 __all__ = ["Progress", "read_manifest", "reader", "require_folder"]
 

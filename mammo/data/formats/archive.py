@@ -24,7 +24,7 @@ from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, in_order
 from mammo.data.shown import shown_file
 from mammo.data.spelling import compare_key
-from mammo.errors import BadFile, DataError
+from mammo.support.errors import BadFile, DataError
 
 CSV_NAME = "classificacao.csv"
 ACCESSION = "AccessionNumber"

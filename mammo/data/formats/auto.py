@@ -15,7 +15,7 @@ from mammo.data.formats.tabular import find_column, is_hidden, map_columns, read
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions, TableOptions
 from mammo.data.shown import shown_file
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.shown import shown_file
 from mammo.data.spelling import compare_key
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 KINDS = ("mass", "calc")
 

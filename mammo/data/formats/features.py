@@ -16,7 +16,7 @@ from mammo.data.formats.tabular import read_text
 from mammo.data.labels import DENSITY
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 FEATURE_FILE = "featureS.txt"
 LABELS = {str(number): name for number, name in enumerate(DENSITY)}

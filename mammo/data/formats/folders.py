@@ -28,7 +28,7 @@ from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, in_order
-from mammo.errors import BadFile, DataError
+from mammo.support.errors import BadFile, DataError
 
 
 @reader("folders")

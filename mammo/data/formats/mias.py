@@ -14,7 +14,7 @@ from mammo.data.formats.table import table_rows
 from mammo.data.formats.tabular import read_text
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 FILM = re.compile(r"(mdb(\d{3}))\s+(\S+)", re.IGNORECASE)  # mdb001 G CIRC B 535 425 197
 PLACES = ("{}.pgm", "images/{}.pgm", "{}.png", "images/{}.png")

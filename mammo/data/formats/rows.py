@@ -25,7 +25,7 @@ from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
 from mammo.data.options import DataOptions
 from mammo.data.patients import Link, group_images, one_spelling
 from mammo.data.views import read_view, side_of
-from mammo.errors import BadFile, DataError
+from mammo.support.errors import BadFile, DataError
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", *DICOM_SUFFIXES)

@@ -12,7 +12,7 @@ from mammo.data.formats.tabular import find_tables, map_columns, read_table
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
 from mammo.data.shown import shown_file
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 
 @reader("table")

@@ -19,8 +19,8 @@ from typing import Any
 import pandas as pd
 
 from mammo.data.shown import is_header, is_known, shape_of, shown_columns, shown_names, some
-from mammo.errors import DataError, nearest
-from mammo.files import MAX_TABLE_BYTES, read_bytes
+from mammo.support.errors import DataError, nearest
+from mammo.support.files import MAX_TABLE_BYTES, read_bytes
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -9,7 +9,7 @@ from mammo.data.formats.registry import Progress
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import HEADER_THREADS, in_order
 from mammo.data.views import is_among, shown_view
-from mammo.errors import BadFile
+from mammo.support.errors import BadFile
 
 Entries = list[dict[str, str]]
 

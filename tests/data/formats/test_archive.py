@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from small_datasets import column, left_out, write_dicom
 
 from mammo.data.formats import read_manifest
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 HEADER = "AccessionNumber,Classification,ClassificationDate"
 

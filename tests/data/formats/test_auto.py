@@ -10,7 +10,7 @@ from small_datasets import write_dicom, write_png
 
 from mammo.data.formats import read_manifest
 from mammo.data.formats.registry import READERS
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 
 def make_archive(root):

@@ -12,7 +12,7 @@ from small_datasets import column, left_out, write_dicom
 
 from mammo.data.formats import read_manifest
 from mammo.data.formats.cbis_ddsm import case_rows
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 LETTERS = {"0": "", "1": "A", "2": "B", "3": "C", "4": "D"}
 STUDIES = {"mass": ["mass"], "calc": ["calc"], "both": ["mass", "calc"], None: ["mass", "calc"]}

@@ -8,7 +8,7 @@ from small_datasets import column, left_out, write_png
 from mammo.data.formats import read_manifest
 from mammo.data.formats.features import parse_features
 from mammo.data.formats.rows import ALLOW_OUTSIDE
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 GRAMMAR = [
     ("a.png\n0\nb.png\n3\n", [(1, "a.png", "0"), (3, "b.png", "3")]),

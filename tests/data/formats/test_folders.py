@@ -9,7 +9,7 @@ import pytest
 from small_datasets import column, left_out, write_dicom, write_png
 
 from mammo.data.formats import read_manifest
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 
 def test_the_real_samples(shared_data, options_of):

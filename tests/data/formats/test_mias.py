@@ -12,7 +12,7 @@ from small_datasets import column, left_out
 from mammo.data.formats import read_manifest
 from mammo.data.formats.mias import info_rows
 from mammo.data.labels import apply_task
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 INFO = "MIAS\n2nd column: Character\n\nmdb001 G CIRC B 535 425 197\nmdb002 F NORM \nmdb003 D NORM\n"
 

@@ -11,7 +11,7 @@ from mammo.data.formats import read_manifest
 from mammo.data.image_list import reasons_summary
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.splits import split_folds, split_holdout
-from mammo.errors import DataError
+from mammo.support.errors import DataError
 
 NAMES = (
     "Quesadilla^Ximenia", "Obrecht, Pim", "Vandersloot", "Quesadilla_Ximenia_19570314", "19570314", "14.03.1957",

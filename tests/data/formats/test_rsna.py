@@ -10,8 +10,8 @@ from small_datasets import column, left_out, write_dicom, write_like_kaggle
 from mammo.data.dataset import load_dataset
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task
-from mammo.errors import DataError
-from mammo.progress import counting
+from mammo.support.errors import DataError
+from mammo.support.progress import counting
 
 TABLE = """site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id
 2,10006,462822612,L,CC,61.0,0,0,0,,0,,29

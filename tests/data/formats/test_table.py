@@ -8,8 +8,8 @@ from small_datasets import column, left_out, write_dicom, write_png
 from mammo.data.formats import read_manifest
 from mammo.data.formats.rows import ALLOW_OUTSIDE
 from mammo.data.options import TableOptions
-from mammo.errors import DataError
-from mammo.schema import build
+from mammo.support.errors import DataError
+from mammo.support.schema import build
 
 LEAVES = f"the path leaves data.root{ALLOW_OUTSIDE}"
 ABSOLUTE = f"the path is absolute; it must be relative to the table{ALLOW_OUTSIDE}"

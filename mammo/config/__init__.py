@@ -1,0 +1,1 @@
+"""What a valid configuration is, and how Hydra composes one."""

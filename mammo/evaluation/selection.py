@@ -1,0 +1,189 @@
+"""Which epoch is the best, when to stop, and when a model has collapsed.
+
+Selection works on `Scores`, a handful of numbers that fit into a checkpoint, so a resumed run decides
+as an uninterrupted one. This module imports nothing heavy: the configuration check reads `MONITORS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Sequence
+from typing import Literal, Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The scalar metrics of one epoch, each a float or None where it is undefined."""
+
+    loss: float | None = None
+    acc: float | None = None
+    bal_acc: float | None = None
+    bal_acc_adj: float | None = None
+    kappa: float | None = None
+    kappa_quadratic: float | None = None
+    macro_f1: float | None = None
+    auc_ovr: float | None = None
+    auc_ovo: float | None = None
+    mae: float | None = None
+    ece: float | None = None
+
+
+SCORE_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Scores))
+MONITORS: tuple[str, ...] = ("auto", *SCORE_NAMES)
+AUTO_ORDER: tuple[str, ...] = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "macro_f1", "acc")
+MINIMISED: frozenset[str] = frozenset({"loss", "mae", "ece"})
+
+WORST_LOSS = 1e6
+MIN_KAPPA_QUADRATIC = 0.1
+MIN_IMAGES_FOR_ZERO_RECALL = 5
+
+COLLAPSE_REMEDIES = {
+    "strategy=frozen_last_block": "train less of the network",
+    "sampler=weighted": "balanced classes",
+    "scheduler=cosine": "smoother steps",
+    "optimizer.lr=1e-5": "smaller steps",
+    "data.val_fraction=0.3": "steadier validation",
+}
+
+
+def collapse_remedies(is_set: Collection[str]) -> str:
+    """What helps against a collapse, without what is set already: of `COLLAPSE_REMEDIES`."""
+    left = [f"{option} ({why})" for option, why in COLLAPSE_REMEDIES.items() if option not in is_set]
+    return f"what can help against a collapse: {', '.join(left)}" if left else "more data or another model may help"
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """How two epochs are compared: `auto`, or one score by name.
+
+    `auto` compares (bal_acc_adj, kappa_quadratic, auc_ovr, macro_f1, acc) lexicographically; a single
+    score is maximised, `loss`, `mae` and `ece` minimised. An undefined score is worse than any number.
+    Raises `ValueError` for a name that is not in `MONITORS`.
+    """
+
+    monitor: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.monitor not in MONITORS:
+            raise ValueError(f"unknown monitor {self.monitor!r}, valid: {', '.join(MONITORS)}")
+
+    @property
+    def name(self) -> str:
+        """The score that stands for the run: bal_acc_adj under `auto`, else the monitored one."""
+        return AUTO_ORDER[0] if self.monitor == "auto" else self.monitor
+
+    @property
+    def minimised(self) -> bool:
+        """Whether a lower objective is a better one (the direction of a search)."""
+        return self.name in MINIMISED
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """`minimised` in Optuna's words."""
+        return "minimize" if self.minimised else "maximize"
+
+    def is_better(self, candidate: Scores, best: Scores | None) -> bool:
+        """Whether a later epoch replaces the best one so far; ties go to the lower loss, then to the earlier epoch."""
+        return best is None or self._rank(candidate) > self._rank(best)
+
+    def objective(self, scores: Scores) -> float:
+        """The number a run returns to a search; an undefined score gives its worst value."""
+        value = getattr(scores, self.name)
+        if value is None or not math.isfinite(value):
+            # The number of classes matters to bal_acc_adj and mae only, and those are never undefined.
+            return worst_objective(self.monitor, num_classes=2)
+        return float(value)
+
+    def _rank(self, scores: Scores) -> tuple[float, ...]:
+        names = AUTO_ORDER if self.monitor == "auto" else (self.monitor,)
+        return tuple(_goodness(scores, name) for name in (*names, "loss"))
+
+
+def _goodness(scores: Scores, name: str) -> float:
+    value = getattr(scores, name)
+    if value is None or math.isnan(value):
+        return -math.inf
+    return -value if name in MINIMISED else value
+
+
+def worst_objective(monitor: str, num_classes: int) -> float:
+    """What a failed or diverged run returns: the worst value its objective can take.
+
+    -1/(K-1) for bal_acc_adj (what 0 balanced accuracy gives), -1 for kappas, 1e6 for loss, K-1 for mae,
+    1 for ece, 0 for the other scores.
+    """
+    name = Criterion(monitor).name
+    worst = {
+        "loss": WORST_LOSS,
+        "bal_acc_adj": -1.0 / (num_classes - 1),
+        "kappa": -1.0,
+        "kappa_quadratic": -1.0,
+        "mae": float(num_classes - 1),
+        "ece": 1.0,
+    }
+    return worst.get(name, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """Stops a run when `patience` epochs have passed since the last best one (0 = off).
+
+    It keeps no state: the flags of the history are all it needs, so nothing has to be restored.
+    """
+
+    patience: int
+
+    def epochs_since_best(self, is_best: Sequence[bool]) -> int:
+        """Epochs after the last best one; all of them if there was none."""
+        best_epochs = [epoch for epoch, flag in enumerate(is_best, start=1) if flag]
+        return len(is_best) - (best_epochs[-1] if best_epochs else 0)
+
+    def should_stop(self, is_best: Sequence[bool]) -> bool:
+        """Whether to stop after these epochs (one flag each, in order)."""
+        return self.patience > 0 and self.epochs_since_best(is_best) >= self.patience
+
+
+class Predicted(Protocol):
+    """What `detect_collapse` reads of the metrics of an epoch; `mammo.evaluation.metrics.Metrics` has it."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def true_counts(self) -> tuple[int, ...]: ...
+    @property
+    def pred_counts(self) -> tuple[int, ...]: ...
+    @property
+    def per_class_recall(self) -> tuple[float | None, ...]: ...
+    @property
+    def kappa_quadratic(self) -> float | None: ...
+
+
+def detect_collapse(metrics: Predicted) -> str | None:
+    """One sentence that says why an epoch counts as collapsed, or None.
+
+    Collapsed is: a class that is never predicted, a recall of 0 for a class with at least 5 images, or
+    a quadratic kappa below 0.1. A class without images counts as never predicted too; the sentence
+    shows the true counts, so the reader can tell.
+    """
+    names = metrics.class_names
+    never = [name for name, count in zip(names, metrics.pred_counts, strict=True) if count == 0]
+    per_class = zip(names, metrics.per_class_recall, metrics.true_counts, strict=True)
+    missed = [name for name, recall, n in per_class if recall == 0 and n >= MIN_IMAGES_FOR_ZERO_RECALL]
+    findings = []
+    if never:
+        findings.append(f"{', '.join(never)} never predicted")
+    if missed := [name for name in missed if name not in never]:
+        findings.append(f"recall 0 for {', '.join(missed)}")
+    if metrics.kappa_quadratic is not None and metrics.kappa_quadratic < MIN_KAPPA_QUADRATIC:
+        findings.append(f"kappa_quadratic {metrics.kappa_quadratic:.3f} is below {MIN_KAPPA_QUADRATIC}")
+    if not findings:
+        return None
+    return (
+        f"{'; '.join(findings)} (predicted {_counts(names, metrics.pred_counts)}; "
+        f"true {_counts(names, metrics.true_counts)})"
+    )
+
+
+def _counts(names: Sequence[str], counts: Sequence[int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in zip(names, counts, strict=True))

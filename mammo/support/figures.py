@@ -1,0 +1,76 @@
+"""How figures look, and how they are written: fit for print, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from mammo.support.files import write_bytes
+
+DPI = 300
+DOUBLE_COLUMN_INCHES = 7.0
+
+# Okabe & Ito (2008): distinguishable with the common forms of colour blindness.
+TRAIN_COLOUR = "#0072B2"
+VAL_COLOUR = "#D55E00"
+OTHER_COLOURS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+GREY = "#666666"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,
+}
+SCORE_TITLES = {
+    "bal_acc_adj": "Balanced accuracy, chance-adjusted",
+    "kappa_quadratic": "Quadratic kappa",
+    "kappa": "Kappa",
+    "auc_ovr": "AUC, one class against the rest",
+    "auc_ovo": "AUC, pairs of classes",
+    "macro_f1": "Macro F1",
+    "acc": "Accuracy",
+    "bal_acc": "Balanced accuracy",
+    "mae": "Mean distance in classes",
+    "ece": "Calibration error",
+    "loss": "Loss",
+}
+# No dates and no versions: the same run writes the same bytes.
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+LABEL_LINE_INCHES = 0.125  # height of one line of a label
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write atomically: whoever opens `path` sees the whole old file or the whole new one."""
+    write_bytes(Path(path), figure_bytes(figure, Path(path).name))
+
+
+def figure_bytes(figure: Figure, name: str) -> bytes:
+    """The content of a figure's file, PNG or PDF by the suffix of its name; raises ValueError for another one."""
+    suffix = Path(name).suffix
+    if suffix not in METADATA:
+        raise ValueError(f"figures are written as {' or '.join(METADATA)}, not {name!r}")
+    buffer = io.BytesIO()
+    with matplotlib.style.context(STYLE, after_reset=True):
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
+    return buffer.getvalue()

@@ -1,0 +1,325 @@
+"""The training loop, top to bottom, in plain PyTorch.
+
+It gets batches, a network, a loss, an optimizer and a schedule, and yields one result an epoch. It knows
+neither files nor configuration, writes nothing, and decides nothing: who consumes the results saves,
+selects and stops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mammo.models.network import Network
+from mammo.support.errors import TrainingError
+from mammo.support.hardware import Hardware, random_state, restore_random_state, seed_everything
+from mammo.training.losses import Loss
+from mammo.training.schedulers import Schedule
+
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+Prepare = Callable[[Any], tuple[Tensor, Tensor]]
+
+
+class EpochBatches(Protocol):
+    """Batches of any epoch."""
+
+    @property
+    def sizes(self) -> list[int]: ...
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What an epoch is fed.
+
+    `prepare` makes of a batch of `train` what the learning part of the network takes, on the device: the
+    output of its frozen trunk, or images where nothing is frozen; `prepare_validation` does so in fp32.
+    """
+
+    train: EpochBatches
+    validation: Iterable[Any]
+    prepare: Prepare
+    prepare_validation: Prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """How an epoch is trained: gradient accumulation in batches, clipping norm (0 = off), seed of dropout."""
+
+    epochs: int
+    accumulate: int
+    clip_norm: float
+    head_only_epochs: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Logits [N, K] float32 and class indices [N] of a pass over images, in their order.
+
+    `features` [N, F] float32 are what the head was given; None where they were not kept.
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+    features: np.ndarray | None = None
+
+    @property
+    def is_finite(self) -> np.ndarray:
+        """Of which images all logits, and the features that were kept, are finite: bool [N]."""
+        finite = np.isfinite(self.logits).all(axis=1)
+        return finite if self.features is None else finite & np.isfinite(self.features).all(axis=1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits in float64, [N, K]."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        exponentials = np.exp(shifted)
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochResult:
+    """What one epoch did; `epoch` is 0-based, rates are those used in the epoch (its last step's, if by step)."""
+
+    epoch: int
+    train_loss: float
+    train_acc: float
+    learning_rates: dict[str, float]
+    validation: Predictions
+    train_images: int
+    train_seconds: float
+    validation_seconds: float
+    loading_seconds: float
+    skipped_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochState:
+    """How far an epoch has come, in plain numbers: with network, optimizer and scaler, training goes on from it.
+
+    `epoch` is 0-based; `batches_done` ends with a step of the optimizer; `rng` is the state of the generators.
+    """
+
+    epoch: int
+    batches_done: int = 0
+    loss_sum: float = 0.0
+    num_correct: int = 0
+    skipped_steps: int = 0
+    train_seconds: float = 0.0
+    loading_seconds: float = 0.0
+    rng: dict[str, Any] | None = None
+
+
+# Called where training can be left and taken up again, with a function that tells the state there. Asking for
+# it makes the host wait for the device.
+AtRest = Callable[[Callable[[], EpochState]], None]
+
+
+@dataclasses.dataclass
+class Trainer:
+    """Everything that changes while training, and what an epoch needs."""
+
+    network: Network
+    loss: Loss
+    class_weights: Tensor | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    schedule: Schedule
+    settings: LoopSettings
+    hardware: Hardware
+    track: Track
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        rest = self.network.forward_rest
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(rest) if self.compiled else rest
+
+    def steps(self, num_batches: int) -> int:
+        """How many steps of the optimizer some batches of an epoch make."""
+        return -(-num_batches // self.settings.accumulate)
+
+    def fit(
+        self, inputs: Inputs, start: EpochState, validation_losses: Callable[[], Sequence[float]], at_rest: AtRest
+    ) -> Iterator[EpochResult]:
+        """Train from `start` on and yield the result of each epoch.
+
+        `validation_losses` gives the losses of all epochs so far, which some schedules look at; it is
+        asked when an epoch begins, after the consumer has taken in the one before. `at_rest` is called after
+        each step of the optimizer and each batch of the validation; what it raises ends training there. Raises
+        TrainingError when a loss is not finite.
+        """
+        for epoch in range(start.epoch, self.settings.epochs):
+            # Dropout is a function of seed and epoch: a resumed run draws what an uninterrupted one does.
+            seed_everything(self.settings.seed, epoch)
+            label = f"Epoch {epoch + 1}/{self.settings.epochs}"
+            begun = start if epoch == start.epoch else EpochState(epoch)
+            trained = self._train_epoch(inputs, begun, validation_losses(), at_rest, f"{label} [train]")
+            yield self._validated(inputs, trained, at_rest, f"{label} [val]")
+
+    def _train_epoch(
+        self, inputs: Inputs, begun: EpochState, val_losses: Sequence[float], at_rest: AtRest, label: str
+    ) -> EpochState:
+        epoch, sizes, device = begun.epoch, inputs.train.sizes, self.hardware.device
+        self.network.only_head_learns = epoch < self.settings.head_only_epochs
+        self.network.train()
+        # Apple's GPUs know no float64; there a sum over an epoch is good to six digits.
+        sum_dtype = torch.float32 if device.type == "mps" else torch.float64
+        loss_sum = torch.tensor(begun.loss_sum, dtype=sum_dtype, device=device)
+        num_correct = torch.tensor(begun.num_correct, dtype=torch.int64, device=device)
+        guard = _FiniteGuard(at_once=device.type == "cpu")
+        batches_done, skipped_steps, loading_seconds = begun.batches_done, begun.skipped_steps, begun.loading_seconds
+
+        def state() -> EpochState:
+            guard.check()
+            seconds = begun.train_seconds + time.perf_counter() - started
+            sums = loss_sum.item(), int(num_correct.item())
+            return EpochState(epoch, batches_done, *sums, skipped_steps, seconds, loading_seconds, random_state())
+
+        if begun.rng is not None:
+            restore_random_state(begun.rng)
+        started = waiting_since = time.perf_counter()
+        batches = self.track(inputs.train.epoch(epoch, batches_done), label, len(sizes) - batches_done)
+        for i, batch in enumerate(batches, start=batches_done):
+            loading_seconds += time.perf_counter() - waiting_since
+            first = i - i % self.settings.accumulate
+            group = range(first, min(len(sizes), first + self.settings.accumulate))
+            if i == group.start:
+                self._set_rates(epoch, group.stop / len(sizes), val_losses)
+                self.optimizer.zero_grad(set_to_none=True)
+
+            trunk_output, targets = inputs.prepare(batch)
+            with self.hardware.autocast():
+                logits = self._forward(trunk_output)
+            per_image = self.loss.per_image(logits.float(), targets, self.class_weights)
+            guard.watch_losses(per_image.detach(), batch.positions)
+            # A mean over the images of the whole step, whatever the sizes of its batches.
+            self.scaler.scale(per_image.sum() / sum(sizes[j] for j in group)).backward()
+            loss_sum += per_image.detach().sum()
+            num_correct += (logits.argmax(dim=1) == targets).sum()
+            if i == group.stop - 1:
+                norm, was_skipped = self._step()
+                skipped_steps += was_skipped
+                guard.watch_gradient(torch.zeros_like(norm) if was_skipped else norm)
+                batches_done = group.stop
+                at_rest(state)
+            waiting_since = time.perf_counter()
+        return state()
+
+    def _validated(self, inputs: Inputs, trained: EpochState, at_rest: AtRest, label: str) -> EpochResult:
+        started, num_images = time.perf_counter(), sum(inputs.train.sizes)
+        # Training goes on from its end, whatever batch of the validation it is left at.
+        batches = self.track(inputs.validation, label, len(inputs.validation))  # type: ignore[arg-type]
+        validation = predict(self.network, batches, inputs.prepare_validation, lambda: at_rest(lambda: trained))
+        return EpochResult(
+            epoch=trained.epoch,
+            train_loss=trained.loss_sum / num_images,
+            train_acc=trained.num_correct / num_images,
+            learning_rates={group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            validation=validation,
+            train_images=num_images,
+            train_seconds=trained.train_seconds,
+            validation_seconds=time.perf_counter() - started,
+            loading_seconds=trained.loading_seconds,
+            skipped_steps=trained.skipped_steps,
+        )
+
+    def _set_rates(self, epoch: int, step_fraction: float, val_losses: Sequence[float]) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(group["base_lr"], epoch, self.settings.epochs, step_fraction, val_losses)
+
+    def _step(self) -> tuple[Tensor, bool]:
+        """Unscale, clip, step, update; returns the norm of the gradient, and whether the scaler skipped the step
+        because of an overflow."""
+        self.scaler.unscale_(self.optimizer)
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(learning, self.settings.clip_norm or math.inf)
+        scale_before = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return norm, self.scaler.get_scale() < scale_before
+
+
+class _FiniteGuard:
+    """Notices a loss or a gradient that is not finite, and in which images.
+
+    Asking an accelerator for a value makes the host wait for it: there it is asked when a state is told.
+    """
+
+    def __init__(self, at_once: bool) -> None:
+        self._at_once = at_once
+        self._watched: list[tuple[str, Tensor, np.ndarray]] = []
+        self._of_step: list[np.ndarray] = []
+
+    def watch_losses(self, per_image: Tensor, positions: np.ndarray) -> None:
+        """Losses [N] of the images at some positions [N]."""
+        self._of_step.append(positions)
+        self._watch("loss", per_image, positions)
+
+    def watch_gradient(self, norm: Tensor) -> None:
+        """Norm of the gradient of a step, of all images since the last one."""
+        positions = np.concatenate(self._of_step)
+        self._of_step.clear()
+        self._watch("gradient", norm.expand(len(positions)), positions)
+
+    def _watch(self, what: str, values: Tensor, positions: np.ndarray) -> None:
+        self._watched.append((what, values, positions))
+        if self._at_once:
+            self.check()
+
+    def check(self) -> None:
+        """Raises NonFiniteLossError."""
+        for what, values, positions in self._watched:
+            finite = torch.isfinite(values).cpu().numpy()
+            if not finite.all():
+                raise NonFiniteLossError(what, positions[~finite].tolist())
+        self._watched.clear()
+
+
+class NonFiniteError(TrainingError):
+    """Training has led to infinity or NaN; `positions` are places in the training set of images that it arose from."""
+
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
+        self.positions = positions
+        super().__init__(message)
+
+
+class NonFiniteLossError(NonFiniteError):
+    """The loss (or the gradient) of some images is not finite."""
+
+    def __init__(self, what: str, positions: Sequence[int]) -> None:
+        super().__init__(f"the {what} of {len(set(positions))} images is not finite", positions)
+
+
+@torch.inference_mode()
+def predict(
+    network: Network,
+    batches: Iterable[Any],
+    prepare: Prepare,
+    after_batch: Callable[[], None],
+    *,
+    keep_features: bool = False,
+) -> Predictions:
+    """Predictions for all batches in fp32: what is reported must not depend on a machine's fast formats.
+
+    `prepare` makes of a batch the output of the frozen trunk and the class indices, both on the device.
+    """
+    network.eval()
+    logits, targets, kept = [], [], []
+    for batch in batches:
+        trunk_output, target = prepare(batch)
+        features = network.pooled(trunk_output)
+        logits.append(network.head(features).float())
+        targets.append(target)
+        if keep_features:
+            kept.append(features.float())
+        after_batch()
+    features_of_all = torch.cat(kept).cpu().numpy() if keep_features else None
+    return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), features_of_all)
