@@ -8,7 +8,7 @@
 # make torture   kill runs 200 times at chosen places and compare to the bit, ten minutes: docs/crashes.md
 # make mutations read 4000 damaged files, some minutes: docs/bad-input.md
 # make attacks   read 5000 hostile checkpoints, runs, sweeps, studies, configurations and tables: docs/bad-input.md
-# make check     lint, format and types, as CI does
+# make check     lint, format, types and the imports between rooms, as CI does
 # make help      this text
 #
 # The documented studies, each with its table and figures in multirun/<target>-<data>:
@@ -130,6 +130,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

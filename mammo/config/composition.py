@@ -1,8 +1,8 @@
-"""Between Hydra and the project: what Hydra composes is checked here, and what it says is made readable.
+"""Between Hydra and the project: what Hydra composes is checked here.
 
-Hydra lets typos inside YAML files and behind `+` pass, ends every mistake with status 1, and claims the
-run directory before the job starts. Here every mistake ends a command with status 2 and the nearest
-valid names, and the directory is named after what the run computes.
+Hydra lets typos inside YAML files and behind `+` pass, and claims the run directory before the job starts. Here
+they are mistakes that say in which file or on which command line, and the directory is named after what the run
+computes.
 """
 
 from __future__ import annotations

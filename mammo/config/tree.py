@@ -1,8 +1,6 @@
-"""What a valid configuration is, and the errors when it is not.
+"""The configuration of a run: every option, the tree of plain values that is stored, the run id.
 
-`check` turns a composed tree into a `Config`, collecting every problem before it raises, with presets
-filled in; `run_id` is a hash of what can change a result. No heavy imports: all of this happens before
-data is read, and a mistake is answered at once.
+`run_id` is a hash of what can change a result. No heavy imports: all of this happens before data is read.
 """
 
 from __future__ import annotations
