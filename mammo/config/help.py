@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mammo.config.command import Command
 from mammo.support.options import defaults_of, registered
 from mammo.support.plain_text import WIDTH
 from mammo.support.schema import describe, types_of
-
-if TYPE_CHECKING:
-    from mammo.config.command import Command
 
 
 def help_text(command: Command, config_folder: Path) -> str:

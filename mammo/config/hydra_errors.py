@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from hydra.conf import HydraConf
@@ -19,15 +19,13 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
+from mammo.config.command import Command
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.support.errors import UserError, mistake_of, nearest, nearest_key
 from mammo.support.options import registered, registered_groups
 from mammo.support.schema import key_tree
 from mammo.support.tracebacks import traceback_text
 from mammo.support.trees import flatten
-
-if TYPE_CHECKING:
-    from mammo.config.command import Command
 
 
 def readable(error: BaseException, command: Command) -> str | None:
