@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from mammo.config.tree import Config, config_tree
+from mammo.support.plain_text import as_typed
 
 
 def print_config(config: Config, console: Console) -> None:
@@ -40,20 +41,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _add(tree: Tree, key: str, value: Any) -> None:
     if isinstance(value, Mapping):
-        plain = [f"{k}={_text(v)}" for k, v in value.items() if not isinstance(v, Mapping)]
+        plain = [f"{k}={as_typed(v, ', ')}" for k, v in value.items() if not isinstance(v, Mapping)]
         branch = tree.add(f"[bold]{key}[/bold] " + escape("  ".join(plain)))
         for name, nested in value.items():
             if isinstance(nested, Mapping):
                 _add(branch, name, nested)
     else:
-        tree.add(f"[bold]{key}[/bold] {escape(_text(value))}")
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(_text(item) for item in value)}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        tree.add(f"[bold]{key}[/bold] {escape(as_typed(value, ', '))}")

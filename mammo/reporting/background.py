@@ -12,8 +12,7 @@ from mammo.reporting.document import Block, Cell, Code, Column, Details, Heading
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, look, mapping, number, text, texts
 from mammo.reporting.words import plural
-from mammo.support.plain_text import without_folders
-from mammo.sweeps.configurations import shown
+from mammo.support.plain_text import as_typed, without_folders
 
 # More columns than this do not fit; then the values are listed with how often they occur.
 MAX_RUN_COLUMNS = 6
@@ -31,7 +30,7 @@ def shown_value(value: Any) -> str:
         return "[" + ", ".join(shown_value(item) for item in value) + "]"
     if isinstance(value, str) and _ABSOLUTE.match(value):
         return ".../" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
-    return without_folders(shown(value))
+    return without_folders(as_typed(value))
 
 
 def by_value(runs: Sequence[RunMaterial], of: Callable[[RunMaterial], str]) -> str:
@@ -189,7 +188,7 @@ def provenance_section(material: Material) -> Section:
 
 def _code_and_machine(runs: Sequence[RunMaterial]) -> Table:
     def environment(key: str) -> Callable[[RunMaterial], str]:
-        return lambda run: shown(value) if (value := look(run.summary, "environment", key)) is not None else ""
+        return lambda run: as_typed(value) if (value := look(run.summary, "environment", key)) is not None else ""
 
     def versions(run: RunMaterial) -> str:
         names = ("python", "torch", "torchvision", "timm", "hydra")

@@ -119,3 +119,14 @@ def _wrapped_line(line: str, width: int) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     parts = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return parts or [line]
+
+
+def as_typed(value: Any, separator: str = ",") -> str:
+    """The value of an option as it is typed on a command line; `separator` is between the items of a list."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{separator.join(as_typed(item, separator) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

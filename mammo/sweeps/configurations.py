@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mammo.support.plain_text import as_typed
 from mammo.sweeps.results import Published, RunResult, SweepResults
 
 SEED, FOLD, AUGMENT_SEED = "seed", "data.fold", "augment.seed"
@@ -111,7 +112,7 @@ def _labels(
     by_name = sorted(differing, key=lambda key: not key.endswith(".name"))
     candidates = [(key, [known[key] for known in typed]) for key in typed_keys]
     candidates += [
-        (key.removesuffix(".name"), [shown(identity[key]) if key in identity else "" for identity in identities])
+        (key.removesuffix(".name"), [as_typed(identity[key]) if key in identity else "" for identity in identities])
         for key in by_name
     ]
     chosen: list[tuple[str, list[str]]] = []
@@ -130,17 +131,6 @@ def _labels(
 def _explains(typed_key: str, differing: Sequence[str]) -> bool:
     """Whether an override can be the reason for a difference."""
     return typed_key == "experiment" or any(key == typed_key or key.startswith(f"{typed_key}.") for key in differing)
-
-
-def shown(value: Any) -> str:
-    """A value as it is typed on a command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(shown(item) for item in value)}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _published_for(
