@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 
 import jinja2
 from markupsafe import Markup, escape
+from matplotlib.figure import Figure
 
-from mammo.reporting.document import Panel, Report
-from mammo.reporting.svg import inline_svg
+from mammo.reporting.document import Report
+from mammo.support.figures import figure_bytes
 from mammo.support.plain_text import terminal_text
 
 
@@ -20,12 +20,7 @@ def html(report: Report) -> str:
         loader=jinja2.PackageLoader("mammo.reporting"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    number = itertools.count()
-
-    def svg(panel: Panel) -> Markup:
-        return Markup(inline_svg(panel.figure, f"f{next(number)}", terminal_text(panel.description)))  # noqa: S704  (made here)
-
-    environment.filters |= {"plain": _plain, "svg": svg, "base64": _base64, "breakable": _breakable}
+    environment.filters |= {"plain": _plain, "svg": _svg, "base64": _base64, "breakable": _breakable}
     script, style = (_source(environment, name) for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
@@ -44,6 +39,10 @@ def _source(environment: jinja2.Environment, name: str) -> Markup:
 
 def _plain(text: str) -> str:
     return terminal_text(text).replace(" +- ", " \u00b1 ")
+
+
+def _svg(figure: Figure) -> bytes:
+    return figure_bytes(figure, "figure.svg")
 
 
 def _base64(content: bytes) -> str:

@@ -38,6 +38,7 @@ STYLE = {
     "ytick.major.size": 3,
     "lines.linewidth": 1.4,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "mammo",
 }
 SCORE_TITLES = {
     "bal_acc_adj": "Balanced accuracy, chance-adjusted",
@@ -56,6 +57,7 @@ SCORE_TITLES = {
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    ".svg": {"Creator": None, "Date": None},
 }
 LABEL_LINE_INCHES = 0.125  # height of one line of a label
 
@@ -66,7 +68,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def figure_bytes(figure: Figure, name: str) -> bytes:
-    """The content of a figure's file, PNG or PDF by the suffix of its name; raises ValueError for another one."""
+    """The content of a figure's file, PNG, PDF or SVG by the suffix of its name; raises ValueError for another one."""
     suffix = Path(name).suffix
     if suffix not in METADATA:
         raise ValueError(f"figures are written as {' or '.join(METADATA)}, not {name!r}")

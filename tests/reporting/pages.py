@@ -37,8 +37,6 @@ class Page(HTMLParser):
             self.headings.append(int(tag[1]))
         if tag == "img" and not attributes.get("alt"):
             self.faults.append("<img> without alt")
-        if tag == "svg" and not attributes.get("aria-label"):
-            self.faults.append("<svg> without aria-label")
         if tag not in VOID:
             self.open.append(tag)
             self._children.append([])

@@ -17,7 +17,6 @@ from PIL import Image
 from mammo.checks.results import check_results
 from mammo.reporting.cases import MAX_FILE_BYTES, PICTURE_WIDTH_PX, overlays
 from mammo.reporting.figures import Curve, gradcam_figure, training_figure
-from mammo.reporting.svg import inline_svg
 from mammo.reporting.write import write_report
 from mammo.runs.directory import LATER_FOLDERS, RunDirectory
 from mammo.support.figures import GREY, VAL_COLOUR
@@ -185,20 +184,6 @@ def test_only_pictures_of_a_reasonable_size_are_taken(tmp_path):
     assert set(found) == {"good/1.png", "wide"}
     assert found["good/1.png"] == png(1)
     assert Image.open(io.BytesIO(found["wide"])).width == PICTURE_WIDTH_PX
-
-
-def test_inline_figures_take_the_colours_of_the_page():
-    text = inline_svg(training_figure([CURVE]), "a", "Loss <of> a run")
-    assert text == inline_svg(training_figure([CURVE]), "a", "Loss <of> a run")
-    assert 'aria-label="Loss &lt;of&gt; a run"' in text
-    assert "#000000" not in text
-    assert "#0072b2" not in text
-    assert "var(--blue)" in text
-    assert "currentColor" in text
-    assert ">Loss</text>" in text
-    assert not re.search(r"font-family|<metadata|dc:date|<!DOCTYPE", text)
-    other = inline_svg(training_figure([CURVE]), "b", "x")
-    assert not set(re.findall(r' id="([^"]+)"', text)) & set(re.findall(r' id="([^"]+)"', other))
 
 
 def test_training_curves_are_those_of_the_runs():
