@@ -26,10 +26,11 @@ from mammo.config.composition import checked_config, prepare_hydra
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.tree import Config, image_size_px, run_name
 from mammo.data.batches import EvaluationBatches, Preparation
-from mammo.data.dataset import load_dataset, user_cache_folder
+from mammo.data.dataset import load_dataset
 from mammo.evaluation.metrics import Metrics, compute_metrics
 from mammo.models.build import build_model
 from mammo.models.strategy import HeadOnly
+from mammo.support.cache import user_cache_folder
 from mammo.support.progress import counting
 
 SPLIT_SEEDS = (42, 43, 44)

@@ -42,8 +42,8 @@ def job(tree: DictConfig) -> None:
             _fetch_weights(config)
             return
         # A mistake in the configuration has been answered before pandas and the decoders are imported.
-        from mammo.data.image_list import user_cache_folder
         from mammo.data.preparation import check_preparation, prepare_dataset
+        from mammo.support.cache import user_cache_folder
         from mammo.support.progress import counting, start_logging
 
         start_logging("info")

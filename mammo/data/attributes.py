@@ -7,14 +7,12 @@ and a manufacturer the name of a vendor in a list.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pandas as pd
 
-from mammo.data.dicom import looks_like_dicom, read_header
+from mammo.data.dicom import header_or_none
 from mammo.data.image_list import Counting
-from mammo.data.parallel import in_order
-from mammo.support.errors import BadFile
+from mammo.data.parallel import counted, in_order
 
 # How a word of a manufacturer's name begins (or is, where it is short) -> the vendor. Lorad is an earlier name.
 _VENDORS = {
@@ -60,24 +58,11 @@ def attributes_of(table: pd.DataFrame, num_workers: int, counting: Counting) -> 
     def look(place: int) -> tuple[str, str]:
         manufacturer, age = table["manufacturer"].iloc[place], table["age"].iloc[place]
         if not manufacturer or not age:
-            of_header = _header_says(Path(table["path"].iloc[place]))
-            manufacturer, age = manufacturer or of_header[0], age or of_header[1]
+            header = header_or_none(table["path"].iloc[place])
+            if header is not None:
+                manufacturer, age = manufacturer or header.manufacturer, age or header.age
         return vendor_of(manufacturer), age_band_of(age)
 
-    found = []
     with counting("Reading vendors and ages") as count:
-        for done, attributes in enumerate(in_order(look, range(len(table)), num_workers), start=1):
-            found.append(attributes)
-            count(done, len(table))
+        found = list(counted(in_order(look, range(len(table)), num_workers), len(table), count))
     return pd.DataFrame(found, columns=["manufacturer", "age_band"], dtype=str)
-
-
-def _header_says(file: Path) -> tuple[str, str]:
-    """Manufacturer and age in a DICOM header; empty for anything else."""
-    try:
-        if not looks_like_dicom(file):
-            return "", ""
-        header = read_header(file)
-    except (OSError, BadFile):
-        return "", ""
-    return header.manufacturer, header.age

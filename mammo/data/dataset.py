@@ -12,7 +12,7 @@ import pandas as pd
 
 from mammo.data.batches import LabelledImages
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
-from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary, user_cache_folder
+from mammo.data.image_list import STORES, Counting, check_defects, list_images
 from mammo.data.looks import look_once
 from mammo.data.manifest import Manifest
 from mammo.data.negatives import read_negatives
@@ -21,8 +21,6 @@ from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
 from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
 from mammo.data.store import ImageStore, StoredImages
 from mammo.data.views import shown_view
-
-__all__ = ["Dataset", "load_dataset", "reasons_summary", "user_cache_folder"]
 
 # A patient with more images than this, and than this fraction of all, is rather a placeholder.
 MANY_IMAGES = 16

@@ -1,7 +1,7 @@
 """DICOM mammograms: what the header says, and the image as it should be shown.
 
 Vendors differ in polarity, in the window or lookup table that goes with an image and in what they call
-background; `read_dicom` follows the standard through all of it, and refuses what is no mammogram ready
+background; what is read here follows the standard through all of it, and refuses what is no mammogram ready
 for presentation. Only the tags listed here and in `mammo.data.header` are ever read: no name, no date.
 """
 
@@ -79,19 +79,12 @@ def read_header(source: Source) -> Header:
     return header_of(_read(source, HEADER_TAGS))
 
 
-def read_dicom(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray, Header]:
-    """The image of a DICOM file as it is meant to be shown, and its header.
-
-    Arguments:
-        source: a DICOM file with or without preamble, as a path or its content.
-        accept: kinds of image that are otherwise refused: `for_processing`, `other_modality`, `colour`
-            (becomes luminance), `multiframe` (the middle frame is read), and those of `accepted_kinds`.
-
-    Returns a float32 array [rows, columns] in 0..1, dense tissue bright, background and padding 0.
-    Raises `BadFile` for an image that is refused or cannot be read.
-    """
-    opened = open_dicom(source, accept)
-    return opened.grey().levels(), opened.header
+def header_or_none(source: Source) -> Header | None:
+    """The header of a DICOM file; None for any other file, and for one that cannot be read."""
+    try:
+        return read_header(source) if looks_like_dicom(source) else None
+    except (OSError, BadFile):
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +99,7 @@ class OpenedDicom:
     frames: str = "middle"
 
     def grey(self, min_side_px: int | None = None) -> GreyImage:
-        """The image as `read_dicom` gives it, raises `BadFile`.
+        """The image in 0..1 as meant to be shown: dense tissue bright, background and padding 0; raises `BadFile`.
 
         With `min_side_px` it may be decoded at 1/2, 1/4, ... of its size where that is cheaper, its long side
         no shorter than that.
@@ -164,7 +157,12 @@ class OpenedDicom:
 
 
 def open_dicom(source: Source, accept: Collection[str] = ()) -> OpenedDicom:
-    """Read a DICOM file without decoding its pixels, see `read_dicom`; raises `BadFile`."""
+    """Read a DICOM file, with or without preamble, by its path or content; its pixels are not decoded yet.
+
+    `accept` are kinds of image that are otherwise refused: `for_processing`, `other_modality`, `colour` (becomes
+    luminance), `multiframe` (the middle frame is read), and those of `accepted_kinds`. Raises `BadFile` for an image
+    that is refused or cannot be read.
+    """
     dataset = _read(source, HEADER_TAGS + _PIXEL_TAGS)
     header = header_of(dataset)
     if "PixelData" not in dataset:

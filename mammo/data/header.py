@@ -51,9 +51,9 @@ class Header:
     """What is read of a DICOM header; text is empty and numbers are 0 where the file says nothing.
 
     `view` is CC, MLO, ML, LM, XCCL, ...; with a modifier that makes it another view it is CC-SPOT,
-    MLO-MAG, ... `view_modifiers` has all known modifiers (ID: implant displaced, ...). `two_sides` says that the header
-    contradicts itself about the side. `patient_id` and `study_uid` are identifiers: they are never written as they are.
-    `age` is as DICOM writes it: 045Y. Of several frames it is the middle one that is described.
+    MLO-MAG, ... `two_sides` says that the header contradicts itself about the side. `patient_id` and `study_uid` are
+    identifiers: they are never written as they are. `age` is as DICOM writes it: 045Y. Of several frames it is the
+    middle one that is described.
     """
 
     modality: str
@@ -62,7 +62,6 @@ class Header:
     age: str = dataclasses.field(repr=False)
     laterality: str
     view: str
-    view_modifiers: tuple[str, ...]
     photometric: str
     rows: int
     columns: int
@@ -107,7 +106,7 @@ def header_of(dataset: pydicom.Dataset) -> Header:
     """The header of a data set with `HEADER_TAGS`; raises `BadFile` for malformed elements."""
     frames = integer_of(dataset, "NumberOfFrames", 0) or (1 if "Rows" in dataset else 0)
     dataset = as_one_frame(dataset, frames // 2)
-    view, modifiers, sides_in_texts = _view_of(dataset)
+    view, sides_in_texts = _view_of(dataset)
     laterality, two_sides = _side_of(dataset, sides_in_texts)
     return Header(
         modality=text_of(dataset, "Modality").upper(),
@@ -116,7 +115,6 @@ def header_of(dataset: pydicom.Dataset) -> Header:
         age=text_of(dataset, "PatientAge"),
         laterality=laterality,
         view=view,
-        view_modifiers=modifiers,
         photometric=text_of(dataset, "PhotometricInterpretation").upper(),
         rows=integer_of(dataset, "Rows", 0),
         columns=integer_of(dataset, "Columns", 0),
@@ -137,8 +135,8 @@ def _sop_class_of(dataset: pydicom.Dataset) -> str:
     return text_of(dataset, "SOPClassUID") or text_of(meta, "MediaStorageSOPClassUID")
 
 
-def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...], set[str]]:
-    """View, modifiers, and the sides that texts name.
+def _view_of(dataset: pydicom.Dataset) -> tuple[str, set[str]]:
+    """View with modifiers, and the sides that texts name.
 
     The code is what an MG object must have; `ViewPosition` is free text beside it, taken as it is written where it is
     not certain what it says. Other texts count only where they are certain.
@@ -157,8 +155,7 @@ def _view_of(dataset: pydicom.Dataset) -> tuple[str, tuple[str, ...], set[str]]:
         view = view or text.view
         if text.view in ("", view):
             modifiers += text.modifiers
-    modifiers = list(dict.fromkeys(modifiers))
-    return full_view(view, modifiers), tuple(modifiers), {text.side for text in texts} - {""}
+    return full_view(view, modifiers), {text.side for text in texts} - {""}
 
 
 def _coded_view(dataset: pydicom.Dataset) -> tuple[str, list[str]]:

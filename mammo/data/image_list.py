@@ -20,13 +20,9 @@ from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.phantom_cache import phantom_folder
-from mammo.data.store import ImageFile, PixelSettings
-from mammo.support.cache import user_cache_folder
+from mammo.data.pixels import PixelSettings
+from mammo.data.store import ImageFile
 from mammo.support.errors import DataError
-
-__all__ = [
-    "STORES", "Counting", "ImageList", "check_defects", "list_images", "reasons_summary", "user_cache_folder",
-]  # fmt: skip
 
 # Folder of all image stores in the cache folder.
 STORES = "stores"

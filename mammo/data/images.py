@@ -23,16 +23,6 @@ from mammo.data.preprocess import breast_percentiles
 from mammo.data.presentation import CONSTANT
 from mammo.support.errors import BadFile
 
-__all__ = [
-    "ALL_KINDS",
-    "MAX_PIXELS",
-    "OpenedImage",
-    "looks_like_dicom",
-    "looks_like_picture",
-    "open_image",
-    "read_image",
-]
-
 # The largest mammograms are films of 30 million pixels; a file of a few kB can claim billions. Pillow itself
 # stops at 179 million.
 MAX_PIXELS = 80_000_000
@@ -64,7 +54,7 @@ class OpenedImage:
 
 
 def looks_like_picture(file: Path) -> bool:
-    """Whether a file begins as a picture does that `read_image` may read, whatever it is called."""
+    """Whether a file begins as a picture does that `open_image` may read, whatever it is called."""
     try:
         with Image.open(file, formats=_FORMATS):
             return True
@@ -75,7 +65,13 @@ def looks_like_picture(file: Path) -> bool:
 
 
 def open_image(source: Source, accept: Collection[str] = ()) -> OpenedImage:
-    """An image file that is about to be decoded; arguments and errors as for `read_image`."""
+    """An image file that is about to be decoded, DICOM, PNG, JPEG, PGM, TIFF or BMP, by its path or content.
+
+    The levels of `grey` lie in 0..1, as viewers show the image: a picture is turned as its EXIF orientation says. 8-bit
+    grey is divided by 255; deeper pictures, which have no window, lie between the percentiles 0.5 and 99.5 of the
+    breast. `accept`: see `open_dicom`; `colour` holds for pictures too. Raises `BadFile`, as `grey` does, for a file
+    that is refused or cannot be read.
+    """
     with bad_file_if_it_fails("the file cannot be read"):
         is_dicom = looks_like_dicom(source)
     if is_dicom:
@@ -84,24 +80,8 @@ def open_image(source: Source, accept: Collection[str] = ()) -> OpenedImage:
     return OpenedImage(None, lambda _: _read_picture(source, accept))
 
 
-def read_image(source: Source, accept: Collection[str] = ()) -> tuple[np.ndarray, Header | None]:
-    """The image in a file, and its header if it is DICOM.
-
-    Arguments:
-        source: a DICOM, PNG, JPEG, PGM, TIFF or BMP file, as a path, whatever its name, or its content.
-        accept: kinds of image that are otherwise refused, see `read_dicom`; `colour` holds for pictures too.
-
-    Returns a float32 array [rows, columns] in 0..1, as viewers show it: a picture is turned as its EXIF orientation
-    says. 8-bit grey is divided by 255; deeper pictures, which have no window, lie between the percentiles 0.5 and 99.5
-    of the breast; DICOM is as `read_dicom` says.
-    Raises `BadFile` for a file that is refused or cannot be read.
-    """
-    opened = open_image(source, accept)
-    return opened.grey(None).levels(), opened.header
-
-
 def is_coloured(content: bytes) -> bool:
-    """Whether a picture that `read_image` takes is more than grey levels: in all, or visibly in a part of it."""
+    """Whether a picture that `open_image` takes is more than grey levels: in all, or visibly in a part of it."""
     if looks_like_dicom(content):
         return False
     with bad_file_if_it_fails("neither a DICOM file nor a readable picture"), _opened_picture(content) as picture:

@@ -11,6 +11,8 @@ HEADER_THREADS = 8  # reading headers waits for the disk, not for the processor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""Called with the number of what is done and of all."""
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_workers: int) -> Iterator[Result]:
@@ -31,3 +33,11 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_work
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def counted(results: Iterable[Result], total: int, progress: Progress | None) -> Iterator[Result]:
+    """The results, each counted when it is taken."""
+    for done, result in enumerate(results, start=1):
+        if progress is not None:
+            progress(done, total)
+        yield result

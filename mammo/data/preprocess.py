@@ -117,7 +117,11 @@ class Breast(NamedTuple):
         return row_edges[top], row_edges[bottom], column_edges[left], column_edges[right]
 
     def asymmetry(self) -> float:
-        """See `chest_wall_asymmetry`."""
+        """On which side its chest wall is: -1 (left) .. 1 (right), 0 where both sides hold as much.
+
+        It is the difference in area between the right and the left half of its box, over their sum; a half disc has
+        0.22, 95% of the films of mini-MIAS more than 0.12.
+        """
         columns = np.flatnonzero(self.inside.any(axis=0))
         areas = self.inside[:, columns[0] : columns[-1] + 1].sum(axis=0)
         half = len(areas) // 2
@@ -126,19 +130,9 @@ class Breast(NamedTuple):
 
 
 def locate(image: GreyImage) -> Breast:
-    """Where the breast is in an image."""
+    """Where the breast is in an image of any scale: its thickest bright region, else everywhere."""
     inside = _small_mask(_small_copy(image))
     return Breast(inside, _grown(inside, max(1, round(_MARGIN_FRACTION * max(inside.shape)))))
-
-
-def find_breast(image: np.ndarray) -> tuple[int, int, int, int]:
-    """The box (top, bottom, left, right) of the breast in pixels, bottom and right exclusive.
-
-    The breast is the thickest bright region of a float image [rows, columns] of any scale; a margin of 2%
-    of the long side is around it, except at the chest wall. The box is the whole image when nothing in it
-    looks like a breast.
-    """
-    return locate(GreyImage.of(image)).box(image.shape)
 
 
 def breast_percentiles(
@@ -158,15 +152,6 @@ def breast_percentiles(
     inside = (core if core.any() else breast)[np.ix_(rows, columns)]
     low, high = np.percentile(sample[inside], (low_percent, high_percent))
     return float(low), float(high)
-
-
-def chest_wall_asymmetry(image: np.ndarray) -> float:
-    """On which side of a breast its chest wall is: -1 (left) .. 1 (right), 0 where both sides hold as much.
-
-    It is the difference in area between the right and the left half of the breast's box, over their sum; a
-    half disc has 0.22, 95% of the films of mini-MIAS more than 0.12. An image without a breast gives 0.
-    """
-    return locate(GreyImage.of(image)).asymmetry()
 
 
 def _must_flip(asymmetry: float, laterality: str) -> bool:

@@ -13,7 +13,7 @@ import functools
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import numpy as np
 from mammo.data.content_hashes import ContentHashes, read_content
 from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
-from mammo.data.parallel import in_order
+from mammo.data.parallel import Progress, in_order
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.remarks import in_words, remarks_on_file, remember, remembered
 from mammo.support.errors import BadFile, DamagedFile, DataError
@@ -31,16 +31,12 @@ from mammo.support.files import one_at_a_time
 from mammo.support.keyed_rows import KeyedRows
 from mammo.support.row_files import LAYOUT_VERSION
 
-__all__ = ["ContentHashes", "ImageFile", "ImageStore", "PixelSettings", "Shard", "StoreResult", "StoredImages"]
-
 log = logging.getLogger(__name__)
 
 # Pixels are forced to disk in groups of this many images: what a crash loses of a process.
 IMAGES_PER_FLUSH = 64
 # A process takes about a second to start, in which another one decodes about as many files as this.
 FILES_PER_PROCESS = 16
-
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)

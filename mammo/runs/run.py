@@ -16,7 +16,7 @@ import torch
 
 from mammo.config.tree import Config, config_tree, run_id
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
-from mammo.data.dataset import Dataset, user_cache_folder
+from mammo.data.dataset import Dataset
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.selection import Criterion, EarlyStopping, collapse_remedies
@@ -32,6 +32,7 @@ from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
 from mammo.runs.summary import outcome
+from mammo.support.cache import user_cache_folder
 from mammo.support.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
 from mammo.support.hardware import Hardware
 from mammo.support.interruption import is_asked_to_stop, stop_if_asked

@@ -12,8 +12,8 @@ import numpy as np
 
 from mammo.config.show import print_config
 from mammo.config.tree import Config, config_tree, image_size_px
-from mammo.data.dataset import Dataset, load_dataset, reasons_summary, user_cache_folder
-from mammo.data.image_list import is_generated, require_root
+from mammo.data.dataset import Dataset, load_dataset
+from mammo.data.image_list import is_generated, reasons_summary, require_root
 from mammo.evaluation.metrics import reset_warnings
 from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone, published_network
 from mammo.models.weights import RANDOM, is_file, require_file
@@ -22,6 +22,7 @@ from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.results import write_data_files
 from mammo.runs.run import Run
 from mammo.runs.summary import first_summary, with_stored
+from mammo.support.cache import user_cache_folder
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError, UserError
 from mammo.support.files import file_sha256, join_command, this_command
 from mammo.support.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware

@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from mammo.data.dicom import read_dicom
+from tests.data.reading import read_dicom
 
 DICOM = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dicom"
 INDEX = list(csv.DictReader((DICOM / "INDEX.csv").open())) if DICOM.is_dir() else []

@@ -26,9 +26,9 @@ from pydicom.uid import (
 
 from mammo.data.codecs import MAX_PADDING_BYTES
 from mammo.data.decode import decode_reduced, decode_stored_values
-from mammo.data.images import read_image
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import STREAMS
+from tests.data.reading import read_image
 from tests.data.test_decode import make, make_compressed
 
 

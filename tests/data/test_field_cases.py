@@ -15,12 +15,12 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from mammo.data.decode import decode_stored_values
-from mammo.data.images import read_image
 from mammo.data.phantom import render_view
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.support.errors import BadFile
 from tests.checks.conftest import status_of
 from tests.data.dicom_files import decoded_by_pydicom, dicom_file, lut_item, quiet_pydicom
+from tests.data.reading import read_image
 from tests.data.test_ends_of_streams import INSIDE, padded_segments
 from tests.data.test_presentation import empty_item
 from tests.data.test_stored_bits import jpeg_2000

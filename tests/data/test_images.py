@@ -13,8 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from mammo.data.images import MAX_PIXELS, looks_like_dicom, read_image
+from mammo.data.dicom import looks_like_dicom
+from mammo.data.images import MAX_PIXELS
 from mammo.support.errors import BadFile
+from tests.data.reading import read_image
 
 RANDOM_GREY = np.random.default_rng(0).integers(0, 256, (60, 40)).astype(np.uint8)
 

@@ -11,12 +11,13 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from mammo.data.grey import GreyImage
-from mammo.data.images import open_image, read_image
+from mammo.data.images import open_image
 from mammo.data.phantom import render_view
 from mammo.data.pixels import LEAST_OVERSAMPLING, PixelSettings, image_and_placement, pixels_of
 from mammo.data.preprocess import Breast, block_edges, locate, prepare
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import DICOM, EVERYTHING, INDEX, dicom_file, needs_shared_data, quiet_pydicom
+from tests.data.reading import read_image
 from tests.pictures import save_turned
 
 pytestmark = quiet_pydicom

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammo.data.images import read_image
-from mammo.data.preprocess import breast_percentiles, chest_wall_asymmetry, find_breast, prepare
+from mammo.data.preprocess import breast_percentiles, prepare
+from tests.data.reading import chest_wall_asymmetry, find_breast, read_image
 
 
 def film(height: int = 512, width: int = 384, level: float = 0.5) -> np.ndarray:

@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from mammo.data.decode import decode_stored_values
-from mammo.data.dicom import read_dicom
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import (
     DICOM,
@@ -25,6 +24,7 @@ from tests.data.dicom_files import (
     save,
     show,
 )
+from tests.data.reading import read_dicom
 
 pytestmark = quiet_pydicom
 GAMMA = [round(65535 * (index / 2047) ** 2) for index in range(2048)]

@@ -18,13 +18,15 @@ import pytest
 from PIL import Image
 
 from mammo.data import content_hashes, pixels, store
-from mammo.data.images import read_image
+from mammo.data.content_hashes import ContentHashes
+from mammo.data.pixels import PixelSettings
 from mammo.data.preprocess import prepare
-from mammo.data.store import ContentHashes, ImageFile, ImageStore, PixelSettings, Shard
+from mammo.data.store import ImageFile, ImageStore, Shard
 from mammo.support.errors import DamagedFile, DataError
 from mammo.support.keyed_rows import KeyedRows
 from tests.conftest import REPOSITORY
 from tests.data.dicom_files import RAMP, build, save
+from tests.data.reading import read_image
 from tests.support.damage_to_rows import DAMAGES, damage
 
 SETTINGS = PixelSettings(size_px=48, crop=True, orient=True)

@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
+from mammo.data.content_hashes import ContentHashes
 from mammo.data.pseudonyms import renamer, write_lookup
-from mammo.data.store import ContentHashes
 from mammo.models.weights import read_state_dict
 from mammo.runs.directory import RunDirectory
 from mammo.support.errors import RunDirectoryError, WeightsError

@@ -31,10 +31,10 @@ from PIL import TiffImagePlugin as TIFF
 from pydicom import uid
 
 from mammo.data.decode import decode_stored_values
-from mammo.data.dicom import open_dicom, read_header
+from mammo.data.dicom import looks_like_dicom, open_dicom, read_header
 from mammo.data.elements import integer_of, transfer_syntax_of
 from mammo.data.formats import read_manifest
-from mammo.data.images import looks_like_dicom, turned
+from mammo.data.images import turned
 from mammo.data.labels import DENSITY, apply_task
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of

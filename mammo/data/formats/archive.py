@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
@@ -21,7 +21,7 @@ from mammo.data.header import PROJECTION_MODALITIES, Header
 from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
-from mammo.data.parallel import HEADER_THREADS, in_order
+from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.data.shown import shown_file
 from mammo.data.spelling import compare_key
 from mammo.support.errors import BadFile, DataError
@@ -54,7 +54,7 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
     files = [(exam, file) for exam in exams for file in list_files(exam.folder) if file.name.upper() != "DICOMDIR"]
     rows, num_ignored, num_burned_in = [], 0, 0
     with_image: set[str] = set()
-    headers = _headers([file for _, file in files], progress)
+    headers = counted(in_order(_examine, [file for _, file in files], HEADER_THREADS), len(files), progress)
     for number, ((exam, file), found) in enumerate(zip(files, headers, strict=True), start=1):
         image_id = id_of(file, root)
         if found is None:
@@ -160,14 +160,6 @@ def _own_csv(root: Path) -> Path:
         expected=f"a table with {ACCESSION} and {CLASSIFICATION}, and a folder of DICOM files for each exam",
         to_do="correct data.root, or say where the table is with data.csv=FILE",
     )
-
-
-def _headers(files: Sequence[Path], progress: Progress | None) -> Iterable[Header | LeftOut | None]:
-    """What `_examine` finds in each file, in the order of `files`."""
-    for done, found in enumerate(in_order(_examine, files, HEADER_THREADS), start=1):
-        if progress:
-            progress(done, len(files))
-        yield found
 
 
 def _examine(file: Path) -> Header | LeftOut | None:

@@ -6,7 +6,6 @@ What is an image is decided by content where the name does not say it: archives 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from mammo.data.images import looks_like_picture
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
-from mammo.data.parallel import HEADER_THREADS, in_order
+from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.support.errors import BadFile, DataError
 
 
@@ -43,7 +42,8 @@ def read_folders(root: Path, options: DataOptions, progress: Progress | None = N
     listed = [files_and_others(folder) for folder in folders]
     everything = [file for found, _ in listed for file in found]
     real_root = None if options.allow_outside_root else Path(os.path.realpath(root))
-    is_image = dict(zip(everything, _are_images(everything, real_root, progress), strict=True))
+    examined = in_order(partial(_is_image, real_root=real_root), everything, HEADER_THREADS)
+    is_image = dict(zip(everything, counted(examined, len(everything), progress), strict=True))
     files = {
         folder.name: [file for file in found if is_image[file]]
         for folder, (found, _) in zip(folders, listed, strict=True)
@@ -71,14 +71,6 @@ def read_folders(root: Path, options: DataOptions, progress: Progress | None = N
     if classes is None and not options.table.label_map and any(parse_labels(names, names).problems):
         classes = names
     return build_manifest(rows, root, options, classes=classes, left_out=left_out, notes=notes, progress=progress)
-
-
-def _are_images(files: Sequence[Path], real_root: Path | None, progress: Progress | None) -> Iterable[bool]:
-    examined = in_order(partial(_is_image, real_root=real_root), files, HEADER_THREADS)
-    for done, is_image in enumerate(examined, start=1):
-        if progress:
-            progress(done, len(files))
-        yield is_image
 
 
 def _is_image(file: Path, real_root: Path | None) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
+from mammo.data.parallel import Progress
 
-Progress = Callable[[int, int], None]
-"""Called with the number of files done and of all files."""
+__all__ = ["READERS", "Progress", "Reader", "reader"]
 
 Reader = Callable[[Path, DataOptions, Progress | None], Manifest]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mammo.data.dicom import looks_like_dicom, read_header
+from mammo.data.dicom import header_or_none
 from mammo.data.formats.registry import Progress
 from mammo.data.manifest import LeftOut
-from mammo.data.parallel import HEADER_THREADS, in_order
+from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.data.views import is_among, shown_view
-from mammo.support.errors import BadFile
 
 Entries = list[dict[str, str]]
 
@@ -45,19 +44,9 @@ def _with_headers(
     """
     known = list(seen)
     open_ones = [i for i, (view, side) in enumerate(seen) if not view or not (side or is_among(view, side, views))]
-    headers = in_order(_view_and_side_in, [paths[i] for i in open_ones], HEADER_THREADS)
-    for done, (i, (view, side)) in enumerate(zip(open_ones, headers, strict=True), start=1):
-        known[i] = seen[i][0] or view, seen[i][1] or side
-        if progress:
-            progress(done, len(open_ones))
+    # What is wrong with a file that cannot be read is said when it is decoded.
+    headers = in_order(header_or_none, [paths[i] for i in open_ones], HEADER_THREADS)
+    for i, header in zip(open_ones, counted(headers, len(open_ones), progress), strict=True):
+        if header is not None:
+            known[i] = seen[i][0] or header.view, seen[i][1] or header.laterality
     return known
-
-
-def _view_and_side_in(file: str) -> tuple[str, str]:
-    try:
-        if looks_like_dicom(file):
-            header = read_header(file)
-            return header.view, header.laterality
-    except (OSError, BadFile):
-        pass  # decoding will say what is wrong with it
-    return "", ""
