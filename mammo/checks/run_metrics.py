@@ -18,9 +18,9 @@ from sklearn.metrics import (
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.config.tree import Config
 from mammo.evaluation.metrics import compute_metrics
-from mammo.evaluation.selection import Criterion, Scores
+from mammo.evaluation.scores import names_in
+from mammo.evaluation.selection import ModelSelection, Scores
 from mammo.runs.reading import CsvTable, RunFiles
-from mammo.runs.recorder import HISTORY_METRICS
 from mammo.runs.summary import MATRICES
 from mammo.support.files import read_csv
 
@@ -46,7 +46,7 @@ def check_metrics(run: RunFiles, config: Config | None) -> Iterator[Finding]:
         scalar = {key: value for key, value in run.metrics.items() if key not in MATRICES}
         wrong = _differences(run.summary["metrics"], scalar, "val_metrics.json has")
         if config is not None:
-            objective = Criterion(config.train.monitor).objective(_scores(run.metrics))
+            objective = ModelSelection(config.train.monitor).objective(_scores(run.metrics))
             stated = {"objective": run.summary["objective"], "monitor.value": run.summary["monitor"]["value"]}
             wrong += _differences(stated, dict.fromkeys(stated, objective))
         if run.history:
@@ -64,9 +64,9 @@ def check_best_epoch(run: RunFiles, config: Config | None) -> Iterator[Finding]:
     wrong = []
     flagged = [record["epoch"] for record in history if record["is_best"]]
     best_epoch = max(flagged, default=0)
-    known = {f"val_{name}" for name in HISTORY_METRICS}
-    if config is not None and f"val_{Criterion(config.train.monitor).name}" in known:
-        follows = _best_epochs(history, Criterion(config.train.monitor))
+    known = {f"val_{name}" for name in names_in("history")}
+    if config is not None and f"val_{ModelSelection(config.train.monitor).name}" in known:
+        follows = _best_epochs(history, ModelSelection(config.train.monitor))
         if follows != flagged:
             wrong.append(f"is_best marks epoch {_listed(flagged)}, from the values follows {_listed(follows)}")
     if run.is_completed and run.summary is not None:
@@ -144,11 +144,11 @@ def _scores(metrics: Mapping[str, Any]) -> Scores:
     return Scores(**{name: metrics[name] for name in vars(Scores())})
 
 
-def _best_epochs(history: list[dict[str, Any]], criterion: Criterion) -> list[int]:
+def _best_epochs(history: list[dict[str, Any]], selection: ModelSelection) -> list[int]:
     best, epochs = None, []
     for record in history:
-        scores = Scores(**{name: record[f"val_{name}"] for name in HISTORY_METRICS})
-        if criterion.is_better(scores, best):
+        scores = Scores(**{name: record[f"val_{name}"] for name in names_in("history")})
+        if selection.is_better(scores, best):
             best = scores
             epochs.append(record["epoch"])
     return epochs

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from mammo.data.splits import split_folds
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import compute_metrics
+from mammo.evaluation.scores import names_in
 from mammo.support.errors import DataError
 from mammo.support.progress import track
 
@@ -35,7 +36,7 @@ DEFAULT_C = 1e-2
 MAX_ITERATIONS, GRADIENT_TOLERANCE = 5000, 1e-6
 # To choose the penalty, a rough fit is enough, in a quarter of the time.
 ROUGH_TOLERANCE = 1e-3
-SHOWN_SCORES = ("bal_acc_adj", "kappa_quadratic", "acc", "auc_ovr")
+SHOWN_SCORES = names_in("headline")
 
 Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]

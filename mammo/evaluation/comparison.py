@@ -12,7 +12,8 @@ from scipy.stats import binomtest, chi2
 from mammo.evaluation.intervals import bootstrap, percentile_interval
 from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.selection import SCORE_NAMES, Scores
+from mammo.evaluation.scores import SCORE_NAMES
+from mammo.evaluation.selection import Scores
 from mammo.evaluation.subgroups import cases_of
 from mammo.support.errors import ComparisonError
 

@@ -18,9 +18,9 @@ from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
 from mammo.evaluation.metrics import ECE_BINS, Metrics
-from mammo.evaluation.selection import AUTO_ORDER, MINIMISED
+from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
-from mammo.support.figures import GREY, SCORE_TITLES, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.figures import GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR
 from mammo.support.plain_text import figure_text
 
 SINGLE_COLUMN_INCHES = 3.5
@@ -33,7 +33,6 @@ ATTRIBUTE_TITLES = {
     "manufacturer": "Manufacturer",
     "age_band": "Age (years)",
 }
-COMPARED_SCORES = (*AUTO_ORDER, "ece")
 LABEL_CHARACTERS = 24  # of a subgroup, above which it is cut
 SCORE_CHARACTERS = 18  # of a line of the name of a score
 NAME_CHARACTERS = 52  # of a line across the figure
@@ -178,7 +177,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
         axes.text(1.03, -0.6, "images /\npatients", transform=axes.get_yaxis_transform(), va="bottom", fontsize=7,
                   color=GREY)  # fmt: skip
         note = f"\ngrey: fewer than {FEW_PATIENTS} patients" if any(each.is_small for each in subgroups) else ""
-        _forest_axes(axes, [label for label, _, _ in rows], SCORE_TITLES[score] + _direction(score) + note)
+        _forest_axes(axes, [label for label, _, _ in rows], BY_NAME[score].title + _direction(score) + note)
         for tick, (_, metrics, colour) in zip(axes.get_yticklabels(), rows, strict=True):
             tick.set(fontweight="bold" if metrics is None or metrics is overall else "normal",
                      color=GREY if colour == PALE else "black")  # fmt: skip
@@ -190,11 +189,11 @@ def comparison_figure(
     comparison: Comparison,
     first_name: str,
     second_name: str,
-    scores: Sequence[str] = COMPARED_SCORES,
+    scores: Sequence[str] = names_in("compared"),
 ) -> Figure:
     """Difference of each score, second minus first, with its interval, and the zero line; both scores beside it.
 
-    Intervals without zero are coloured. A lower value is the better one of the scores in `MINIMISED`.
+    Intervals without zero are coloured. A lower value is the better one where its label says so.
     """
     first_name, second_name = figure_text(first_name), figure_text(second_name)
     with matplotlib.style.context(STYLE, after_reset=True):
@@ -208,7 +207,7 @@ def comparison_figure(
             values = ("-" if value is None else f"{value:.3f}" for value in (found.first, found.second))
             axes.text(1.03, y, r" $\rightarrow$ ".join(values), transform=axes.get_yaxis_transform(),
                       va="center_baseline", fontsize=7)  # fmt: skip
-        labels = [textwrap.fill(SCORE_TITLES[name] + _direction(name), SCORE_CHARACTERS) for name in scores]
+        labels = [textwrap.fill(BY_NAME[name].title + _direction(name), SCORE_CHARACTERS) for name in scores]
         _forest_axes(axes, labels, "")
         # Below the whole figure, because the names of runs are long; in words, because they have hyphens.
         words = f"{second_name} minus {first_name} [95% interval]"
@@ -220,7 +219,7 @@ def comparison_figure(
 
 
 def _direction(score: str) -> str:
-    return " (lower is better)" if score in MINIMISED else ""
+    return " (lower is better)" if BY_NAME[score].lower_is_better else ""
 
 
 def _draw_row(axes: Axes, y: float, value: float | None, interval: Sequence[float] | None, colour: str) -> None:

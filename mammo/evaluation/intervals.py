@@ -13,14 +13,13 @@ import numpy as np
 from scipy.stats import beta
 
 from mammo.evaluation.metrics import ECE_BINS, Cases, Floats, adjusted, checked_cases, warn_once
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES, SCORES
 
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
 ERROR = 0.05
 NO_SPREAD = 1e-9  # narrower is rounding: every resampling gives the same
 MIN_DEFINED_DRAWS_FRACTION = 0.5
 PER_CLASS_SCORES = ("precision", "recall", "f1", "auc", "average_precision")
-MEANS_OVER_CLASSES = ("bal_acc", "bal_acc_adj", "macro_f1", "auc_ovr", "auc_ovo")
 DRAWS_PER_CHUNK = 250  # bounds the memory: images * draws floats at a time
 
 
@@ -36,7 +35,7 @@ def bootstrap_ci95(
     """95 % percentile intervals of all scores from a bootstrap over patients.
 
     Each draw takes as many patients as there are, with replacement, and all images of each. Means over classes
-    (`MEANS_OVER_CLASSES`) are undefined in a draw that lacks a class of the images: over the remaining classes they
+    (`needs_all_classes`) are undefined in a draw that lacks a class of the images: over the remaining classes they
     are another quantity. Draws in which a score is undefined are left out; the interval is None where more than half
     of them are, and all are None with a single patient. Where all draws give the same value, resampling knows nothing
     of other patients: proportions then have the exact interval (see `score_intervals`), other scores None. The ece of a
@@ -204,7 +203,7 @@ def resampled_scores(cases: Cases, weights: Floats, average_precision: bool = Fa
         "per_class_auc": one_vs_rest.T,
     }
     lacks_a_class = (true[:, np.unique(cases.targets)] == 0).any(axis=1)
-    for name in MEANS_OVER_CLASSES:
+    for name in (score.name for score in SCORES if score.needs_all_classes):
         scores[name][lacks_a_class] = np.nan
     if average_precision:
         scores["per_class_average_precision"] = _weighted_average_precision(cases, image_weights).T

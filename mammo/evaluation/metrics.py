@@ -25,7 +25,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from mammo.evaluation.selection import SCORE_NAMES, Scores
+from mammo.evaluation.scores import SCORE_NAMES
+from mammo.evaluation.selection import Scores
 from mammo.support.errors import TrainingError
 
 log = logging.getLogger(__name__)

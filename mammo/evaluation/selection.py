@@ -11,6 +11,8 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
+from mammo.evaluation.scores import BY_NAME, SCORE_NAMES, names_in
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
@@ -29,12 +31,9 @@ class Scores:
     ece: float | None = None
 
 
-SCORE_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Scores))
 MONITORS: tuple[str, ...] = ("auto", *SCORE_NAMES)
-AUTO_ORDER: tuple[str, ...] = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "macro_f1", "acc")
-MINIMISED: frozenset[str] = frozenset({"loss", "mae", "ece"})
+AUTO_ORDER: tuple[str, ...] = names_in("auto")
 
-WORST_LOSS = 1e6
 MIN_KAPPA_QUADRATIC = 0.1
 MIN_IMAGES_FOR_ZERO_RECALL = 5
 
@@ -54,7 +53,7 @@ def collapse_remedies(is_set: Collection[str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Criterion:
+class ModelSelection:
     """How two epochs are compared: `auto`, or one score by name.
 
     `auto` compares (bal_acc_adj, kappa_quadratic, auc_ovr, macro_f1, acc) lexicographically; a single
@@ -76,7 +75,7 @@ class Criterion:
     @property
     def minimised(self) -> bool:
         """Whether a lower objective is a better one (the direction of a search)."""
-        return self.name in MINIMISED
+        return BY_NAME[self.name].lower_is_better
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
@@ -104,25 +103,15 @@ def _goodness(scores: Scores, name: str) -> float:
     value = getattr(scores, name)
     if value is None or math.isnan(value):
         return -math.inf
-    return -value if name in MINIMISED else value
+    return -value if BY_NAME[name].lower_is_better else value
 
 
 def worst_objective(monitor: str, num_classes: int) -> float:
-    """What a failed or diverged run returns: the worst value its objective can take.
+    """What a failed or diverged run returns: the worst value its objective can take with K classes.
 
-    -1/(K-1) for bal_acc_adj (what 0 balanced accuracy gives), -1 for kappas, 1e6 for loss, K-1 for mae,
-    1 for ece, 0 for the other scores.
+    -1/(K-1) for bal_acc_adj (what 0 balanced accuracy gives); a loss has none, and counts as 1e6.
     """
-    name = Criterion(monitor).name
-    worst = {
-        "loss": WORST_LOSS,
-        "bal_acc_adj": -1.0 / (num_classes - 1),
-        "kappa": -1.0,
-        "kappa_quadratic": -1.0,
-        "mae": float(num_classes - 1),
-        "ece": 1.0,
-    }
-    return worst.get(name, 0.0)
+    return BY_NAME[ModelSelection(monitor).name].worst(num_classes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.inference.trained import Trained
 from mammo.models.weights import licence_of
 from mammo.runs.directory import RunDirectory

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, interval, look, number, text, texts
 from mammo.reporting.words import plural
 from mammo.runs.comparison import as_written_now
-from mammo.support.figures import SCORE_TITLES
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
 
-SCORES = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc", "ece")
 HOW = (
     "Nothing was evaluated on other images so far: python -m mammo.evaluate DIR split=test, or DIR data=NAME "
     "data.root=DIR for another dataset."
@@ -48,14 +47,14 @@ def _scores(caption: str, found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]
     for run, evaluation in found:
         trained_on = _num_trained_on(evaluation)
         for kind, metrics in _kinds(evaluation):
-            cells = [_score(metrics, name) for name in SCORES]
+            cells = [_score(metrics, name) for name in names_in("elsewhere")]
             where = _where(evaluation) + (f", {kind}" if kind else "")
             note = f"trained on {trained_on:.0f} of these images" if trained_on else ""
             rows.append((
                 Cell(where, "bad" if trained_on else "", below=note), Cell(run.label),
                 Cell(count(metrics, "num_images")), Cell(count(metrics, "num_patients")), *cells,
             ))  # fmt: skip
-    heads = columns("images of", "run", numbers=("n", "patients", *(SCORE_TITLES[name] for name in SCORES)))
+    heads = columns("images of", "run", numbers=("n", "patients", *(score.title for score in shown_in("elsewhere"))))
     note = "Scores with 95% intervals over patients."
     if any(_num_trained_on(evaluation) for _, evaluation in found):
         note += " A run has learnt from some of the images: the scores are too good and say nothing of new patients."
@@ -88,12 +87,12 @@ def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
     known = as_written_now(comparison)
     other, this = (*texts(known, "names"), "the other", "this")[:2]
     rows = []
-    for name in SCORES:
+    for name in names_in("elsewhere"):
         of_score = ("differences", name)
         values = [three_decimals(number(known, *of_score, "values", side)) for side in (other, this)]
         difference = three_decimals(number(known, *of_score, "difference"))
         cells = (*map(Cell, values), Cell(difference, below=_limits(known, *of_score, "ci95")))
-        rows.append((Cell(SCORE_TITLES[name], below=name), *cells))
+        rows.append((Cell(BY_NAME[name].title, below=name), *cells))
     alone = [count(known, "mcnemar", "only_right", side) for side in (other, this)]
     better = [count(known, "patients", "better", side) for side in (other, this)]
     images = plural(int(number(known, "num_images") or 0), "image")

@@ -17,12 +17,12 @@ from mammo.evaluation.figures import (
     subgroup_figure,
 )
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
 from mammo.reporting.material import Material, best_position
 from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
 from mammo.runs.evaluation import read_temperature
 from mammo.support.errors import TrainingError
-from mammo.support.figures import SCORE_TITLES
 from mammo.support.progress import track
 from mammo.sweeps.tables import limits
 from mammo.sweeps.tables import number as three_decimals
@@ -31,8 +31,6 @@ from mammo.sweeps.tables import number as three_decimals
 MAX_SETS = 6
 OTHERS = "Of the others: python -m mammo.evaluate run=DIR"
 FEW = "Grey: fewer than 10 {}."
-SCORES_OF_SUBGROUPS = ("bal_acc_adj", "kappa_quadratic", "acc")
-SCORES_OF_EXAMS = ("bal_acc_adj", "kappa_quadratic", "kappa", "auc_ovr", "macro_f1", "acc", "mae", "ece")
 SCORES_OF_A_CLASS = ("precision", "recall", "f1", "auc", "average_precision")
 
 
@@ -198,10 +196,10 @@ def _exams(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
         if left_out := one.evaluation.num_exams_disagreeing:
             notes.append(f"{prefix}{plural(left_out, 'exam')} with images of different classes left out.")
     rows = []
-    for name in SCORES_OF_EXAMS:
+    for name in names_in("exams"):
         found = [metrics for one, exams in pairs for metrics in (one.evaluation.metrics, exams)]
         scores = (_score(getattr(metrics, name), (metrics.ci95 or {}).get(name)) for metrics in found)
-        rows.append((Cell(SCORE_TITLES[name], below=name), *scores))
+        rows.append((Cell(BY_NAME[name].title, below=name), *scores))
     yield Table("Exams beside single images", columns("metric", numbers=heads), tuple(rows), note=" ".join(notes))
 
 
@@ -226,7 +224,7 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     names = dict.fromkeys((group.attribute, group.value) for one in sets for group in one.evaluation.subgroups)
     if not names:
         return
-    rows = []
+    rows, shown = [], shown_in("subgroups")
     for name in names:
         for one in sets:
             for group in one.evaluation.subgroups:
@@ -234,12 +232,13 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
                     continue
                 tone: Tone = "muted" if group.is_small else ""
                 intervals = group.metrics.ci95 or {}
-                scores = (_score(getattr(group.metrics, key), intervals.get(key), tone) for key in SCORES_OF_SUBGROUPS)
+                scores = (
+                    _score(getattr(group.metrics, key), intervals.get(key), tone) for key in names_in("subgroups")
+                )
                 title = f"{ATTRIBUTE_TITLES.get(group.attribute, group.attribute)}: {group.value}"
                 rows.append(_group_row(title, one, (group.num_images, group.num_patients), scores, tone))
     is_any_small = any(group.is_small for one in sets for group in one.evaluation.subgroups)
-    titles = (SCORE_TITLES[name] for name in SCORES_OF_SUBGROUPS)
-    heads = columns("subgroup", "predictions", numbers=(*_counted(sets[0].unit), *titles))
+    heads = columns("subgroup", "predictions", numbers=(*_counted(sets[0].unit), *(score.title for score in shown)))
     yield Table("Subgroups", heads, tuple(rows),
                 note=FEW.format(sets[0].unit) if is_any_small else "")  # fmt: skip
     panels, drawn = [], [one for one in sets if one.evaluation.subgroups]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mammo.evaluation.scores import BY_NAME
 from mammo.reporting.material import Material
 from mammo.reporting.tested import HeldOut
 from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, network, over_trainings, plural, plural_of, unit_of, validated_on
-from mammo.support.figures import SCORE_TITLES
 from mammo.support.plain_text import latex_text
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
@@ -32,7 +32,7 @@ def _one(material: Material, position: int) -> list[str]:
     runs, finding = material.of(position), material.findings[position]
     pooled = finding.pooled.mean if finding.pooled is not None else None
     names, unit = metric_order(material.results), unit_of(runs[0])
-    head, rows = ["Metric"], [[latex_text(SCORE_TITLES[name])] for name in names]
+    head, rows = ["Metric"], [[latex_text(BY_NAME[name].title)] for name in names]
     captions, selected = [], ""
     if (tested := material.held_out[position]) is not None:
         what, selected = _tested(tested, unit), ", on which the epochs were selected"
@@ -99,7 +99,7 @@ def _several(material: Material, positions: Sequence[int]) -> list[str]:
         rows = [[row[0], *row[2:]] for row in rows]
     caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
     head = ["Configuration", *(["Images of"] if is_tested else []), "n"]
-    return _tabular(caption, [*head, *(latex_text(SCORE_TITLES[name]) for name in names)], rows)
+    return _tabular(caption, [*head, *(latex_text(BY_NAME[name].title) for name in names)], rows)
 
 
 def _tabular(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

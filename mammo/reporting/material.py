@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.reporting.patients import mean_intervals
 from mammo.reporting.tested import HeldOut, TestedRun, held_out, is_test
 from mammo.reporting.values import count, interval, mapping, number, text
@@ -23,7 +23,7 @@ from mammo.runs.reading import BEST, RunFiles, read_files
 from mammo.support.files import file_sha256, read_json
 from mammo.support.progress import track
 from mammo.support.trees import flatten
-from mammo.sweeps.findings import Finding, best_trial, criterion, find
+from mammo.sweeps.findings import Finding, best_trial, find, model_selection
 from mammo.sweeps.results import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
 
@@ -329,7 +329,7 @@ def best_position(material: Material) -> int | None:
         return next(of_best, None)
     if not material.is_comparable:
         return None
-    measure = criterion(material.results)
+    measure = model_selection(material.results)
     sign = -1.0 if measure.minimised else 1.0
     means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(material.findings)]
     ranked = [(sign * mean, -i) for i, mean in means if mean is not None]

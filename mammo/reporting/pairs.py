@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mammo.evaluation.selection import MINIMISED
+from mammo.evaluation.scores import BY_NAME
 from mammo.reporting.material import Material, RunMaterial
 from mammo.sweeps.findings import EQUAL
 from mammo.sweeps.findings import score as score_of
@@ -28,7 +28,7 @@ def count_pairs(material: Material, one: int, other: int, score: str) -> Pairs:
 
     Pairs in which a score is undefined are left out.
     """
-    sign = -1.0 if score in MINIMISED else 1.0
+    sign = -1.0 if BY_NAME[score].lower_is_better else 1.0
     of_other = {_key(run): run for run in material.of(other)}
     gains = []
     for run in material.of(one):

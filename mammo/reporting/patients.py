@@ -8,7 +8,7 @@ import numpy as np
 
 from mammo.evaluation.intervals import bootstrap, score_intervals
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.evaluation.subgroups import cases_of
 from mammo.support.errors import TrainingError
 from mammo.sweeps.pooling import DRAWS, SEED, interval_of_mean

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mammo.evaluation.intervals import interval_note
-from mammo.evaluation.selection import MINIMISED
+from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.reporting.document import (
     Block,
     Cell,
@@ -24,12 +24,10 @@ from mammo.reporting.document import (
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
-from mammo.support.figures import SCORE_TITLES
 from mammo.sweeps.figures import comparison_figure
-from mammo.sweeps.findings import best_trial, criterion, metrics_of_figure, ranked_trials
+from mammo.sweeps.findings import best_trial, metrics_of_figure, model_selection, ranked_trials
 from mammo.sweeps.tables import (
     ELSEWHERE,
-    METRICS,
     limits,
     mean_and_std,
     metric_order,
@@ -41,22 +39,21 @@ from mammo.sweeps.tables import (
 from mammo.sweeps.tables import number as three_decimals
 
 COMPARISON_FILE = "density_comparison"
-SHOWN_OF_A_RUN = ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "macro_f1", "acc", "ece", "loss")
 
 
 def metric(name: str) -> Cell:
     """The head of a row: what a metric is called, and its key in val_metrics.json."""
-    return Cell(SCORE_TITLES[name], below=name)
+    return Cell(BY_NAME[name].title, below=name)
 
 
 def runs_section(material: Material) -> Section:
     """Every run with its state and its metrics; why some have none."""
-    lower = [SCORE_TITLES[name].lower() for name in SHOWN_OF_A_RUN if name in MINIMISED]
+    lower = [score.title.lower() for score in shown_in("run") if score.lower_is_better]
     table = Table(
         "Runs, each at its best epoch; 95% intervals over the units of the split",
         (
             *columns("run", "status", numbers=("best epoch",)),
-            *(Column(SCORE_TITLES[name], is_number=True) for name in SHOWN_OF_A_RUN),
+            *(Column(score.title, is_number=True) for score in shown_in("run")),
         ),
         tuple(_run_row(run) for run in material.runs),
         note=("" if material.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
@@ -77,7 +74,7 @@ def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
     best, last = number(run.summary, "best_epoch"), number(run.summary, "epochs_run")
     epochs = "-" if best is None or last is None else f"{best:.0f} of {last:.0f}"
     cells = []
-    for name in SHOWN_OF_A_RUN:
+    for name in names_in("run"):
         ci = interval(run.metrics, "ci95", name)
         cells.append(_estimate(number(run.metrics, name), ci))
     return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
@@ -121,7 +118,7 @@ def _overview(material: Material) -> Iterator[Block]:
     """Rows for each configuration, where there are several; what is not the same estimate is not in one cell."""
     if len(material.findings) < 2:
         return
-    names = [name for name in SHOWN_OF_A_RUN if name != "loss"]
+    names = names_in("compared")
     rows = []
     for i, finding in enumerate(material.findings):
         runs = material.of(i)
@@ -149,7 +146,7 @@ def _overview(material: Material) -> Iterator[Block]:
             rows.append(row(head, f"{which} [95% over {unit}]", *cells))
     yield Table(
         "Configurations",
-        columns("configuration", "estimate", numbers=[SCORE_TITLES[name] for name in names]),
+        columns("configuration", "estimate", numbers=[BY_NAME[name].title for name in names]),
         tuple(rows),
         note="Of validation where nothing else is said. Each interval is of the value above it."
         + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
@@ -165,7 +162,7 @@ def _comparison(material: Material) -> Iterator[Block]:
     findings = [one for one in material.findings if one.configuration.completed]
     if findings:
         names = metrics_of_figure(material.results)
-        words = f"{listed([SCORE_TITLES[name] for name in names])} of every run, with means and intervals"
+        words = f"{listed([BY_NAME[name].title for name in names])} of every run, with means and intervals"
         caption = f"{words} over runs, not over patients."
         caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
         yield Drawing((Panel(words, comparison_figure(findings, names)),), caption, (COMPARISON_FILE,))
@@ -239,7 +236,7 @@ def _variance(material: Material) -> Iterator[Block]:
         if finding.variance is None:
             continue
         rows = []
-        for name in METRICS:
+        for name in names_in("sweep"):
             parts = finding.variance[name]
             shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
             rows.append(row(metric(name), *shares, parts.reason or ""))
@@ -274,6 +271,6 @@ def _trials(material: Material) -> Iterator[Block]:
                 trial_remark(one, best))
             for one in ranked
         ]  # fmt: skip
-        name = criterion(material.results).name
-        heads = (Column("trial"), Column(SCORE_TITLES[name], is_number=True), *columns(*keys, "remark"))
+        name = model_selection(material.results).name
+        heads = (Column("trial"), Column(BY_NAME[name].title, is_number=True), *columns(*keys, "remark"))
         yield Table("Trials of the search, the best first", heads, tuple(rows))

@@ -5,40 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mammo.evaluation.selection import MINIMISED
+from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.reporting.document import Tile
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.pairs import count_pairs
 from mammo.reporting.values import count, interval, number, text
-from mammo.support.figures import SCORE_TITLES
-from mammo.sweeps.findings import EQUAL, best_trial, criterion, is_minimised
+from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.statistics import Spread
 
-# Names for sentences; the tables have the keys of val_metrics.json.
-NAMES = {
-    "bal_acc_adj": "chance-adjusted balanced accuracy",
-    "kappa_quadratic": "quadratic kappa",
-    "kappa": "kappa",
-    "auc_ovr": "AUC (one class against the rest)",
-    "auc_ovo": "AUC (pairs of classes)",
-    "macro_f1": "macro F1",
-    "acc": "accuracy",
-    "bal_acc": "balanced accuracy",
-    "mae": "mean distance in classes",
-    "ece": "calibration error",
-    "loss": "loss",
-}
-HINTS = {
-    "bal_acc_adj": "0 guessing, 1 perfect",
-    "kappa_quadratic": "0 chance agreement, 1 perfect",
-    "auc_ovr": "0.5 chance, 1 perfect",
-    "acc": "fraction right",
-}
 # What follows a result of patients set aside.
 SELECTED_ON = "What follows is of the validation images, on which the epochs were selected: it flatters a little."
 NO_INTERVAL = "no interval: resampling patients gives none"
-CHANCE = {"bal_acc_adj": 0.0, "kappa": 0.0, "kappa_quadratic": 0.0, "auc_ovr": 0.5, "auc_ovo": 0.5}
 UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
@@ -54,6 +32,11 @@ def listed(words: Sequence[object]) -> str:
     """`a, b and c`."""
     texts = [str(word) for word in words]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "none"
+
+
+def _named(score: str) -> str:
+    """What a score is called in a sentence; the tables have its title and its key in val_metrics.json."""
+    return BY_NAME[score].sentence
 
 
 def plural(n: int, noun: str) -> str:
@@ -98,8 +81,8 @@ def finding(material: Material) -> tuple[str, ...]:
     else:
         sentences.append(_of_one(material, best))
     sentences += _of_pooled(material, best) or _over_patients(material, best)
-    others = [name for name in ("kappa_quadratic", "auc_ovr", "acc") if name != criterion(material.results).name]
-    shown = [f"{NAMES[name]} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
+    others = [name for name in names_in("headline")[1:] if name != model_selection(material.results).name]
+    shown = [f"{_named(name)} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
     averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
     return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
 
@@ -109,7 +92,7 @@ def _of_test(material: Material, position: int | None) -> list[str]:
     found = None if position is None else material.held_out[position]
     if found is None or position is None:
         return []
-    runs, name = material.of(position), criterion(material.results).name
+    runs, name = material.of(position), model_selection(material.results).name
     unit, limits = unit_of(runs[0]), found.over_patients(name)
     of_whom = "" if unit == "images" else f" of {plural_of(found.num_patients, unit)}"
     subject = network(material, position)
@@ -121,7 +104,7 @@ def _of_test(material: Material, position: int | None) -> list[str]:
     inside = f" (95% interval {between(limits)} over {unit})" if limits else f" ({without})"
     return [
         f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
-        f"reached a {mean}{NAMES[name]} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
+        f"reached a {mean}{_named(name)} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
         SELECTED_ON,
     ]
 
@@ -139,7 +122,7 @@ def network(material: Material, position: int) -> str:
 
 def _of_one(material: Material, position: int) -> str:
     """The finding of the only configuration."""
-    runs, name = material.of(position), criterion(material.results).name
+    runs, name = material.of(position), model_selection(material.results).name
     spread = material.spread(position, name)
     subject = network(material, position)
     if len(runs) == 1:
@@ -147,11 +130,11 @@ def _of_one(material: Material, position: int) -> str:
         inside = f" (95% interval {between(limits)} over {unit_of(runs[0])})" if limits else ""
         epoch = f"{count(runs[0].summary, 'best_epoch')} of {count(runs[0].summary, 'epochs_run')}"
         return (
-            f"{subject} reached a {NAMES[name]} of {_value(spread.mean)}{inside} at epoch {epoch}, validated on "
+            f"{subject} reached a {_named(name)} of {_value(spread.mean)}{inside} at epoch {epoch}, validated on "
             f"{validated_on(runs[0])}.{_against_chance(name, limits)}"
         )
     return (
-        f"Over {_runs_in_words(runs)}, {subject} reached a mean {NAMES[name]} of {_value(spread.mean)}"
+        f"Over {_runs_in_words(runs)}, {subject} reached a mean {_named(name)} of {_value(spread.mean)}"
         f"{_spread_in_words(spread, runs)}, validated on {_validation_in_words(runs)}."
     )
 
@@ -195,7 +178,7 @@ def _are_of_one_split(runs: Sequence[RunMaterial]) -> bool:
 
 def _over_patients(material: Material, position: int) -> list[str]:
     """What the mean of several trainings on the same images says of other patients."""
-    runs, name = material.of(position), criterion(material.results).name
+    runs, name = material.of(position), model_selection(material.results).name
     limits = material.over_patients(position, name)
     if len(runs) < 2 or limits is None:
         return []
@@ -211,7 +194,7 @@ MAX_LISTED = 6
 
 def _not_ranked(material: Material) -> tuple[str, ...]:
     """Each configuration by itself."""
-    name = criterion(material.results).name
+    name = model_selection(material.results).name
     positions = [i for i in range(len(material.findings)) if material.of(i)]
     sentences = [f"The {len(positions)} configurations were {NOT_COMPARABLE}. None is the best."]
     for i in positions[:MAX_LISTED]:
@@ -222,7 +205,7 @@ def _not_ranked(material: Material) -> tuple[str, ...]:
         runs = material.of(i)
         mean = "mean " if len(runs) > 1 else ""
         sentences.append(
-            f"{material.name_of(i).capitalize()} ({material.findings[i].configuration.label}): {mean}{NAMES[name]} "
+            f"{material.name_of(i).capitalize()} ({material.findings[i].configuration.label}): {mean}{_named(name)} "
             f"{_value(material.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
             f"{_validation_in_words(runs)}."
         )
@@ -236,26 +219,27 @@ def _validation_in_words(runs: Sequence[RunMaterial]) -> str:
 
 
 def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
-    if limits is None or name not in CHANCE:
+    chance = BY_NAME[name].chance
+    if limits is None or chance is None:
         return ""
-    if limits[0] > CHANCE[name]:
+    if limits[0] > chance:
         return " The interval lies above chance."
-    if limits[1] < CHANCE[name]:
-        return f" The interval lies below chance ({CHANCE[name]:g})."
-    return f" The interval includes chance ({CHANCE[name]:g}): that the network does better than guessing is not shown."
+    if limits[1] < chance:
+        return f" The interval lies below chance ({chance:g})."
+    return f" The interval includes chance ({chance:g}): that the network does better than guessing is not shown."
 
 
 def _of_several(material: Material, best: int, with_results: Sequence[int]) -> list[str]:
     """The best configuration and the next."""
-    name = criterion(material.results).name
-    sign = 1.0 if name in MINIMISED else -1.0
+    name = model_selection(material.results).name
+    sign = 1.0 if BY_NAME[name].lower_is_better else -1.0
     defined = [i for i in with_results if material.spread(i, name).mean is not None]
     ranked = sorted(defined, key=lambda i: (sign * (material.spread(i, name).mean or 0.0), i))
     first = material.spread(best, name)
     label = material.findings[best].configuration.label
-    order = "lowest" if name in MINIMISED else "highest"
+    order = "lowest" if BY_NAME[name].lower_is_better else "highest"
     sentences = [
-        f"Of {len(with_results)} configurations, {label} has the {order} mean {NAMES[name]}: {_value(first.mean)}"
+        f"Of {len(with_results)} configurations, {label} has the {order} mean {_named(name)}: {_value(first.mean)}"
         f"{_spread_in_words(first, material.of(best))}, over {_runs_in_words(material.of(best))}, validated on "
         f"{_validation_in_words(material.of(best))}."
     ]
@@ -280,7 +264,7 @@ def _of_several(material: Material, best: int, with_results: Sequence[int]) -> l
 
 def _pairs(material: Material, best: int, other: int) -> str:
     """How many pairs favour which; it is no test, so nothing is said of other patients or trainings."""
-    pairs = count_pairs(material, best, other, criterion(material.results).name)
+    pairs = count_pairs(material, best, other, model_selection(material.results).name)
     if not pairs.total:
         return "No two of their runs have the same seed, fold and validation images: nothing can be paired."
     labels = [material.findings[i].configuration.label for i in (best, other)]
@@ -294,7 +278,7 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     pooled = material.findings[position].pooled
     if pooled is None or pooled.mean is None:
         return []
-    name = criterion(material.results).name
+    name = model_selection(material.results).name
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
     inside = f" (95% interval {between(limits)} over {unit_of(material.of(position)[0])})" if limits else ""
@@ -305,16 +289,16 @@ def _of_pooled(material: Material, position: int) -> list[str]:
 
 
 def _of_search(results: SweepResults) -> tuple[str, ...]:
-    name, found = criterion(results).name, best_trial(results)
+    name, found = model_selection(results).name, best_trial(results)
     order = "lowest" if is_minimised(results) else "highest"
     n = len([trial for trial in results.trials if trial.value is not None])
     if found is None:
         return (f"None of {plural(len(results.trials), 'trial')} has worked.",)
     who = f"{len(found.equals) + 1} share" if found.equals else f"trial {found.trial.number} has"
     return (
-        f"Of {plural(n, 'trial')}, {who} the {order} {NAMES[name]}: {_value(found.trial.value)}.",
+        f"Of {plural(n, 'trial')}, {who} the {order} {_named(name)}: {_value(found.trial.value)}.",
         "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen.",
-        *found.remarks(NAMES[name]),
+        *found.remarks(_named(name)),
     )
 
 
@@ -328,10 +312,10 @@ def tiles(material: Material) -> tuple[Tile, ...]:
     if best is None:
         return ()
     found = []
-    names = dict.fromkeys([criterion(material.results).name, "bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"])
+    names = dict.fromkeys([model_selection(material.results).name, *names_in("headline")])
     for name in list(names)[:4]:
         value, limits, what = _validation(material, best, name)
-        title, unit = SCORE_TITLES[name], unit_of(material.of(best)[0])
+        title, unit = BY_NAME[name].title, unit_of(material.of(best)[0])
         if (tested := material.held_out[best]) is not None:
             before = f"{_value(value)}, {between(limits)}" if limits else _value(value)
             what = (
@@ -340,7 +324,7 @@ def tiles(material: Material) -> tuple[Tile, ...]:
             what = f"mean of {plural(tested.num_runs, 'run')}; {what}" if tested.num_runs > 1 else what
             value, limits, title = tested.mean(name), tested.over_patients(name), f"Test: {title}"
         shown = between(limits) if limits else f"no interval over {unit}"
-        found.append(Tile(title, _value(value), shown, "; ".join(filter(None, (what, HINTS.get(name, ""))))))
+        found.append(Tile(title, _value(value), shown, "; ".join(filter(None, (what, BY_NAME[name].hint)))))
     return tuple(found)
 
 

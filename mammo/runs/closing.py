@@ -8,17 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.intervals import NO_SPREAD, interval_note
+from mammo.evaluation.scores import shown_in
 from mammo.runs.stored import UNITS
 from mammo.support.plain_text import terminal_text, wrapped
 from mammo.support.progress import console
-
-# Metric, words for it, what its values mean.
-SHOWN = (
-    ("bal_acc_adj", "balanced accuracy, adjusted", "0 guessing, 1 perfect"),
-    ("kappa_quadratic", "quadratic kappa", "0 chance, 1 perfect"),
-    ("auc_ovr", "AUC, class against the rest", "0.5 chance, 1 perfect"),
-    ("acc", "accuracy", "fraction right"),
-)
 
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
@@ -50,15 +43,15 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
         ),
     ]
     missing = False
-    for key, words, meaning in SHOWN:
-        value, interval = metrics.get(key), intervals.get(key)
+    for score in shown_in("headline"):
+        value, interval = metrics.get(score.name), intervals.get(score.name)
         number = "undefined" if value is None else f"{value:.3f}"
         # Earlier versions have stored limits that are equal, where resampling has no spread.
         if interval and interval[1] - interval[0] >= NO_SPREAD:
             limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]"
         else:
             limits, missing = " -", True
-        lines.append(f"  {words + ':':<29}{number}{limits:<17}  ({meaning})")
+        lines.append(f"  {score.short + ':':<29}{number}{limits:<17}  ({score.hint})")
     if missing:
         lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
     collapse = summary.get("collapse") or {}

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.figures import comparison_figure
-from mammo.runs.evaluation import SHORT, limits_or_dash
+from mammo.evaluation.scores import names_in, shown_in
+from mammo.runs.evaluation import limits_or_dash
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
@@ -112,11 +113,11 @@ def comparison_lines(comparison: Comparison, of: Sides) -> list[str]:
         if side.num_trained_on:
             lines += wrapped(f"  WARNING: {side.short} was trained on {side.num_trained_on} of its images:")
             lines.append("    this is no fair comparison")
-    for key, words in SHORT.items():
-        found = comparison.differences[key]
+    for score in shown_in("headline"):
+        found = comparison.differences[score.name]
         difference = "-" if found.difference is None else f"{found.difference:+.3f}{limits_or_dash(found.ci95, '+')}"
-        lines.append(f"  {words:<28}{difference}")
-    if any(comparison.differences[key].ci95 is None for key in SHORT):
+        lines.append(f"  {score.short:<28}{difference}")
+    if any(comparison.differences[key].ci95 is None for key in names_in("headline")):
         lines += wrapped("  -: no interval: half of the resamplings lack a class, or all give the same difference")
     test, patients = comparison.mcnemar, comparison.patients
     return [

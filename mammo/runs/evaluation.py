@@ -21,6 +21,7 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.scores import names_in, shown_in
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.runs.directory import CALIBRATION_FILE
 from mammo.runs.figures import confusion_matrix_figure
@@ -32,13 +33,6 @@ from mammo.support.plain_text import wrapped
 FOLDER = "evaluation"
 FILE = "evaluation.json"
 SCHEMA_VERSION = 1
-# What fits beside two numbers with intervals into 80 columns.
-SHORT = {
-    "bal_acc_adj": "balanced accuracy, adjusted",
-    "kappa_quadratic": "quadratic kappa",
-    "auc_ovr": "AUC, one class vs rest",
-    "acc": "accuracy",
-}
 FIGURES = ("confusion_matrix", "reliability", "roc", "precision_recall", "subgroups", "comparison")
 OWN_FILES = (
     FILE, "comparison.json", "predictions.csv", "exam_predictions.csv", *(f"{name}.png" for name in FIGURES),
@@ -95,9 +89,9 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     columns = [("images", metrics)] + ([("exams", exams)] if exams is not None else [])
     heading = "".join(f"{f'{m.num_images} {what}':<25}" for what, m in columns)
     lines = ["", f"{'':<30}{heading}".rstrip()]
-    for key, words in SHORT.items():
-        values = "".join(f"{_with_interval(m, key):<25}" for _, m in columns)
-        lines.append(f"  {words:<28}{values}".rstrip())
+    for score in shown_in("headline"):
+        values = "".join(f"{_with_interval(m, score.name):<25}" for _, m in columns)
+        lines.append(f"  {score.short:<28}{values}".rstrip())
     lines.append(f"  [95% interval over {metrics.num_patients} {group_by}s, {evaluation.draws} resamplings]")
     if _needs_note(evaluation):
         lines += wrapped(f"  {interval_note(group_by)}")
@@ -111,7 +105,7 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
 
 def _needs_note(evaluation: Evaluation) -> bool:
     """Whether an interval is missing, or one that resampling cannot give is shown."""
-    shown = [(evaluation.metrics.ci95 or {}).get(key) for key in SHORT]
+    shown = [(evaluation.metrics.ci95 or {}).get(key) for key in names_in("headline")]
     exact = [value for each in evaluation.classes for value in (each.recall, each.precision) if value in (0.0, 1.0)]
     return None in shown or bool(exact)
 

@@ -8,22 +8,13 @@ from typing import Any
 from mammo.config.tree import Config
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.scores import shown_in
 from mammo.models.weights import licence_of
 from mammo.support.plain_text import markdown_text
 
 FILE = "checkpoints/MODEL_CARD.md"
 FEW_PATIENTS_IN_VALIDATION = 100
 FEW_IMAGES_OF_A_CLASS = 20
-SCORES = {
-    "bal_acc_adj": "balanced accuracy, chance-adjusted",
-    "kappa_quadratic": "quadratic kappa",
-    "auc_ovr": "AUC, one class against the rest",
-    "macro_f1": "macro F1",
-    "acc": "accuracy",
-    "mae": "mean distance in classes",
-    "ece": "expected calibration error",
-    "loss": "cross-entropy",
-}
 
 
 def model_card(summary: Mapping[str, Any], config: Config, metrics: Metrics, temperature: float) -> str:
@@ -106,7 +97,10 @@ def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
 
 def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -> list[str]:
     intervals = metrics.ci95 or {}
-    rows = [[words, _number(getattr(metrics, key)), _interval(intervals.get(key))] for key, words in SCORES.items()]
+    rows = [
+        [score.sentence, _number(getattr(metrics, score.name)), _interval(intervals.get(score.name))]
+        for score in shown_in("card")
+    ]
     classes = [
         [name, str(n), _number(recall), _number(precision), *map(str, row)]
         for name, n, recall, precision, row in zip(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.metrics import Metrics, compute_metrics
-from mammo.evaluation.selection import SCORE_NAMES, Criterion, EarlyStopping, Scores, detect_collapse
+from mammo.evaluation.scores import SCORE_NAMES, SCORES, shown_in
+from mammo.evaluation.selection import EarlyStopping, ModelSelection, Scores, detect_collapse
 from mammo.runs.directory import RunDirectory
 from mammo.support.hardware import random_state
 from mammo.support.torch_files import fault_of_weights
@@ -25,10 +26,7 @@ from mammo.training.engine import EpochResult, EpochState, NonFiniteError, Predi
 
 log = logging.getLogger(__name__)
 
-# Metrics of the validation that the history repeats, in its order, with `val_` before them.
-HISTORY_METRICS = (
-    "loss", "acc", "bal_acc", "bal_acc_adj", "kappa", "kappa_quadratic", "macro_f1", "auc_ovr", "auc_ovo",
-)  # fmt: skip
+HISTORY = tuple(score for score in SCORES if "history" in score.shown_in)
 
 
 @dataclasses.dataclass
@@ -41,7 +39,7 @@ class Recorder:
     """
 
     directory: RunDirectory
-    criterion: Criterion
+    selection: ModelSelection
     early_stopping: EarlyStopping
     class_names: Sequence[str]
     patient_ids: Sequence[str]
@@ -102,7 +100,7 @@ class Recorder:
     def record(self, result: EpochResult, trainer: Trainer) -> Metrics:
         """Take in the result of an epoch, save the checkpoint, write the history, log the line."""
         metrics = self.metrics_of(result.validation)
-        is_best = self.criterion.is_better(metrics.scores, self.best)
+        is_best = self.selection.is_better(metrics.scores, self.best)
         if is_best:
             self.best = metrics.scores
         self.history.append(history_record(result, metrics, is_best))
@@ -193,7 +191,7 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
         "epoch": result.epoch + 1,
         "train_loss": result.train_loss,
         "train_acc": result.train_acc,
-        **{f"val_{name}": values[name] for name in HISTORY_METRICS},
+        **{f"val_{score.name}": values[score.name] for score in HISTORY},
         "val_pred_counts": values["pred_counts"],
         "lr": result.learning_rates["head"],
         "lr_groups": result.learning_rates,
@@ -207,24 +205,22 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
 def short_epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """What fits a terminal of 80 columns of `epoch_line`."""
     losses = f"loss {record['train_loss']:.3f}, validation {record['val_loss']:.3f}"
-    scores = " ".join(
-        f"{word} {'n/a' if record[key] is None else f'{round(record[key], 3) + 0.0:.3f}'}"
-        for word, key in (("BalAccAdj", "val_bal_acc_adj"), ("QWK", "val_kappa_quadratic"))
-    )
+    scores = " ".join(f"{score.log} {_number(record[f'val_{score.name}'])}" for score in shown_in("headline")[:2])
     return f"Epoch {record['epoch']}/{epochs} {losses} {scores}{' best' if record['is_best'] else ''}"
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """The line of the log for one epoch."""
-
-    def number(key: str, digits: int = 3) -> str:
-        # Rounded before it is printed, and without the sign of a zero.
-        return "n/a" if record[key] is None else f"{round(record[key], digits) + 0.0:.{digits}f}"
-
+    scores = " ".join(
+        f"{score.log}: {_number(record[f'val_{score.name}'], score.log_digits)}" for score in HISTORY if score.log
+    )
     return (
-        f"Epoch {record['epoch']}/{epochs} | Train Loss: {number('train_loss', 4)} Acc: {number('train_acc', 4)} | "
-        f"Val Loss: {number('val_loss', 4)} Acc: {number('val_acc', 4)} BalAccAdj: {number('val_bal_acc_adj')} "
-        f"Kappa: {number('val_kappa')} QWK: {number('val_kappa_quadratic')} MacroF1: {number('val_macro_f1')} "
-        f"AUC: {number('val_auc_ovr')} PredDist: {record['val_pred_counts']} | "
+        f"Epoch {record['epoch']}/{epochs} | Train Loss: {_number(record['train_loss'], 4)} "
+        f"Acc: {_number(record['train_acc'], 4)} | Val {scores} PredDist: {record['val_pred_counts']} | "
         f"lr {record['lr']:.1e} | {record['images_per_second']:.0f} img/s" + (" | best" if record["is_best"] else "")
     )
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    # Rounded before it is printed, and without the sign of a zero.
+    return "n/a" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"

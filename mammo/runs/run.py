@@ -19,7 +19,7 @@ from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import Metrics
-from mammo.evaluation.selection import Criterion, EarlyStopping, collapse_remedies
+from mammo.evaluation.selection import EarlyStopping, ModelSelection, collapse_remedies
 from mammo.models.build import BuiltModel
 from mammo.models.feature_bank import BANKS
 from mammo.models.strategy import FrozenTrunkOptions
@@ -121,7 +121,7 @@ class Run:
         }
         return Recorder(
             directory=self.directory,
-            criterion=Criterion(config.train.monitor),
+            selection=ModelSelection(config.train.monitor),
             early_stopping=EarlyStopping(config.train.early_stopping.patience),
             class_names=dataset.manifest.class_names,
             patient_ids=dataset.table["patient_id"].iloc[dataset.split.val].tolist(),

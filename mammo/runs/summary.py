@@ -114,8 +114,8 @@ def outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> dict
         "epochs_run": len(seen),
         "best_epoch": recorder.best_epoch,
         "monitor": {
-            "name": recorder.criterion.name,
-            "rule": recorder.criterion.monitor,
+            "name": recorder.selection.name,
+            "rule": recorder.selection.monitor,
             "value": _monitored(recorder, metrics),
         },
         "objective": _monitored(recorder, metrics),
@@ -128,4 +128,4 @@ def outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> dict
 
 
 def _monitored(recorder: Recorder, metrics: Metrics | None) -> float | None:
-    return recorder.criterion.objective(metrics.scores) if metrics is not None else None
+    return recorder.selection.objective(metrics.scores) if metrics is not None else None

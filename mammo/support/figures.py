@@ -40,19 +40,6 @@ STYLE = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "mammo",
 }
-SCORE_TITLES = {
-    "bal_acc_adj": "Balanced accuracy, chance-adjusted",
-    "kappa_quadratic": "Quadratic kappa",
-    "kappa": "Kappa",
-    "auc_ovr": "AUC, one class against the rest",
-    "auc_ovo": "AUC, pairs of classes",
-    "macro_f1": "Macro F1",
-    "acc": "Accuracy",
-    "bal_acc": "Balanced accuracy",
-    "mae": "Mean distance in classes",
-    "ece": "Calibration error",
-    "loss": "Loss",
-}
 # No dates and no versions: the same run writes the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},

@@ -13,13 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mammo.evaluation.selection import MINIMISED
+from mammo.evaluation.scores import BY_NAME
 from mammo.support.figures import (
     DOUBLE_COLUMN_INCHES,
     GREY,
     LABEL_LINE_INCHES,
     OTHER_COLOURS,
-    SCORE_TITLES,
     STYLE,
     TRAIN_COLOUR,
     VAL_COLOUR,
@@ -145,8 +144,8 @@ def _draw_panel(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.06)
-    axes.set_title(SCORE_TITLES[name])
-    axes.set_xlabel(f"{name}{' (lower is better)' if name in MINIMISED else ''}")
+    axes.set_title(BY_NAME[name].title)
+    axes.set_xlabel(f"{name}{' (lower is better)' if BY_NAME[name].lower_is_better else ''}")
 
 
 def _legend(

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from mammo.evaluation.metrics import Metrics
-from mammo.evaluation.selection import SCORE_NAMES, Criterion
+from mammo.evaluation.scores import SCORE_NAMES
+from mammo.evaluation.selection import ModelSelection
 from mammo.sweeps.configurations import Configuration, configurations
 from mammo.sweeps.pooling import CannotPool, PooledFolds, mean_over_seeds, pool_folds
 from mammo.sweeps.results import RunResult, SweepResults, Trial, number_or_none
@@ -159,20 +160,20 @@ def best_trial(results: SweepResults) -> BestTrial | None:
 def is_minimised(results: SweepResults) -> bool:
     """Whether the search looks for the lowest objective."""
     direction = (results.search or {}).get("direction")
-    return direction == "minimize" if direction else criterion(results).minimised
+    return direction == "minimize" if direction else model_selection(results).minimised
 
 
-def criterion(results: SweepResults) -> Criterion:
+def model_selection(results: SweepResults) -> ModelSelection:
     """What the runs were compared by; `auto` where the plan names no known metric."""
     try:
-        return Criterion(results.monitor)
+        return ModelSelection(results.monitor)
     except ValueError:
-        return Criterion()
+        return ModelSelection()
 
 
 def metrics_of_figure(results: SweepResults) -> tuple[str, str]:
     """The two metrics that stand for all: chance-adjusted balanced accuracy, and what was monitored beside it."""
-    monitored = criterion(results).name
+    monitored = model_selection(results).name
     return "bal_acc_adj", "kappa_quadratic" if monitored == "bal_acc_adj" else monitored
 
 

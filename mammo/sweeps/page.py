@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mammo.evaluation.intervals import interval_note
-from mammo.evaluation.selection import MINIMISED
+from mammo.evaluation.scores import SCORES, names_in
 from mammo.support.plain_text import markdown_text
-from mammo.sweeps.findings import Finding, best_trial, criterion, metrics_of_tables, ranked_trials, score
+from mammo.sweeps.findings import Finding, best_trial, metrics_of_tables, model_selection, ranked_trials, score
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.tables import (
     ELSEWHERE,
-    METRICS,
     OF_THE_MEAN,
     limits,
     mean_and_std,
@@ -77,7 +76,7 @@ def _all_metrics(findings: Sequence[Finding]) -> list[str]:
     rows = []
     for finding in findings:
         published = finding.configuration.published
-        for name in METRICS:
+        for name in names_in("sweep"):
             elsewhere = mean_and_std(*published[name]) if name in published else ""
             rows.append([_label(finding, findings), name, *spread_cells(finding.aggregate[name]), elsewhere])
     header = [CONFIGURATION, "metric", MEAN, OF_THE_MEAN, "range", "n", ELSEWHERE]
@@ -89,7 +88,7 @@ def _method(findings: Sequence[Finding]) -> list[str]:
     lines = [
         f"{MEAN}: over the n finished runs, each at its best epoch; standard deviation with ddof=1. {OF_THE_MEAN}: "
         "Student's t with n - 1 degrees of freedom, -: none of a single run or of equal ones. Lower is better for "
-        f"{', '.join(sorted(MINIMISED))}.",
+        f"{', '.join(sorted(score.name for score in SCORES if score.lower_is_better))}.",
         "",
     ]
     if any(len(finding.configuration.folds) > 1 for finding in findings):
@@ -103,7 +102,7 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
         mean = finding.pooled.mean if finding.pooled is not None else None
         if mean is None:
             continue
-        for name in METRICS:
+        for name in names_in("sweep"):
             cells = [number(mean[name]), limits(mean["ci95"][name]), str(mean["num_images"])]
             rows.append([_label(finding, findings), name, *cells])
     if not rows:
@@ -119,7 +118,7 @@ def _pooled(findings: Sequence[Finding]) -> list[str]:
 def _variance(findings: Sequence[Finding]) -> list[str]:
     rows = []
     for finding in findings:
-        for name in METRICS if finding.variance is not None else ():
+        for name in names_in("sweep") if finding.variance is not None else ():
             parts = finding.variance[name]  # type: ignore[index]
             shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
             rows.append([_label(finding, findings), name, *shares, parts.reason or ""])
@@ -134,7 +133,7 @@ def _variance(findings: Sequence[Finding]) -> list[str]:
 def _trials(results: SweepResults) -> list[str]:
     ranked = ranked_trials(results)
     keys = list(dict.fromkeys(key for one in ranked for key in one.params))
-    name, best = criterion(results).name, best_trial(results)
+    name, best = model_selection(results).name, best_trial(results)
     rows = []
     for one in ranked:
         params = (parameter(one.params.get(key, "")) for key in keys)

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mammo.config.tree import Config
-from mammo.evaluation.selection import Criterion, worst_objective
+from mammo.evaluation.selection import ModelSelection, worst_objective
 from mammo.runs.directory import RunDirectory
 from mammo.support.errors import ConfigError, UserError
 from mammo.support.files import without_credentials
@@ -67,12 +67,12 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
     _require_usable(sampler)
     parsed, space = searched(session, parsed, base, optional)
     storage = session.option("hpo.storage")
-    criterion = Criterion(base.train.monitor)
+    selection = ModelSelection(base.train.monitor)
     description = {
         "trials": base.hpo.trials,
         "folds": base.hpo.folds,
         "seed": base.hpo.seed,
-        "direction": criterion.direction,
+        "direction": selection.direction,
         "storage": without_credentials(without_folders(storage)) if storage else STUDY_FILE,
     }
     name = sweep_name(parsed, base, session.choice("hpo") or "search")
@@ -91,7 +91,7 @@ def run_search(session: Session, sampler: DictConfig, arguments: Sequence[str], 
             best = best_trial(read_sweep(sweep.folder))
             if best is not None:
                 job = search.job_of(best.trial.number)
-                write_findings(sweep.folder, study, best, job, session.choices(job.overrides), criterion.name)
+                write_findings(sweep.folder, study, best, job, session.choices(job.overrides), selection.name)
     if best is not None:
         words = ["python", "-m", "mammo.train", "--config-dir", str(sweep.folder), "experiment=best_config"]
         # What a file may not say, the command did.

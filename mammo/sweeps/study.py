@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mammo.config.renamed import original_key
 from mammo.config.tree import Config, original_identity_tree
-from mammo.evaluation.selection import Criterion
+from mammo.evaluation.selection import ModelSelection
 from mammo.support.errors import ConfigError
 from mammo.support.files import without_credentials
 from mammo.support.trees import flatten
@@ -59,7 +59,7 @@ def open_study(storage: str, name: str, space: Mapping[str, BaseDistribution], b
     cannot be opened, when the study was begun with another base, other ranges, folds or monitor, and for results in
     it that this search cannot have.
     """
-    direction = Criterion(base.train.monitor).direction
+    direction = ModelSelection(base.train.monitor).direction
     if storage.startswith("redis"):
         raise ConfigError(
             "hpo.storage: Optuna keeps studies in Redis as pickles, and reading a pickle runs what its writer wants",

@@ -11,16 +11,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from mammo.evaluation.scores import names_in
 from mammo.sweeps.configurations import swept_text
 from mammo.sweeps.findings import (
     BestTrial,
     Finding,
     best_trial,
-    criterion,
     folds_were_swept,
     is_minimised,
     metrics_of_figure,
     metrics_of_tables,
+    model_selection,
     ranked_trials,
 )
 from mammo.sweeps.results import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults, Trial
@@ -32,8 +33,6 @@ SHOWN_REMARKS = 30
 ELSEWHERE = "reported on another dataset"
 # What an interval of Student's t is of, which a table says where it stands.
 OF_THE_MEAN = "95% of the mean"
-# Of one configuration there is room for these, in this order.
-METRICS = ("bal_acc_adj", "kappa_quadratic", "kappa", "auc_ovr", "macro_f1", "bal_acc", "acc", "mae", "ece", "loss")
 
 
 def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[str]:
@@ -145,7 +144,7 @@ def _one(finding: Finding, results: SweepResults) -> list[str]:
 
 def metric_order(results: SweepResults) -> list[str]:
     """The metrics, the monitored one first."""
-    return list(dict.fromkeys([criterion(results).name, *METRICS]))
+    return list(dict.fromkeys([model_selection(results).name, *names_in("sweep")]))
 
 
 def _several(findings: Sequence[Finding], results: SweepResults) -> list[str]:
@@ -173,7 +172,7 @@ def _trials(results: SweepResults) -> list[str]:
     if not ranked:
         return ["No trial is there yet", ""]
     way = "lowest" if is_minimised(results) else "highest"
-    name = criterion(results).name
+    name = model_selection(results).name
     table = _table("parameters", "trial", name)
     for one in ranked[:SHOWN_TRIALS]:
         params = " ".join(f"{key.split('.')[-1]}={parameter(value)}" for key, value in one.params.items())

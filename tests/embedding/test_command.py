@@ -282,7 +282,7 @@ def test_the_findings_fit_a_terminal():
     assert [line.split() for line in lines[header + 1 : header + 8]] == [
         ["bal_acc_adj", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
         ["kappa_quadratic", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
-        ["acc", *["undefined"] * 3],
         ["auc_ovr", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
+        ["acc", *["undefined"] * 3],
     ]  # fmt: skip
     assert "the features separate the classes better" in " ".join(" ".join(lines).split())

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, chi2
 
 from mammo.evaluation.comparison import compare, mcnemar
 from mammo.evaluation.metrics import compute_metrics
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.support.errors import ComparisonError, UserError
 from tests.evaluation.tables import random_table, redrawn, shuffled, table
 

@@ -21,7 +21,7 @@ from mammo.evaluation import intervals as intervals_module
 from mammo.evaluation import metrics as metrics_module
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import Metrics, compute_metrics, reset_warnings
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.support.errors import TrainingError
 
 DENSITY = ("A", "B", "C", "D")

@@ -13,8 +13,8 @@ from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.selection import (
     COLLAPSE_REMEDIES,
     MONITORS,
-    Criterion,
     EarlyStopping,
+    ModelSelection,
     Scores,
     collapse_remedies,
     detect_collapse,
@@ -49,22 +49,22 @@ BEST = auto(0.6, 0.5, 0.8)
     ],
 )
 def test_auto_compares_lexicographically(candidate, best, wins):
-    assert Criterion("auto").is_better(candidate, best) is wins
+    assert ModelSelection("auto").is_better(candidate, best) is wins
 
 
 @pytest.mark.parametrize("monitor", [m for m in MONITORS if m != "auto"])
 def test_a_single_monitor(monitor):
     low, high = Scores(**{"loss": 1.0, monitor: 0.2}), Scores(**{"loss": 1.0, monitor: 0.3})
     minimised = monitor in ("loss", "mae", "ece")
-    criterion = Criterion(monitor)
-    assert criterion.minimised is minimised
-    assert criterion.is_better(low, high) is minimised
-    assert criterion.is_better(high, low) is not minimised
+    selection = ModelSelection(monitor)
+    assert selection.minimised is minimised
+    assert selection.is_better(low, high) is minimised
+    assert selection.is_better(high, low) is not minimised
     undefined = Scores(**{"loss": 0.0, monitor: None})
-    assert not criterion.is_better(undefined, low)
-    assert criterion.is_better(low, undefined)
+    assert not selection.is_better(undefined, low)
+    assert selection.is_better(low, undefined)
     if monitor != "loss":
-        assert criterion.is_better(Scores(**{"loss": 0.9, monitor: 0.2}), low)
+        assert selection.is_better(Scores(**{"loss": 0.9, monitor: 0.2}), low)
 
 
 def test_scores_survive_a_checkpoint():
@@ -90,16 +90,16 @@ def test_worst_objective(monitor, num_classes, worst):
 
 
 def test_objective():
-    assert Criterion("auto").objective(BEST) == 0.6
-    assert Criterion("auc_ovr").objective(BEST) == 0.8
-    assert Criterion("loss").objective(BEST) == 1.0
-    assert Criterion("auc_ovo").objective(BEST) == 0.0
-    assert Criterion("kappa").objective(BEST) == -1.0
+    assert ModelSelection("auto").objective(BEST) == 0.6
+    assert ModelSelection("auc_ovr").objective(BEST) == 0.8
+    assert ModelSelection("loss").objective(BEST) == 1.0
+    assert ModelSelection("auc_ovo").objective(BEST) == 0.0
+    assert ModelSelection("kappa").objective(BEST) == -1.0
 
 
 def test_unknown_monitor():
     with pytest.raises(ValueError, match="accuracy"):
-        Criterion("accuracy")
+        ModelSelection("accuracy")
 
 
 def test_names_are_read_without_heavy_imports():

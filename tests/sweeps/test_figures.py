@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from mammo.evaluation.selection import SCORE_NAMES
+from mammo.evaluation.scores import SCORE_NAMES
 from mammo.support.figures import STYLE
 from mammo.sweeps.configurations import Configuration
 from mammo.sweeps.figures import comparison_figure
