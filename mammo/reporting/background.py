@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mammo.reporting.document import Block, Cell, Code, Column, Details, Heading, Section, Table, Text, columns, row
+from mammo.reporting.document import Block, Code, Details, Heading, Section, Text
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, look, mapping, number, text, texts
 from mammo.reporting.words import plural
 from mammo.support.plain_text import as_typed, without_folders
+from mammo.support.table import Cell, Column, Table, columns, row
 
 # More columns than this do not fit; then the values are listed with how often they occur.
 MAX_RUN_COLUMNS = 6

@@ -11,24 +11,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mammo.reporting.document import (
-    Bar,
-    Block,
-    Cell,
-    Code,
-    Column,
-    Group,
-    Heading,
-    Photograph,
-    Role,
-    Section,
-    Table,
-    Text,
-)
-from mammo.reporting.document import columns as plain_columns
+from mammo.reporting.document import Block, Code, Group, Heading, Photograph, Section, Text
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.words import plural
 from mammo.support.files import read_bytes, read_csv, safe_name
+from mammo.support.table import Bar, Cell, Column, Role, Table
+from mammo.support.table import columns as plain_columns
 
 NUM_CASES = 8
 # Pictures are large, and a report is sent by mail.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mammo.reporting.document import Block, Cell, Group, Section, Table, Text, columns, row
+from mammo.reporting.document import Block, Group, Section, Text
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.results import caption_suffix
 from mammo.reporting.values import look, numbers
 from mammo.reporting.words import plural
+from mammo.support.table import Cell, Table, columns, mean_and_std, row
 from mammo.sweeps.statistics import spread
-from mammo.sweeps.tables import mean_and_std
 
 MAX_MATRICES = 9
 

@@ -6,55 +6,11 @@ Texts are plain: each writer escapes for its own format, so that nothing in the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-# Code is what is compared letter by letter: hashes, keys.
-Tone = Literal["", "muted", "code", "changed", "bad", "good"]
-
-Role = Literal["", "true", "predicted", "both"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Bar:
-    """A class with its probability (a fraction), drawn as a small bar; `role` says what the class is to the image."""
-
-    name: str
-    fraction: float
-    role: Role = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A cell of a table; `shade` (a fraction) colours it, as in a confusion matrix."""
-
-    text: str
-    tone: Tone = ""
-    below: str = ""
-    shade: float | None = None
-    bars: tuple[Bar, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """The head of a column; numbers are aligned at their right."""
-
-    title: str
-    is_number: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table; the first cell of a row names it. `shape` is what it looks like: facts are pairs without a header."""
-
-    kind: ClassVar[str] = "table"
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    shape: Literal["wide", "facts", "confusion"] = "wide"
+from mammo.support.table import Table, Tone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,13 +117,3 @@ class Report:
     tiles: tuple[Tile, ...]
     sections: tuple[Section, ...]
     disclaimer: str
-
-
-def columns(*titles: str, numbers: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of text, then columns of numbers."""
-    return (*(Column(title) for title in titles), *(Column(title, is_number=True) for title in numbers))
-
-
-def row(*cells: str | Cell) -> tuple[Cell, ...]:
-    """A row of a table; a text is a plain cell."""
-    return tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)

@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
-from mammo.reporting.document import Block, Cell, Section, Table, Text, columns
+from mammo.reporting.document import Block, Section, Text
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, interval, look, number, text, texts
 from mammo.reporting.words import plural
 from mammo.runs.comparison import as_written_now
-from mammo.sweeps.tables import limits
-from mammo.sweeps.tables import number as three_decimals
+from mammo.support.table import (
+    Cell,
+    Table,
+    columns,
+    estimate,
+    row,
+    three_decimals,
+)
 
 HOW = (
     "Nothing was evaluated on other images so far: python -m mammo.evaluate DIR split=test, or DIR data=NAME "
@@ -47,7 +53,7 @@ def _scores(caption: str, found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]
     for run, evaluation in found:
         trained_on = _num_trained_on(evaluation)
         for kind, metrics in _kinds(evaluation):
-            cells = [_score(metrics, name) for name in names_in("elsewhere")]
+            cells = [estimate(number(metrics, name), interval(metrics, "ci95", name)) for name in names_in("elsewhere")]
             where = _where(evaluation) + (f", {kind}" if kind else "")
             note = f"trained on {trained_on:.0f} of these images" if trained_on else ""
             rows.append((
@@ -75,14 +81,6 @@ def _where(evaluation: Mapping[str, Any]) -> str:
     return f"{name}, {split}" if look(evaluation, "data", "is_own") is True else name
 
 
-def _score(metrics: Mapping[str, Any], name: str) -> Cell:
-    return Cell(three_decimals(number(metrics, name)), below=_limits(metrics, "ci95", name))
-
-
-def _limits(tree: Mapping[str, Any], *path: str) -> str:
-    return limits(interval(tree, *path))
-
-
 def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
     known = as_written_now(comparison)
     other, this = (*texts(known, "names"), "the other", "this")[:2]
@@ -90,9 +88,8 @@ def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
     for name in names_in("elsewhere"):
         of_score = ("differences", name)
         values = [three_decimals(number(known, *of_score, "values", side)) for side in (other, this)]
-        difference = three_decimals(number(known, *of_score, "difference"))
-        cells = (*map(Cell, values), Cell(difference, below=_limits(known, *of_score, "ci95")))
-        rows.append((Cell(BY_NAME[name].title, below=name), *cells))
+        difference = estimate(number(known, *of_score, "difference"), interval(known, *of_score, "ci95"))
+        rows.append(row(Cell(BY_NAME[name].title, below=name), *values, difference))
     alone = [count(known, "mcnemar", "only_right", side) for side in (other, this)]
     better = [count(known, "patients", "better", side) for side in (other, this)]
     images = plural(int(number(known, "num_images") or 0), "image")

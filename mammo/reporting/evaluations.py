@@ -18,14 +18,22 @@ from mammo.evaluation.figures import (
 )
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
-from mammo.reporting.document import Block, Cell, Drawing, Panel, Section, Table, Text, Tone, columns, row
+from mammo.reporting.document import Block, Drawing, Panel, Section, Text
 from mammo.reporting.material import Material, best_position
 from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
 from mammo.runs.evaluation import read_temperature
 from mammo.support.errors import TrainingError
 from mammo.support.progress import track
-from mammo.sweeps.tables import limits
-from mammo.sweeps.tables import number as three_decimals
+from mammo.support.table import (
+    Cell,
+    Table,
+    Tone,
+    columns,
+    estimate,
+    limits,
+    row,
+    three_decimals,
+)
 
 # Of more sets the figures say no more than the tables of all runs do.
 MAX_SETS = 6
@@ -198,7 +206,7 @@ def _exams(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     rows = []
     for name in names_in("exams"):
         found = [metrics for one, exams in pairs for metrics in (one.evaluation.metrics, exams)]
-        scores = (_score(getattr(metrics, name), (metrics.ci95 or {}).get(name)) for metrics in found)
+        scores = (estimate(getattr(metrics, name), (metrics.ci95 or {}).get(name)) for metrics in found)
         rows.append((Cell(BY_NAME[name].title, below=name), *scores))
     yield Table("Exams beside single images", columns("metric", numbers=heads), tuple(rows), note=" ".join(notes))
 
@@ -209,7 +217,7 @@ def _classes(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     for of_sets in zip(*(one.evaluation.classes for one in sets), strict=True):
         for one, found in zip(sets, of_sets, strict=True):
             tone: Tone = "muted" if found.is_small else ""
-            scores = (_score(getattr(found, name), found.ci95.get(name), tone) for name in SCORES_OF_A_CLASS)
+            scores = (estimate(getattr(found, name), found.ci95.get(name), tone) for name in SCORES_OF_A_CLASS)
             rows.append(_group_row(found.class_name, one, (found.num_images, found.num_patients), scores, tone))
     if rows:
         titles = ("precision", "recall", "F1", "AUC", "average precision")
@@ -224,7 +232,7 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     names = dict.fromkeys((group.attribute, group.value) for one in sets for group in one.evaluation.subgroups)
     if not names:
         return
-    rows, shown = [], shown_in("subgroups")
+    rows = []
     for name in names:
         for one in sets:
             for group in one.evaluation.subgroups:
@@ -233,12 +241,13 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
                 tone: Tone = "muted" if group.is_small else ""
                 intervals = group.metrics.ci95 or {}
                 scores = (
-                    _score(getattr(group.metrics, key), intervals.get(key), tone) for key in names_in("subgroups")
+                    estimate(getattr(group.metrics, key), intervals.get(key), tone) for key in names_in("subgroups")
                 )
                 title = f"{ATTRIBUTE_TITLES.get(group.attribute, group.attribute)}: {group.value}"
                 rows.append(_group_row(title, one, (group.num_images, group.num_patients), scores, tone))
     is_any_small = any(group.is_small for one in sets for group in one.evaluation.subgroups)
-    heads = columns("subgroup", "predictions", numbers=(*_counted(sets[0].unit), *(score.title for score in shown)))
+    titles = (score.title for score in shown_in("subgroups"))
+    heads = columns("subgroup", "predictions", numbers=(*_counted(sets[0].unit), *titles))
     yield Table("Subgroups", heads, tuple(rows),
                 note=FEW.format(sets[0].unit) if is_any_small else "")  # fmt: skip
     panels, drawn = [], [one for one in sets if one.evaluation.subgroups]
@@ -260,7 +269,3 @@ def _group_row(
 def _counted(unit: str) -> Sequence[str]:
     """The heads of the numbers of images and of what was kept together, which may be the same."""
     return tuple(dict.fromkeys(("images", unit)))
-
-
-def _score(value: float | None, ci95: Sequence[float] | None, tone: Tone = "") -> Cell:
-    return Cell(three_decimals(value), tone, below="" if value is None else limits(ci95))

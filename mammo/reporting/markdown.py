@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from mammo.reporting.document import (
-    Block,
-    Cell,
-    Code,
-    Details,
-    Drawing,
-    Group,
-    Heading,
-    Photograph,
-    Report,
-    Table,
-    Text,
-)
+from mammo.reporting.document import Block, Code, Details, Drawing, Group, Heading, Photograph, Report, Text
 from mammo.support.plain_text import markdown_text, terminal_text
+from mammo.support.table import Table, columns, markdown_lines, row
 
 
 def markdown(report: Report) -> str:
@@ -28,7 +17,8 @@ def markdown(report: Report) -> str:
     if report.warnings:
         lines += [*(f"> - {_text(warning)}" for warning in report.warnings), ""]
     if report.tiles:
-        lines += _rows(("metric", "value", "95% interval"), [(t.label, t.value, t.interval) for t in report.tiles], 1)
+        tiles = tuple(row(tile.label, tile.value, tile.interval) for tile in report.tiles)
+        lines += markdown_lines(Table("", columns("metric", numbers=("value", "95% interval")), tiles))
     for section in report.sections:
         lines += [f"## {_text(section.title)}", ""]
         for block in section.blocks:
@@ -43,7 +33,7 @@ def _text(text: str) -> str:
 def _block(block: Block) -> Iterator[str]:
     match block:
         case Table():
-            yield from _table(block)
+            yield from markdown_lines(block)
         case Group() | Details():
             if isinstance(block, Details):
                 yield from (f"**{_text(block.summary)}**", "")
@@ -68,28 +58,3 @@ def _block(block: Block) -> Iterator[str]:
             yield from (f"*{_text(block.caption)}*", "")
         case Photograph():
             yield from (f"- {_text(block.caption)}", "")
-
-
-def _table(block: Table) -> Iterator[str]:
-    yield from (f"**{_text(block.caption)}**", "")
-    rows = [[_cell(cell) for cell in line] for line in block.rows]
-    first_number = [i for i, column in enumerate(block.columns) if column.is_number]
-    yield from _rows([column.title for column in block.columns], rows, None, first_number)
-    if block.note:
-        yield from (_text(block.note), "")
-
-
-def _cell(cell: Cell) -> str:
-    text = " ".join(filter(None, (cell.text, f"({cell.below})" if cell.below and cell.text else cell.below)))
-    if cell.bars:
-        text = ", ".join(f"{bar.name} {bar.fraction:.2f}" for bar in cell.bars)
-    return text
-
-
-def _rows(
-    header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None, numbers: Sequence[int] = ()
-) -> list[str]:
-    at_right = range(numbers_from, len(header)) if numbers_from is not None else numbers
-    rule = "|" + "".join("---:|" if i in at_right else "---|" for i in range(len(header)))
-    lines = [" | ".join(map(_text, line)) for line in (header, *rows)]
-    return [f"| {lines[0]} |", rule, *(f"| {line} |" for line in lines[1:]), ""]

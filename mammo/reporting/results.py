@@ -6,37 +6,25 @@ from collections.abc import Iterator
 
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
-from mammo.reporting.document import (
-    Block,
-    Cell,
-    Column,
-    Details,
-    Drawing,
-    Heading,
-    Panel,
-    Section,
-    Table,
-    Text,
-    Tone,
-    columns,
-    row,
-)
+from mammo.reporting.document import Block, Details, Drawing, Heading, Panel, Section, Text
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import interval, number, text
 from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
-from mammo.sweeps.figures import comparison_figure
-from mammo.sweeps.findings import best_trial, metrics_of_figure, model_selection, ranked_trials
-from mammo.sweeps.tables import (
-    ELSEWHERE,
+from mammo.support.table import (
+    Cell,
+    Column,
+    Table,
+    Tone,
+    columns,
+    estimate,
     limits,
     mean_and_std,
-    metric_order,
-    parameter,
-    spread_cells,
-    trial_remark,
-    unfinished_jobs,
+    row,
+    three_decimals,
 )
-from mammo.sweeps.tables import number as three_decimals
+from mammo.sweeps.figures import comparison_figure
+from mammo.sweeps.findings import best_trial, metrics_of_figure, model_selection, ranked_trials
+from mammo.sweeps.tables import ELSEWHERE, metric_order, parameter, spread_cells, trial_remark, unfinished_jobs
 
 COMPARISON_FILE = "density_comparison"
 
@@ -73,10 +61,7 @@ def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
     tone: Tone = "good" if run.result.is_completed else "bad"
     best, last = number(run.summary, "best_epoch"), number(run.summary, "epochs_run")
     epochs = "-" if best is None or last is None else f"{best:.0f} of {last:.0f}"
-    cells = []
-    for name in names_in("run"):
-        ci = interval(run.metrics, "ci95", name)
-        cells.append(_estimate(number(run.metrics, name), ci))
+    cells = [estimate(number(run.metrics, name), interval(run.metrics, "ci95", name)) for name in names_in("run")]
     return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
 
 
@@ -130,7 +115,7 @@ def _overview(material: Material) -> Iterator[Block]:
         pooled = finding.pooled.mean if finding.pooled is not None else None
         if (tested := material.held_out[i]) is not None:
             what = f"test, mean of {plural(tested.num_runs, 'run')} [95% over {plural_of(tested.num_patients, unit)}]"
-            of_test = [_estimate(tested.mean(name), tested.over_patients(name)) for name in names]
+            of_test = [estimate(tested.mean(name), tested.over_patients(name)) for name in names]
             rows.append(row(head, what, *of_test))
         if len(runs) > 1:
             spreads = [finding.aggregate[name] for name in names]
@@ -138,11 +123,11 @@ def _overview(material: Material) -> Iterator[Block]:
                 row(head, f"mean +- std of {len(runs)} runs", *(mean_and_std(one.mean, one.std) for one in spreads))
             )
         if pooled is not None:
-            cells = [_estimate(number(pooled, name), pair) for name, pair in zip(names, intervals, strict=True)]
+            cells = [estimate(number(pooled, name), pair) for name, pair in zip(names, intervals, strict=True)]
             rows.append(row(head, f"all folds pooled [95% over {unit}]", *cells))
         elif len(runs) == 1 or any(intervals):
             which = "one run" if len(runs) == 1 else f"mean of {len(runs)} runs"
-            cells = [_estimate(mean, pair) for mean, pair in zip(means, intervals, strict=True)]
+            cells = [estimate(mean, pair) for mean, pair in zip(means, intervals, strict=True)]
             rows.append(row(head, f"{which} [95% over {unit}]", *cells))
     yield Table(
         "Configurations",
@@ -151,11 +136,6 @@ def _overview(material: Material) -> Iterator[Block]:
         note="Of validation where nothing else is said. Each interval is of the value above it."
         + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
-
-
-def _estimate(value: float | None, pair: tuple[float, float] | None) -> Cell:
-    """A value with the interval of just this value."""
-    return Cell(three_decimals(value), below=limits(pair) if value is not None else "")
 
 
 def _comparison(material: Material) -> Iterator[Block]:

@@ -14,12 +14,13 @@ import pytest
 from scipy import stats
 
 from mammo.reporting.compose import compose
-from mammo.reporting.document import Details, Group, Report, Table
+from mammo.reporting.document import Details, Group, Report
 from mammo.reporting.evaluations import evaluate_best
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
 from mammo.reporting.material import Material, read_material
+from mammo.support.table import Table
 from mammo.sweeps.summary import close_sweep
 from tests.reporting.pages import Page
 from tests.sweeps.sweeps import change, load, plan_of, rows_of, run_of, runs_of, variant, write_plan, write_rows
