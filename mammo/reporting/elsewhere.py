@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mammo.evaluation.scores import BY_NAME, names_in, shown_in
+from mammo.evaluation.scores import names_in, shown_in
 from mammo.reporting.document import Block, Section, Text
 from mammo.reporting.material import Material, RunMaterial
 from mammo.reporting.values import count, interval, look, number, text, texts
@@ -19,6 +19,7 @@ from mammo.support.table import (
     row,
     three_decimals,
 )
+from mammo.sweeps.tables import metric_cell
 
 HOW = (
     "Nothing was evaluated on other images so far: python -m mammo.evaluate DIR split=test, or DIR data=NAME "
@@ -89,7 +90,7 @@ def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
         of_score = ("differences", name)
         values = [three_decimals(number(known, *of_score, "values", side)) for side in (other, this)]
         difference = estimate(number(known, *of_score, "difference"), interval(known, *of_score, "ci95"))
-        rows.append(row(Cell(BY_NAME[name].title, below=name), *values, difference))
+        rows.append(row(metric_cell(name), *values, difference))
     alone = [count(known, "mcnemar", "only_right", side) for side in (other, this)]
     better = [count(known, "patients", "better", side) for side in (other, this)]
     images = plural(int(number(known, "num_images") or 0), "image")

@@ -17,7 +17,7 @@ from mammo.evaluation.figures import (
     subgroup_figure,
 )
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.scores import BY_NAME, names_in, shown_in
+from mammo.evaluation.scores import names_in, shown_in
 from mammo.reporting.document import Block, Drawing, Panel, Section, Text
 from mammo.reporting.material import Material, best_position
 from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
@@ -34,6 +34,7 @@ from mammo.support.table import (
     row,
     three_decimals,
 )
+from mammo.sweeps.tables import metric_cell
 
 # Of more sets the figures say no more than the tables of all runs do.
 MAX_SETS = 6
@@ -207,7 +208,7 @@ def _exams(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     for name in names_in("exams"):
         found = [metrics for one, exams in pairs for metrics in (one.evaluation.metrics, exams)]
         scores = (estimate(getattr(metrics, name), (metrics.ci95 or {}).get(name)) for metrics in found)
-        rows.append((Cell(BY_NAME[name].title, below=name), *scores))
+        rows.append((metric_cell(name), *scores))
     yield Table("Exams beside single images", columns("metric", numbers=heads), tuple(rows), note=" ".join(notes))
 
 

@@ -20,18 +20,21 @@ from mammo.support.table import (
     limits,
     mean_and_std,
     row,
-    three_decimals,
 )
+from mammo.sweeps.closing import unfinished_jobs
 from mammo.sweeps.figures import comparison_figure
-from mammo.sweeps.findings import best_trial, metrics_of_figure, model_selection, ranked_trials
-from mammo.sweeps.tables import ELSEWHERE, metric_order, parameter, spread_cells, trial_remark, unfinished_jobs
+from mammo.sweeps.findings import metrics_of_figure
+from mammo.sweeps.tables import (
+    ELSEWHERE,
+    OVER_RUNS,
+    metric_order,
+    pooled_table,
+    spread_table,
+    trials_table,
+    variance_table,
+)
 
 COMPARISON_FILE = "density_comparison"
-
-
-def metric(name: str) -> Cell:
-    """The head of a row: what a metric is called, and its key in val_metrics.json."""
-    return Cell(BY_NAME[name].title, below=name)
 
 
 def runs_section(material: Material) -> Section:
@@ -83,12 +86,12 @@ def metrics_section(material: Material) -> Section | None:
         return None
     blocks: list[Block] = []
     if material.results.is_search:
-        blocks += _trials(material)
-    elif len(material.completed) > 1:
+        blocks += filter(None, [trials_table(material.results)])
+    else:
         blocks += [*_overview(material), *_comparison(material), *_spreads(material)]
     blocks += _pooled(material)
-    blocks += _variance(material)
-    blocks += _published(material)
+    tables = (variance_table(finding, caption_suffix(material, i)) for i, finding in enumerate(material.findings))
+    blocks += filter(None, tables)
     return Section("metrics", "Metrics over runs", tuple(blocks)) if blocks else None
 
 
@@ -129,6 +132,9 @@ def _overview(material: Material) -> Iterator[Block]:
             which = "one run" if len(runs) == 1 else f"mean of {len(runs)} runs"
             cells = [estimate(mean, pair) for mean, pair in zip(means, intervals, strict=True)]
             rows.append(row(head, f"{which} [95% over {unit}]", *cells))
+        if published := finding.configuration.published:
+            values = (mean_and_std(*published[name]) if name in published else "" for name in names)
+            rows.append(row(head, ELSEWHERE, *values))
     yield Table(
         "Configurations",
         columns("configuration", "estimate", numbers=[BY_NAME[name].title for name in names]),
@@ -140,7 +146,7 @@ def _overview(material: Material) -> Iterator[Block]:
 
 def _comparison(material: Material) -> Iterator[Block]:
     findings = [one for one in material.findings if one.configuration.completed]
-    if findings:
+    if len(material.completed) > 1 and findings:
         names = metrics_of_figure(material.results)
         words = f"{listed([BY_NAME[name].title for name in names])} of every run, with means and intervals"
         caption = f"{words} over runs, not over patients."
@@ -168,89 +174,23 @@ def _spreads(material: Material) -> Iterator[Block]:
 
 def _spread_tables(material: Material) -> Iterator[Table]:
     for i, finding in enumerate(material.findings):
-        if len(finding.configuration.completed) < 2:
-            continue
         runs = material.of(i)
+        if not runs or (len(runs) < 2 and not finding.configuration.published):
+            continue
+        over_runs = f"{OVER_RUNS}: {over_trainings(runs)}."
         # Of pooled folds the interval over patients stands in a table of its own.
-        heads = [f"95% over {unit_of(runs[0])}"] if finding.pooled is None else []
-        rows = []
-        for name in metric_order(material.results):
-            mean, *rest = spread_cells(finding.aggregate[name])
-            over_patients = [limits(material.over_patients(i, name))] if heads else []
-            rows.append(row(metric(name), mean, *over_patients, *rest))
-        yield Table(
-            f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}",
-            columns("metric", numbers=("mean +- std", *heads, "95% over runs", "range", "n")),
-            tuple(rows),
-            note=f"Both intervals are of the mean. 95% over runs: {over_trainings(runs)}."
-            if heads
-            else f"The interval is of the mean. 95% over runs: {over_trainings(runs)}.",
-        )
+        others, note = [], f"The interval is of the mean. {over_runs}"
+        if finding.pooled is None:
+            others = [(f"95% over {unit_of(runs[0])}", lambda name, i=i: limits(material.over_patients(i, name)))]
+            note = f"Both intervals are of the mean. {over_runs}"
+        caption = f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}"
+        yield spread_table(finding, metric_order(material.results), caption, others=others, note=note)
 
 
 def _pooled(material: Material) -> Iterator[Block]:
     for i, finding in enumerate(material.findings):
-        if finding.pooled is None:
-            continue
-        for problem in finding.pooled.problems:
+        for problem in finding.pooled.problems if finding.pooled is not None else ():
             yield Text(problem, tone="bad")
-        mean = finding.pooled.mean
-        if mean is None:
-            continue
-        rows = [
-            row(metric(name), three_decimals(number(mean, name)), limits(interval(mean, "ci95", name)))
-            for name in metric_order(material.results)
-        ]
-        seeds = f", mean of {plural(len(finding.pooled.by_seed), 'seed')}" if len(finding.pooled.by_seed) > 1 else ""
-        yield Table(
-            f"All folds pooled: {mean['num_images']} images, each predicted once{seeds}{caption_suffix(material, i)}",
-            columns("metric", numbers=("value", "95% of the value")),
-            tuple(rows),
-            note=f"Intervals over {unit_of(material.of(i)[0])}, by resampling; of several seeds of their mean. "
-            f"{interval_note(unit_of(material.of(i)[0]).removesuffix('s'))}",
-        )
-
-
-def _variance(material: Material) -> Iterator[Block]:
-    for i, finding in enumerate(material.findings):
-        if finding.variance is None:
-            continue
-        rows = []
-        for name in names_in("sweep"):
-            parts = finding.variance[name]
-            shares = [f"{parts.share[part]:.0%}" for part in ("seed", "fold", "rest")] if parts.share else ["-"] * 3
-            rows.append(row(metric(name), *shares, parts.reason or ""))
-        remarks = any(parts[-1].text for parts in rows)
-        yield Table(
-            f"What the variance is due to{caption_suffix(material, i)}",
-            (*columns("metric", numbers=("seed", "fold", "rest")), *([Column("remark")] if remarks else [])),
-            tuple(rows if remarks else (one[:-1] for one in rows)),
-            note="Two-way analysis of variance without replication, components truncated at 0.",
-        )
-
-
-def _published(material: Material) -> Iterator[Block]:
-    rows = [
-        row(f"configuration {i + 1}", name, mean_and_std(finding.aggregate[name].mean, finding.aggregate[name].std),
-            mean_and_std(*value))
-        for i, finding in enumerate(material.findings)
-        for name, value in finding.configuration.published.items()
-        if name in finding.aggregate
-    ]  # fmt: skip
-    if rows:
-        heads = (*columns("configuration", "metric", numbers=("here, mean +- std over runs", ELSEWHERE)),)
-        yield Table("Beside what was reported elsewhere", heads, tuple(rows))
-
-
-def _trials(material: Material) -> Iterator[Block]:
-    ranked = ranked_trials(material.results)
-    keys, best = list(dict.fromkeys(key for one in ranked for key in one.params)), best_trial(material.results)
-    if ranked:
-        rows = [
-            row(str(one.number), three_decimals(one.value), *(parameter(one.params.get(key, "")) for key in keys),
-                trial_remark(one, best))
-            for one in ranked
-        ]  # fmt: skip
-        name = model_selection(material.results).name
-        heads = (Column("trial"), Column(BY_NAME[name].title, is_number=True), *columns(*keys, "remark"))
-        yield Table("Trials of the search, the best first", heads, tuple(rows))
+        unit = unit_of(material.of(i)[0]).removesuffix("s") if material.of(i) else "patient"
+        if table := pooled_table(finding, metric_order(material.results), caption_suffix(material, i), unit):
+            yield table

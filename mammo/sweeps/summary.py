@@ -14,6 +14,7 @@ from typing import Any
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import without_folders
+from mammo.sweeps.closing import closing_lines
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import (
     Finding,
@@ -29,7 +30,7 @@ from mammo.sweeps.page import markdown
 from mammo.sweeps.pooling import split_fingerprint
 from mammo.sweeps.results import RunResult, SweepResults, read_sweep
 from mammo.sweeps.statistics import Components, Spread
-from mammo.sweeps.tables import ELSEWHERE, closing_lines
+from mammo.sweeps.tables import ELSEWHERE
 
 # 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful.
 SCHEMA_VERSION = 2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mammo.support.plain_text import WIDTH
 from mammo.sweeps.summary import close_sweep
-from mammo.sweeps.tables import WIDTH
 from tests.sweeps.sweeps import change, load, plan_of, run_of, runs_of, variant, write_plan
 
 pytestmark = pytest.mark.slow
