@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import sys
+import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.options import defaults_of, registered
+from mammo.support.shapes import WORDS, faults
 from mammo.support.trees import flatten
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ def _shown(value: Any) -> str:
 def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     """The value as its type says, or _WrongValue with a description of what is expected."""
     value = _numbers_as_text(value, annotation)
-    if not _fits(value, annotation):
+    if any(faults(value, annotation)):
         raise _WrongValue(describe(annotation, metadata))
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int | float) and not isinstance(number, bool) and not _in_range(number, metadata):
@@ -144,8 +145,7 @@ def _text_of_number(value: Any) -> Any:
 
 
 def _wants_float(annotation: Any) -> bool:
-    members = _members(annotation)
-    return float in members and int not in members
+    return float in _members(annotation) and int not in _members(annotation)
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -154,53 +154,23 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _fits(value: Any, annotation: Any) -> bool:
-    return any(_fits_one(value, member) for member in _members(annotation))
-
-
-def _fits_one(value: Any, kind: Any) -> bool:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is type(None):
-        return value is None
-    if kind is Any:
-        return True
-    if origin is Literal:
-        return isinstance(value, str) and value in arguments
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, Mapping) and all(
-            _fits(k, arguments[0]) and _fits(v, arguments[1]) for k, v in value.items()
-        )
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+# How a bound of an option is called, and what a number is to it.
+_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "at_least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "at_most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
 
 
 def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:
-    at_least, above = metadata.get("at_least"), metadata.get("above")
-    at_most, below = metadata.get("at_most"), metadata.get("below")
-    return (
-        (at_least is None or number >= at_least)
-        and (above is None or number > above)
-        and (at_most is None or number <= at_most)
-        and (below is None or number < below)
-    )
-
-
-_TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return all(is_so(number, metadata[key]) for key, (_, is_so) in _BOUNDS.items() if metadata.get(key) is not None)
 
 
 def describe(annotation: Any, metadata: Mapping[str, Any]) -> str:
     """Words for a type and its range, with the option's documentation: for error messages."""
     words = " or ".join(_describe_one(member) for member in _members(annotation))
-    bounds = [
-        f"{word} {metadata[key]:g}"
-        for key, word in (("at_least", "at least"), ("above", "above"), ("at_most", "at most"), ("below", "below"))
-        if metadata.get(key) is not None
-    ]
+    bounds = [f"{word} {metadata[key]:g}" for key, (word, _) in _BOUNDS.items() if metadata.get(key) is not None]
     doc = f" ({metadata['doc']})" if metadata.get("doc") else ""
     return words + (f", {', '.join(bounds)}" if bounds else "") + doc
 
@@ -213,7 +183,7 @@ def _describe_one(kind: Any) -> str:
         return f"a list of {_describe_one(arguments[0]).removeprefix('a ')}"
     if origin is dict:
         return "a mapping (yes, no, true and false in quotes)" if arguments[1] is str else "a mapping"
-    return _TYPE_WORDS.get(kind, str(kind))
+    return WORDS.get(kind, str(kind))
 
 
 def key_tree(options_class: type) -> dict[str, Any]:

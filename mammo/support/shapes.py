@@ -139,31 +139,28 @@ def _out_of_bounds(value: Any, bounds: list[Any], key: str) -> Iterator[str]:
 
 def _has_kind(value: Any, shape: Any) -> bool:
     """Whether a value is of a kind, whatever is in it."""
-    shape = typing.get_args(shape)[0] if typing.get_origin(shape) is Annotated else shape
-    origin = typing.get_origin(shape)
+    if typing.get_origin(shape) is Annotated:
+        shape = typing.get_args(shape)[0]
     if shape is Any:
         return True
-    if origin is Literal:
+    if typing.get_origin(shape) is Literal:
         return isinstance(value, str) and value in typing.get_args(shape)
-    if typing.is_typeddict(shape) or origin is dict:
-        return isinstance(value, dict)
-    if shape in (None, type(None)):
-        return value is None
     if shape is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and abs(value) <= sys.float_info.max
     if shape is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_WHOLE
-    if shape is list or origin is list:
-        return isinstance(value, list | tuple)
-    return isinstance(value, shape)
+    if typing.is_typeddict(shape):
+        return isinstance(value, dict)
+    kind = typing.get_origin(shape) or shape or type(None)
+    return isinstance(value, list | tuple if kind is list else kind)
 
 
 def _fault(value: Any, shape: Any, key: str) -> str:
     return f"{key or 'all of it'} is {_found(value)}, expected {_wanted(shape)}"
 
 
-_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
+WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
           list: "a list", tuple: "a list", dict: "a mapping"}  # fmt: skip
 
 
@@ -173,7 +170,7 @@ def _found(value: Any) -> str:
         return "no finite number"
     if isinstance(value, int) and not _has_kind(value, int) and not isinstance(value, bool):
         return "a number beyond 64 bits"
-    return _WORDS.get(type(value), f"of the type {type(value).__name__}")
+    return WORDS.get(type(value), f"of the type {type(value).__name__}")
 
 
 def _wanted(shape: Any) -> str:
@@ -182,9 +179,9 @@ def _wanted(shape: Any) -> str:
         return _wanted(typing.get_args(shape)[0])
     if origin in (typing.Union, types.UnionType):
         words = [_wanted(member) for member in typing.get_args(shape)]
-        return " or ".join(dict.fromkeys(word for word in words if not ("a number" in words and word == _WORDS[int])))
+        return " or ".join(dict.fromkeys(word for word in words if not ("a number" in words and word == WORDS[int])))
     if origin is Literal:
         return f"one of {', '.join(typing.get_args(shape))}"
     if typing.is_typeddict(shape) or origin is dict:
         return "a mapping"
-    return _WORDS.get(origin or shape, f"a {getattr(shape, '__name__', shape)}")
+    return WORDS.get(origin or shape, f"a {getattr(shape, '__name__', shape)}")
