@@ -135,7 +135,9 @@ class _Pool:
         self._num_processes = num_processes
         self._idle: list[_Process] = []
         self._busy: dict[Connection, _Process] = {}
+        # Items that have lost a process, and the number of the one that is tried once more.
         self._suspects: deque[tuple[int, Any]] = deque()
+        self._retried: int | None = None
 
     def results(self, items: Iterable[Any]) -> Iterator[Any]:
         """See `isolated`."""
@@ -144,16 +146,17 @@ class _Pool:
         num_given = num_taken = 0
         while True:
             # While there is a suspect nothing new begins, until it can be tried alone.
-            num_free = 0 if self._suspects else self._num_processes - len(self._busy)
+            is_suspected = bool(self._suspects) or self._retried is not None
+            num_free = 0 if is_suspected else self._num_processes - len(self._busy)
             num_ahead = 2 * self._num_processes - (num_given - num_taken)
             for number, item in itertools.islice(numbered, max(0, min(num_free, num_ahead))):
-                self._give(number, item)
+                self._give(number, item, self._idle.pop() if self._idle else self._start())
                 num_given += 1
+            if self._suspects and not self._busy:
+                self._retried, item = self._suspects.popleft()
+                self._give(self._retried, item, self._start())
             if self._busy:
                 done |= self._answers()
-            elif self._suspects:
-                number, item = self._suspects.popleft()
-                done[number] = self._alone(number, item)
             elif num_given == num_taken:
                 return
             while num_taken in done:
@@ -165,8 +168,7 @@ class _Pool:
         for process in [*self._idle, *self._busy.values()]:
             process.end()
 
-    def _give(self, number: int, item: Any) -> None:
-        process = self._idle.pop() if self._idle else self._start()
+    def _give(self, number: int, item: Any, process: _Process) -> None:
         while not process.give(number, item):  # it was ended while it had nothing to do
             process.end()
             process = self._start()
@@ -187,24 +189,22 @@ class _Pool:
             assert process.task is not None
             if isinstance(message, _Answer):
                 self._idle.append(process)
-                results[process.task[0]] = _result_of(message)
+                if message.error is not None:
+                    raise message.error
+                results[process.task[0]] = message.result
+                self._retried = None
+                continue
+            ended_by = process.ended_by()
+            process.end()
+            if process.task[0] == self._retried:
+                results[self._retried] = self._lost(ended_by)
+                self._retried = None
             else:
                 self._suspects.append(process.task)
-                process.end()
         return results
 
-    def _alone(self, number: int, item: Any) -> Any:
-        """The result of an item that has lost one process already, while no other one works."""
-        process = self._start()
-        message = process.receive() if process.give(number, item) else None
-        if message == _IS_READY:
-            message = process.receive()
-        if isinstance(message, _Answer):
-            self._idle.append(process)
-            return _result_of(message)
-        process.process.join()
-        ended_by = process.ended_by()
-        process.end()
+    def _lost(self, ended_by: str) -> Lost:
+        """In place of the result of an item that has lost a second process, by which it was tried alone."""
         if ended_by in _FROM_OUTSIDE:
             raise DataError(
                 f"processes that decode images were ended from outside ({ended_by}), twice with the same file",
@@ -214,12 +214,6 @@ class _Pool:
         if ended_by == "SIGALRM":
             return Lost(f"not decoded within {self._timeout_seconds:g} seconds")
         return Lost(f"the decoder crashed ({ended_by})")
-
-
-def _result_of(answer: _Answer) -> Any:
-    if answer.error is not None:
-        raise answer.error
-    return answer.result
 
 
 def _work(connection: Connection, function: Callable[[Any], Any], timeout_seconds: float) -> None:

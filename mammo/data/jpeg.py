@@ -125,7 +125,9 @@ def refuse_completed(stream: bytes, values: np.ndarray) -> None:
 
 def _refuse_completed(stream: bytes, values: np.ndarray, whole: Callable[[], np.ndarray], decode: Decode) -> None:
     parts = parts_of(stream)
-    if not _may_be_completed(stream, parts, values):
+    # The end of a lossless image tells whether it may be what libjpeg puts in place of missing data.
+    is_lossless = parts.marker in _LOSSLESS and min(values.shape[:2]) > 1
+    if is_lossless and _has_data_for_the_end(stream, parts, values):
         return
     if parts.is_interrupted or not np.array_equal(whole(), decode(_with_more_data(stream, parts))):
         raise BadFile("the compressed image lacks data")
@@ -137,12 +139,6 @@ def _with_more_data(stream: bytes, parts: Parts) -> bytes:
     # Bytes FF before a marker mean nothing, but with further data behind them they would be another marker.
     scans = [stream[start:stop].rstrip(b"\xff") + _FURTHER_DATA for start, stop in pairwise(edges)]
     return b"".join(scans) + stream[edges[-1] : parts.end]
-
-
-def _may_be_completed(stream: bytes, parts: Parts, values: np.ndarray) -> bool:
-    """Whether the end of an image may be what libjpeg puts in place of missing data; an even end tells."""
-    is_lossless = parts.marker in _LOSSLESS and min(values.shape[:2]) > 1
-    return not (is_lossless and _has_data_for_the_end(stream, parts, values))
 
 
 def _has_data_for_the_end(stream: bytes, parts: Parts, values: np.ndarray) -> bool:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 
+from mammo.data.content_hashes import read_content
 from mammo.data.isolated import isolated, num_processes_for
 from mammo.data.pixels import PixelSettings, negative_pixels_of
-from mammo.data.store import FILES_PER_PROCESS, ImageFile, read_content
+from mammo.data.store import FILES_PER_PROCESS, ImageFile
 from mammo.support.errors import BadFile
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    settings: PixelSettings
-
-    def __call__(self, file: ImageFile) -> np.ndarray | None:
-        try:
-            return negative_pixels_of(read_content(file.path)[0], file.laterality, self.settings)
-        except (BadFile, OSError):
-            return None
+def _read(file: ImageFile, settings: PixelSettings) -> np.ndarray | None:
+    try:
+        return negative_pixels_of(read_content(file.path)[0], file.laterality, settings)
+    except (BadFile, OSError):
+        return None
 
 
 def read_negatives(
@@ -32,7 +29,7 @@ def read_negatives(
 
     Decoded by processes that can be lost, as when the store is filled; with 0 workers by this one.
     """
-    reader = _Reader(settings)
+    reader = partial(_read, settings=settings)
     num_processes = num_processes_for(len(files), FILES_PER_PROCESS, num_workers)
     if num_processes == 0:
         yield from map(reader, files)

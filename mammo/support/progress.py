@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,24 +81,14 @@ class _PlainFormatter(logging.Formatter):
         return traceback_text(ei[1])
 
 
-class _EarlyLines(logging.Handler):
-    """Keeps what is logged before there is a file for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
 def start_logging(level: str, *, on_terminal: bool = True) -> None:
     """Send the project's log to the terminal; earlier handlers are replaced."""
     logger = logging.getLogger("mammo")
     stop_logging()
     logger.setLevel(level.upper())
     logger.propagate = False
-    logger.addHandler(_EarlyLines())
+    # Keeps what is logged before there is a file for it.
+    logger.addHandler(MemoryHandler(sys.maxsize, flushLevel=sys.maxsize))
     if on_terminal:
         logger.addHandler(_ConsoleHandler())
 
@@ -115,9 +106,9 @@ def log_to_file(file: Path) -> None:
     logger = logging.getLogger("mammo")
     handler = _FileHandler(file, encoding="utf-8")
     handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-    for early in [other for other in logger.handlers if isinstance(other, _EarlyLines)]:
-        for record in early.records:
-            handler.handle(record)
+    for early in [other for other in logger.handlers if isinstance(other, MemoryHandler)]:
+        early.setTarget(handler)
+        early.close()  # which hands over what it has
         logger.removeHandler(early)
     logger.addHandler(handler)
 

@@ -42,6 +42,7 @@ class Exam:
     folder: Path
 
 
+@reader("phantom")  # generated exams lie as those of any archive
 @reader("archive")
 def read_archive(root: Path, options: DataOptions, progress: Progress | None = None) -> Manifest:
     """The manifest of all DICOM files of all classified exams.

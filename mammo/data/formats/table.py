@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest
@@ -37,7 +35,8 @@ def table_rows(root: Path, options: DataOptions, files: list[Path] | None = None
         name = shown_file(file, number, len(files))
         table = map_columns(read_table(file, name), options.table.columns, name)
         rows += [
-            _row(name, folder, int(n), cells) for n, cells in zip(table.index, table.to_dict("records"), strict=True)
+            Row(where=f"{name} row {number}", folder=folder, named=cells.pop("path"), **cells)  # type: ignore[arg-type]
+            for number, cells in zip(table.index, table.to_dict("records"), strict=True)
         ]
     return rows
 
@@ -48,19 +47,3 @@ def find_csv(root: Path, csv: str) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(f"data.csv={csv} is no file", expected="a label table", to_do="give its path, or data.csv=null")
-
-
-def _row(table: str, folder: Path, number: int, cells: Mapping[Hashable, Any]) -> Row:
-    return Row(
-        where=f"{table} row {number}",
-        label=cells["label"],
-        named=cells["path"],
-        folder=folder,
-        patient_id=cells["patient_id"],
-        exam_id=cells["exam_id"],
-        laterality=cells["laterality"],
-        view=cells["view"],
-        split=cells["split"],
-        manufacturer=cells["manufacturer"],
-        age=cells["age"],
-    )
