@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 # In case two processes start a file at once; a write takes far less.
 LOCK_TIMEOUT_SECONDS = 600
 _ENTRIES_PER_READ = 2**16
+# Of each row: its entry, its place in the file, its checksum, and whether that was compared.
+_KNOWN = np.dtype([("slot", np.int64), ("place", np.int64), ("sum", np.uint32), ("is_checked", bool)])
 
 
 class KeyedRows:
@@ -65,11 +67,7 @@ class KeyedRows:
         self._threads = threading.RLock()
         self._row_of: dict[bytes, int] = {}
         self._keys: list[bytes] = []
-        # Of each row: its entry, its place in the file, its checksum, and whether that was compared.
-        self._slots = np.empty(0, np.int64)
-        self._places = np.empty(0, np.int64)
-        self._sums = np.empty(0, np.uint32)
-        self._is_checked = np.empty(0, bool)
+        self._known = np.empty(0, _KNOWN)
         self._next_slot = self._next_place = 0
         self._has_said = False
         self.refresh()
@@ -119,14 +117,13 @@ class KeyedRows:
             content, is_lost = self._looked_at_again(content)
             entries = entries_of(content)
         good = np.flatnonzero(~is_lost & ~entries.is_void)
-        fields = entries.fields[good]
         first_row = len(self._keys)
         keys = [content[start : start + KEY_BYTES] for start in (good * ENTRY.itemsize).tolist()]
         self._keys += keys
-        self._slots = np.append(self._slots, self._next_slot + good)
-        self._places = np.append(self._places, fields["place"].astype(np.int64))
-        self._sums = np.append(self._sums, fields["row_sum"])
-        self._is_checked = np.append(self._is_checked, np.zeros(len(good), bool))
+        known = np.zeros(len(good), _KNOWN)
+        known["slot"], fields = self._next_slot + good, entries.fields[good]
+        known["place"], known["sum"] = fields["place"], fields["row_sum"]
+        self._known = np.append(self._known, known)
         self._row_of.update(zip(keys, range(first_row, first_row + len(keys)), strict=True))
         taken = entries.fields["place"][entries.is_whole]
         # Places that no disk has are no reason to fail.
@@ -226,15 +223,13 @@ class KeyedRows:
         """
         result = np.empty((len(rows), *self.shape), self.dtype)
         as_bytes = result.reshape(len(rows), math.prod(self.shape)).view(np.uint8)
-        is_checked, sums = self._is_checked[rows], self._sums[rows].tolist()
-        is_damaged = np.zeros(len(rows), bool)
-        for i, place in enumerate(self._places[rows].tolist()):
-            is_read = self._read_at(place * self.row_bytes, as_bytes[i]) == self.row_bytes
-            is_damaged[i] = not is_read or not (is_checked[i] or zlib.crc32(as_bytes[i].data) == sums[i])
+        is_damaged = ~np.array(
+            [self._is_sound(row, target) for row, target in zip(self._known[rows], as_bytes, strict=True)], bool
+        )
         if is_damaged.any():
             self._lose(rows[is_damaged])
         else:
-            self._is_checked[rows] = True
+            self._known["is_checked"][rows] = True
         return result, is_damaged
 
     def _lose(self, rows: np.ndarray) -> None:
@@ -243,19 +238,21 @@ class KeyedRows:
             if not self._has_said:
                 total = len(self._row_of)
                 every = np.array(sorted(self._row_of.values()), np.int64)
-                rows = np.union1d(rows, [row for row in every if not self._is_sound(int(row))])
+                self._known["is_checked"] = False
+                target = np.empty(self.row_bytes, np.uint8)
+                rows = np.union1d(rows, [row for row in every if not self._is_sound(self._known[row], target)])
                 self._say(len(rows), total)
-            self._is_checked[rows] = False
+            self._known["is_checked"][rows] = False
             lost = [row for row in rows.tolist() if self._row_of.get(self._keys[row]) == row]
             for row in lost:
                 del self._row_of[self._keys[row]]
             with suppress(OSError), self._lock, self._keys_file.open("r+b") as file:
-                self._void(file, {int(self._slots[row]): int(self._places[row]) for row in lost})
+                self._void(file, {slot: place for slot, place, *_ in self._known[lost].tolist()})
 
-    def _is_sound(self, row: int) -> bool:
-        target = np.empty(self.row_bytes, np.uint8)
-        is_read = self._read_at(int(self._places[row]) * self.row_bytes, target) == self.row_bytes
-        return is_read and zlib.crc32(target.data) == int(self._sums[row])
+    def _is_sound(self, known: np.void, target: np.ndarray) -> bool:
+        """Whether a row can be read into `target`, and is as it was written where that was not compared before."""
+        is_read = self._read_at(int(known["place"]) * self.row_bytes, target) == self.row_bytes
+        return bool(is_read and (known["is_checked"] or zlib.crc32(target.data) == known["sum"]))
 
     def _say(self, num_lost: int, total: int) -> None:
         if not self._has_said:
