@@ -88,12 +88,16 @@ class StoreResult:
 
 class _Content(NamedTuple):
     """What a worker made of a file: the hash of its content and the entry that remembers it (None for a young
-    file), and its pixels, the reason why there are none, or None when they were in the store already; and remarks."""
+    file), and its pixels (None when they were in the store already) with remarks, or stage and reason of a problem.
 
-    digest: str
-    entry: dict | None
-    pixels: np.ndarray | str | None
+    A file that cannot be read has no hash.
+    """
+
+    digest: str = ""
+    entry: dict | None = None
+    pixels: np.ndarray | None = None
     remarks: Sequence[str] = ()
+    problem: tuple[str, str] | None = None
 
 
 class _Reader:
@@ -102,19 +106,18 @@ class _Reader:
     def __init__(self, folder: Path, settings: PixelSettings) -> None:
         self.folder, self.settings = folder, settings
 
-    def __call__(self, file: ImageFile) -> _Content | str:
-        """What the file holds, or the reason why it cannot be read."""
+    def __call__(self, file: ImageFile) -> _Content:
         try:
             content, digest, entry = read_content(file.path)
         except OSError as error:
-            return f"the file cannot be read ({error.strerror or type(error).__name__})"
+            return _Content(problem=("file", f"the file cannot be read ({error.strerror or type(error).__name__})"))
         if self._is_stored(_key_of(digest, file, self.settings)):
-            return _Content(digest, entry, None)
+            return _Content(digest, entry)
         try:
             pixels = pixels_of(content, file.laterality, self.settings)
             return _Content(digest, entry, pixels, remarks_on_file(content, file.laterality, self.settings.accept))
         except BadFile as error:
-            return _Content(digest, entry, error.reason)
+            return _Content(digest, entry, problem=("pixels", error.reason))
 
     @functools.cached_property
     def _rows(self) -> KeyedRows:
@@ -205,7 +208,7 @@ class ImageStore:
         left_out: list[LeftOut] = []
         num_decoded = 0
         # Nothing is written, not even a lock, where everything is stored already: the folder may be read-only.
-        if not self._has_all(keys, wanted):
+        if not all(keys.get(i, "") in self._rows for i in wanted):
             # Before the lock is taken, for which a process that must not go on would wait.
             num_processes = num_processes_for(len(wanted), FILES_PER_PROCESS, num_workers)
             name = "fill" if shard is None else f"fill_{shard.number}_of_{shard.num_shards}"
@@ -214,7 +217,7 @@ class ImageStore:
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
                 _require_room(self.folder, len(to_read) * self._rows.row_bytes)
                 reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
-                contents: Generator[_Content | str | Lost, None, None]
+                contents: Generator[_Content | Lost, None, None]
                 if num_processes > 0:
                     contents = isolated(reader, wanted_files, num_processes, timeout_seconds)
                 else:
@@ -233,9 +236,6 @@ class ImageStore:
         remarks = in_words(remark for key in kept_keys for remark in known_remarks.get(key, ()))
         return StoreResult(StoredImages(pixels, rows), kept, kept_keys, left_out, num_decoded, remarks)
 
-    def _has_all(self, keys: dict[int, str], wanted: range) -> bool:
-        return all(keys.get(i, "") in self._rows for i in wanted)
-
     def _known_keys(
         self, files: Sequence[ImageFile], wanted: range, hashes: ContentHashes, num_workers: int
     ) -> dict[int, str]:
@@ -248,7 +248,7 @@ class ImageStore:
         self,
         files: Sequence[ImageFile],
         to_read: list[int],
-        contents: Iterator[_Content | str | Lost],
+        contents: Iterator[_Content | Lost],
         keys: dict[int, str],
         hashes: ContentHashes,
         progress: Progress | None,
@@ -263,35 +263,29 @@ class ImageStore:
         remarks: dict[str, Sequence[str]] = {}
         entries: list[dict] = []
         for done, (i, content) in enumerate(zip(to_read, contents, strict=True), start=1):
-            if isinstance(content, str):
-                keys.pop(i, None)
-                left_out.append(LeftOut(files[i].image_id, "file", content))
-            elif isinstance(content, Lost):
-                keys.pop(i, None)
-                left_out.append(LeftOut(files[i].image_id, "pixels", content.reason))
-            else:
+            if isinstance(content, Lost):
+                content = _Content(problem=("pixels", content.reason))
+            if content.problem is not None:
+                left_out.append(LeftOut(files[i].image_id, *content.problem))
+            keys.pop(i, None)
+            if content.digest:
                 key = keys[i] = _key_of(content.digest, files[i], self.settings)
-                if isinstance(content.pixels, str):
-                    left_out.append(LeftOut(files[i].image_id, "pixels", content.pixels))
-                elif content.pixels is not None and key not in self._rows and key not in pixels:
+                if content.pixels is not None and key not in self._rows and key not in pixels:
                     pixels[key], remarks[key] = content.pixels, content.remarks
                     num_decoded += 1
-                if content.entry is not None:
-                    entries.append(content.entry)
+            if content.entry is not None:
+                entries.append(content.entry)
             if len(pixels) >= IMAGES_PER_FLUSH or done == len(to_read):
                 remember(self.folder, remarks)  # before the pixels, with which all of a file is done
+                if pixels:
+                    self._rows.append(list(pixels), np.stack(list(pixels.values())))
+                hashes.remember(entries)
                 remarks.clear()
-                self._flush(pixels, hashes, entries)
+                pixels.clear()
+                entries.clear()
             if progress is not None:
                 progress(done, len(to_read))
         return left_out, num_decoded
-
-    def _flush(self, pixels: dict[str, np.ndarray], hashes: ContentHashes, entries: list[dict]) -> None:
-        if pixels:
-            self._rows.append(list(pixels), np.stack(list(pixels.values())))
-        hashes.remember(entries)
-        pixels.clear()
-        entries.clear()
 
 
 def _require_room(folder: Path, num_bytes: int) -> None:
