@@ -56,11 +56,11 @@ def work(line: CommandLine) -> None:
     images = check_images(trained, line.data, options.cache_dir)
     try:
         content = content_of(trained, options.format)
-        exported = write_checked(content, path, options.format, trained, images, overwrite=options.overwrite)
+        facts = write_checked(content, path, options.format, trained, images, overwrite=options.overwrite)
     except NotTheSame as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)
-    show(list(closing_lines(exported)))
+    show(closing_lines(path, facts))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import yaml
@@ -67,14 +67,10 @@ def run_tool(tool: Tool, work: Callable[[CommandLine], None], words: Sequence[st
     try:
         work(parse(tool, words))
     except KeyboardInterrupt:
-        _end("interrupted; the same command does it again", INTERRUPTED_STATUS)
+        print("interrupted; the same command does it again", file=sys.stderr)
+        sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
         end_with(error, PREPARE)
-
-
-def _end(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    sys.exit(status)
 
 
 def parse(tool: Tool, words: Sequence[str]) -> CommandLine:
@@ -95,7 +91,7 @@ def parse(tool: Tool, words: Sequence[str]) -> CommandLine:
             data.append(word)
         elif not equals:
             wrong.append(f"{word}: neither KEY=VALUE nor something that exists\n  {nearest(word, types)}")
-        elif key in types and _is_list(types[key]):
+        elif typing.get_origin(types.get(key)) is list:
             tree.setdefault(key, []).extend(_items(text))
         else:
             tree[key] = _value(text, types.get(key, str))
@@ -123,10 +119,6 @@ def _data_choice(words: Sequence[str]) -> DataChoice:
         return DataChoice(checked_config(tree, PREPARE).data)
     overrides = OverridesParser.create().parse_overrides(list(words))
     return DataChoice(changes={o.key_or_group.removeprefix("data."): o.value() for o in overrides})
-
-
-def _is_list(annotation: Any) -> bool:
-    return typing.get_origin(annotation) is list
 
 
 def _items(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from mammo.config.tree import Config, config_tree
+from mammo.support.options import defaults_of
 from mammo.support.plain_text import as_typed
 
 
@@ -25,18 +26,15 @@ def print_config(config: Config, console: Console) -> None:
 def _differing(options: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
     """Those values of `tree`, that of a dataclass, which are not its defaults; names are kept."""
     found = {"name": tree["name"]} if tree.get("name") else {}
+    defaults = defaults_of(type(options))
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if dataclasses.is_dataclass(value):
             if nested := _differing(value, tree[field.name]):
                 found[field.name] = nested
-        elif value != _default(field):
+        elif value != defaults[field.name]:
             found[field.name] = tree[field.name]
     return found
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
 def _add(tree: Tree, key: str, value: Any) -> None:

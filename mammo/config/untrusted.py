@@ -77,7 +77,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
                 result.config = OmegaConf.create(self._known(OmegaConf.to_container(result.config)))
             return result
         name = f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml"
-        tree, header = _read(file, name)
+        tree, header = _parsed(lambda: bounded_text(file), name)
         return self._checked(tree, header, config_path, name)
 
     def _checked(self, tree: Any, header: dict[str, str | None], config_path: str, name: str) -> ConfigResult:
@@ -136,12 +136,8 @@ def _plain(config_path: str) -> bool:
     return True
 
 
-def _read(file: Path, name: str) -> tuple[Any, dict[str, str | None]]:
-    """Values and header of a file, as Hydra would read them; raises ConfigError for what cannot be read."""
-    return _parsed(lambda: bounded_text(file), name)
-
-
 def _parsed(read: Callable[[], str], name: str) -> tuple[Any, dict[str, str | None]]:
+    """Values and header of a file, as Hydra would read them; raises ConfigError for what cannot be read."""
     try:
         text = read()
         return yaml.load(text, Loader=get_yaml_loader()), ConfigSource._get_header_dict(text[:512])  # noqa: S506  (safe)

@@ -50,8 +50,9 @@ class ContentHashes:
             return
         with self._lock, self.file.open("a+b") as stream:
             # A line that a crash has cut off must not swallow the first new one.
-            if stream.tell() and not _ends_with_newline(self.file):
-                stream.write(b"\n")
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                stream.write(b"" if stream.read(1) == b"\n" else b"\n")
             stream.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
             stream.flush()
             os.fsync(stream.fileno())
@@ -102,9 +103,3 @@ def _name_hash(path: Path) -> str:
 def _signature(stat: os.stat_result) -> list[int]:
     # The time of the last change of the inode cannot be set by a program, unlike the modification time.
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-
-
-def _ends_with_newline(file: Path) -> bool:
-    with file.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"

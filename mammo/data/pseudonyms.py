@@ -131,12 +131,18 @@ def _not_the_key(what: str) -> DataError:
     )
 
 
-def _write_if_absent(file: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # readable by the user alone
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
+def _private_file(folder: Path, content: bytes) -> str:
+    """The name of a new file that is readable by the user alone."""
+    descriptor, temporary = tempfile.mkstemp(dir=folder)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+    return temporary
+
+
+def _write_if_absent(file: Path, text: str) -> None:
+    temporary = _private_file(file.parent, text.encode())
     with contextlib.suppress(FileExistsError):
         os.link(temporary, file)
     os.unlink(temporary)
@@ -151,11 +157,8 @@ def write_lookup(file: Path, rename: Rename, identifiers: Iterable[str]) -> None
     writer.writerows((rename(one), cell_text(one)) for one in sorted(set(identifiers)) if one)
     content = text.getvalue().encode(errors="backslashreplace")
     content += _sum_row(content)
-    # A file of our own that takes the place of what is there: neither its permissions nor a link are taken over.
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent)  # readable by the user alone
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-    os.replace(temporary, file)
+    # It takes the place of what is there: neither its permissions nor a link are taken over.
+    os.replace(_private_file(file.parent, content), file)
 
 
 class Table(NamedTuple):

@@ -78,8 +78,7 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
     trained = load_trained(find_one_checkpoint(options.run), hardware)
     shown = load_shown(trained, choice, options.split, options.cache_dir)
     predictions = predict_images(trained, shown.dataset.part(shown.rows), LABEL, keep_features=True)
-    if predictions.features is None:
-        raise AssertionError("features were asked for")
+    assert predictions.features is not None  # they were asked for
     described = shown.dataset.described(shown.rows)
     described["y_pred"] = [trained.class_names[i] for i in predictions.probabilities.argmax(axis=1)]
     if shown.num_trained_on:
@@ -166,8 +165,7 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
     predictions = predict_with(
         network, preparation, images, data_options.batch_size, hardware, LABEL, keep_features=True
     )
-    if predictions.features is None:
-        raise AssertionError("features were asked for")
+    assert predictions.features is not None  # they were asked for
     weights = dataclasses.asdict(built.weights)
     return Embedded(
         features=predictions.features,

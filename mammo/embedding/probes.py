@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammo.data.splits import split_folds
@@ -91,7 +92,8 @@ def run_probes(features: np.ndarray, table: pd.DataFrame, class_names: Sequence[
     nearest, regression = (np.zeros((len(table), len(class_names))) for _ in range(2))
     chosen_c = []
     for fit, rest in track(folds, "Probes", len(folds)):
-        nearest[rest] = _nearest_neighbours(features[fit], targets[fit])(features[rest], len(class_names))
+        knn = make_pipeline(StandardScaler(), KNeighborsClassifier(min(NUM_NEIGHBOURS, len(fit))))
+        nearest[rest] = _of_all_classes(knn.fit(features[fit], targets[fit]), features[rest], len(class_names))
         c = _choose_c(features[fit], table.iloc[fit], targets[fit], class_names, seed)
         chosen_c.append(c if c is not None else DEFAULT_C)
         regression[rest] = logistic_regressions(features[fit], targets[fit])(chosen_c[-1])(
@@ -104,13 +106,6 @@ def run_probes(features: np.ndarray, table: pd.DataFrame, class_names: Sequence[
 
 
 Predict = Callable[[np.ndarray, int], Floats]
-
-
-def _nearest_neighbours(features: np.ndarray, targets: np.ndarray) -> Predict:
-    scaler = StandardScaler().fit(features)
-    classifier = KNeighborsClassifier(min(NUM_NEIGHBOURS, len(features)))
-    classifier.fit(scaler.transform(features), targets)
-    return lambda rest, num_classes: _of_all_classes(classifier, scaler.transform(rest), num_classes)
 
 
 def logistic_regressions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,12 @@ class NotTheSame(Exception):
     """An exported file computes something else than the network; it has been removed."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """A file that has been checked, and what is known of it, as in the JSON file beside it."""
-
-    path: Path
-    facts: dict[str, Any]
-
-
 def target_of(output: str | None, chosen: str, trained: Trained) -> Path:
     """Where the file goes."""
-    suffix = SUFFIXES[chosen]
     if output is not None:
         return Path(output).expanduser()
     folder = trained.folder(OWN_FOLDER) or Path(f"{trained.name}-{OWN_FOLDER}")
-    return folder / f"model{suffix}"
+    return folder / f"model{SUFFIXES[chosen]}"
 
 
 def outputs_at(path: Path, trained: Trained, *, overwrite: bool) -> Outputs:
@@ -80,10 +71,10 @@ def content_of(trained: Trained, chosen: str) -> bytes:
 
 def write_checked(
     content: bytes, path: Path, chosen: str, trained: Trained, on: CheckImages, *, overwrite: bool = False
-) -> Exported:
+) -> dict[str, Any]:
     """Give a file its name once it agrees with the network; raises NotTheSame, the file removed, where it does not.
 
-    One that an earlier call has left under the name is removed then too.
+    One that an earlier call has left under the name is removed then too. Returns what the JSON file beside it holds.
     """
     outputs = outputs_at(path, trained, overwrite=overwrite)
     unchecked = path.with_name(f".{path.stem}.unchecked{path.suffix}")
@@ -101,7 +92,7 @@ def write_checked(
         unchecked.unlink(missing_ok=True)
     facts = _facts(path, chosen, trained, on, comparison)
     outputs.write_json(f"{path.name}.json", facts)
-    return Exported(path, facts)
+    return facts
 
 
 def _facts(path: Path, chosen: str, trained: Trained, on: CheckImages, comparison: Comparison) -> dict[str, Any]:
@@ -125,9 +116,9 @@ def _facts(path: Path, chosen: str, trained: Trained, on: CheckImages, compariso
     }
 
 
-def closing_lines(exported: Exported) -> Sequence[str]:
-    """Lines for the terminal."""
-    facts, metadata, check = exported.facts, exported.facts["metadata"], exported.facts["check"]
+def closing_lines(path: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Lines for the terminal, of a file and what the JSON file beside it holds."""
+    metadata, check = facts["metadata"], facts["check"]
     packages = ", ".join(f"{name} {number}" for name, number in check["with"].items())
     differences = (
         f"  largest difference of a probability {check['max_abs_difference_probabilities']:.2g} (allowed: "
@@ -137,12 +128,12 @@ def closing_lines(exported: Exported) -> Sequence[str]:
         "",
         *wrapped(f"Compared with the network on {check['num_images']} {check['images']}, on the CPU ({packages}):"),
         *wrapped(differences),
-        f"Written: {exported.path}",
-        f"  {facts['num_bytes'] / 1e6:.1f} MB, and {exported.path.name}.json beside it",
+        f"Written: {path}",
+        f"  {facts['num_bytes'] / 1e6:.1f} MB, and {path.name}.json beside it",
     ]
     if facts["format"] == "safetensors":
         lines.append("It can stand for its run:")
-        lines += command_lines(f"python -m mammo.embed run={exported.path} data=NAME data.root=DIR")
+        lines += command_lines(f"python -m mammo.embed run={path} data=NAME data.root=DIR")
     else:
         lines += wrapped(f"  takes  {metadata['input']}")
         lines += wrapped(f"  gives  {metadata['output']}: {metadata['class_names']}")

@@ -68,7 +68,17 @@ def read_archive(root: Path, options: DataOptions, progress: Progress | None = N
             left_out.append(LeftOut(image_id, *why))
         else:
             num_burned_in += found.burned_in_annotation
-            rows.append(_row(exam, file, found, f"file {number} of {len(files)}"))
+            rows.append(
+                Row(
+                    where=f"file {number} of {len(files)}",
+                    label=exam.label,
+                    file=file,
+                    patient_id=found.patient_id,
+                    exam_id=exam.exam_id,
+                    laterality=found.laterality,
+                    view=found.view,
+                )
+            )
     empty = [exam for exam in exams if exam.exam_id not in with_image]
     left_out += [LeftOut(exam.exam_id, "file", "the exam folder holds no DICOM file") for exam in empty]
     notes = _one_patient_only(rows)
@@ -185,15 +195,3 @@ def _unusable(header: Header, implants: str) -> tuple[str, str] | None:
     if header.implant and implants == "exclude":
         return "excluded", "breast implant (data.implants=exclude)"
     return None
-
-
-def _row(exam: Exam, file: Path, header: Header, where: str) -> Row:
-    return Row(
-        where=where,
-        label=exam.label,
-        file=file,
-        patient_id=header.patient_id,
-        exam_id=exam.exam_id,
-        laterality=header.laterality,
-        view=header.view,
-    )
