@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.output is None and len(folders) == 1:
             require_inside(folders[0], REPORT_FOLDER)
         show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite)))
-    except Exception as error:
+    except Exception as error:  # a mistake or a failure, which ends with its message and status
         end_with(error)
 
 

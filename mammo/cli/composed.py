@@ -40,7 +40,7 @@ def check_composed(options: Sequence[str]) -> list[Section]:
             # What is remarkable in a dataset is shown with the findings.
             start_logging("error")
             found.extend(check_dataset(config.data, user_cache_folder(config.cache_dir), counting))
-        except Exception as error:
+        except Exception as error:  # ended here and not by Hydra, which would put its own message before ours
             end_with(error, COMMAND)
 
     # Nothing is trained, so no folder is made.

@@ -68,7 +68,7 @@ def run_command(entry: Callable[[], object], command: Command) -> None:
     listen()
     try:
         entry()
-    except Exception as error:
+    except Exception as error:  # a mistake or a failure, which ends with its message and status
         end_with(error, command)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -69,7 +69,7 @@ def run_tool(tool: Tool, work: Callable[[CommandLine], None], words: Sequence[st
     except KeyboardInterrupt:
         print("interrupted; the same command does it again", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
-    except Exception as error:
+    except Exception as error:  # a mistake or a failure, which ends with its message and status
         end_with(error, PREPARE)
 
 

@@ -146,11 +146,5 @@ def _key_of(override: object) -> str:
 
 def _states(file: Path, key: str) -> bool:
     """Whether a YAML file has a dotted key."""
-    if not file.is_file():
-        return False
-    node = read_yaml(file)
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return False
-        node = node[part]
-    return True
+    tree = read_yaml(file) if file.is_file() else None
+    return isinstance(tree, Mapping) and any(f"{name}.".startswith(f"{key}.") for name in flatten(tree))

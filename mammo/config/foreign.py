@@ -104,7 +104,13 @@ def _option_problems(
                 yield from _option_problems(value, known[key], [*path, key], typed, stated)
             else:
                 yield f"{name} is a section with the keys {', '.join(known[key])}"
-        elif name in guarded and name not in typed and not _is_one_of(value, guarded[name], stated.get(name)):
+        elif (
+            name in guarded
+            and name not in typed
+            and not any(
+                value == harmless and type(value) is type(harmless) for harmless in (guarded[name], stated.get(name))
+            )
+        ):
             yield f"{name} can weaken a protection, remove results or send data elsewhere, so a file does not decide it"
         else:
             yield from _value_problems(value, name)
@@ -120,10 +126,6 @@ def _space_problems(space: Mapping[Any, Any], typed: Container[str]) -> Iterator
             yield f"hpo.space: {key}: there is no such option\n  {nearest(key, known)}"
         elif key in _guarded() and key not in typed:
             yield f"hpo.space: {key} can weaken a protection or send data elsewhere, so a file does not decide it"
-
-
-def _is_one_of(value: Any, *harmless: Any) -> bool:
-    return any(value == other and type(value) is type(other) for other in harmless)
 
 
 def _value_problems(value: Any, name: str) -> Iterator[str]:

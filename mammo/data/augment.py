@@ -38,16 +38,7 @@ class AugmentOptions:
     @property
     def changes_nothing(self) -> bool:
         """Whether every range is empty."""
-        return not any(
-            (
-                self.flip_probability,
-                self.rotation_degrees,
-                self.zoom_fraction,
-                self.shift_fraction,
-                self.contrast_fraction,
-                self.brightness_fraction,
-            )
-        )
+        return not any(value for name, value in vars(self).items() if name not in ("seed", "num_variants"))
 
 
 def view_of(epoch: int, times_drawn_before: np.ndarray, num_variants: int | None) -> np.ndarray:

@@ -230,7 +230,7 @@ def _work(connection: Connection, function: Callable[[Any], Any], timeout_second
             _set_alarm(timeout_seconds)
             try:
                 answer = _Answer(function(item), None)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the parent raises it
                 error.add_note(traceback.format_exc())
                 answer = _Answer(None, error)
             _set_alarm(0)

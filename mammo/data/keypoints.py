@@ -44,12 +44,6 @@ class Keypoints(NamedTuple):
     read: Callable[[np.ndarray], np.ndarray]
 
 
-class _Proposal(NamedTuple):
-    row: int
-    other: int
-    change: int
-
-
 def keypoints_of(picture: np.ndarray) -> np.ndarray:
     """The strongest keypoints of what is shown, uint8 [rows, columns] with 0 for the ground; one record of `POINTS`."""
     level, inside = _evened(picture)
@@ -95,7 +89,8 @@ def same_pictures(points: Keypoints, rows: np.ndarray, others: np.ndarray) -> It
             yield row, other
 
 
-def _proposed(points: Keypoints, rows: np.ndarray, others: np.ndarray) -> Iterator[_Proposal]:
+def _proposed(points: Keypoints, rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Pairs that may show the same picture, each with the number of a change of `_CHANGES`."""
     if not len(rows) or not len(others):
         return
     cells = _Cells(points, max(len(rows), len(others)))
@@ -107,7 +102,7 @@ def _proposed(points: Keypoints, rows: np.ndarray, others: np.ndarray) -> Iterat
             votes = (of_rows @ columns).tocoo()
             enough = votes.data >= _LEAST_VOTES
             for i, j in zip(votes.row[enough].tolist(), votes.col[enough].tolist(), strict=True):
-                yield _Proposal(int(part[i]), int(others[j]), change)
+                yield int(part[i]), int(others[j]), change
 
 
 class _Cells:

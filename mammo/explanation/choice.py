@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from mammo.evaluation.predictions import PredictionTable
 from mammo.support.errors import DataError, nearest
@@ -17,25 +18,14 @@ def most_confident(predictions: PredictionTable, limit: int) -> np.ndarray:
     class does not have goes to the others. Sorted by class, right before wrong, then by falling probability of the
     predicted class and by id.
     """
-    table, targets = predictions.table, predictions.targets
-    confidence, predicted = predictions.probabilities.max(axis=1), predictions.probabilities.argmax(axis=1)
-    order = sorted(range(len(table)), key=lambda i: (-confidence[i], table["image_id"].iloc[i]))
-    num_classes = len(predictions.class_names)
-    queues = {
-        (label, is_wrong): [i for i in order if targets[i] == label and (predicted[i] != label) == is_wrong]
-        for label in range(num_classes)
-        for is_wrong in (False, True)
-    }
-    chosen: list[int] = []
-    turn = 0
-    while len(chosen) < limit and any(queues.values()):
-        label = turn % num_classes
-        is_wrong = (label + turn // num_classes) % 2 == 1
-        if queues[label, is_wrong]:
-            chosen.append(queues[label, is_wrong].pop(0))
-        turn += 1
-    chosen.sort(key=lambda i: (targets[i], predicted[i] != targets[i], order.index(i)))
-    return np.array(chosen, dtype=np.intp)
+    predicted, num_classes = predictions.probabilities.argmax(axis=1), len(predictions.class_names)
+    cases = pd.DataFrame({"label": predictions.targets, "is_wrong": predicted != predictions.targets})
+    cases["doubt"], cases["image_id"] = -predictions.probabilities.max(axis=1), predictions.table["image_id"].to_numpy()
+    cases = cases.sort_values(["label", "is_wrong", "doubt", "image_id"])
+    rank = cases.groupby(["label", "is_wrong"]).cumcount()
+    # Each class begins with a right or with a wrong one in turn.
+    cases["turn"] = (2 * rank + (cases["label"] + cases["is_wrong"]) % 2) * num_classes + cases["label"]
+    return cases.index[cases["turn"].rank() <= limit].to_numpy(np.intp)
 
 
 def positions_of(image_ids: Sequence[str], known: Sequence[str], where: str, elsewhere: Sequence[str]) -> np.ndarray:

@@ -35,7 +35,7 @@ class Owner:
             self._folder = _identity(lock_file.parent)
             if self._folder_descriptor is not None and self._folder != _identity(self._folder_descriptor):
                 raise Timeout(str(lock_file))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody would let go of what is held
             self.release()
             raise
 
