@@ -7,8 +7,8 @@ from pathlib import Path
 from mammo.checks.report import Section
 from mammo.checks.run import check_run
 from mammo.checks.sweep import check_sweep
-from mammo.runs.directory import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS
 from mammo.runs.folders import PLAN_FILE, is_sweep_folder, results_in
+from mammo.runs.layout import LATER_FOLDERS, OWN_FILES, OWN_FOLDERS, SUMS_FILE
 from mammo.support.errors import UserError, nearest
 from mammo.support.progress import start_logging
 
@@ -37,7 +37,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a folder has anything that a run leaves, also when the rest was lost."""
     if (folder / PLAN_FILE).is_file():
         return False
-    return any((folder / name).is_file() for name in OWN_FILES) or any(
+    return any((folder / name).is_file() for name in OWN_FILES if name != SUMS_FILE) or any(
         (folder / name).is_dir() for name in OWN_FOLDERS if name not in ("metrics", *LATER_FOLDERS)
     )
 

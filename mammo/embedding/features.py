@@ -116,7 +116,7 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
         title=f"{trained.config.model.name}, trained on {trained.config.data.name}",
         source=source,
         data=data | {"is_own": shown.is_own, "num_trained_on": shown.num_trained_on},
-        environment=environment(hardware),
+        environment=dict(environment(hardware)),
         folder=folder,
         run_folder=trained.run_folder,
     )
@@ -177,7 +177,7 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
         title=f"{model.name}, {'random weights' if built.weights.is_random else 'as published'}",
         source={"kind": "published", "model": model.name, "weights": weights, "image_size_px": size_px},
         data=_data_facts(dataset, rows, data_options.name, "all"),
-        environment=environment(hardware),
+        environment=dict(environment(hardware)),
         folder=Path(OWN_FOLDER) / safe_name(f"{model.name}-{data_options.name}"),
     )
 

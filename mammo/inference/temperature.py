@@ -14,8 +14,8 @@ from mammo.evaluation.predictions import PredictionTable
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.labelled import averaged, stored_predictions
 from mammo.inference.trained import Trained
-from mammo.runs.directory import CALIBRATION_FILE
 from mammo.runs.evaluation import read_temperature
+from mammo.runs.layout import CALIBRATION_FILE
 from mammo.support.errors import RunDirectoryError
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ Every file is written to a temporary name and renamed, so that a reader sees the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import stat
@@ -19,41 +20,31 @@ import yaml
 
 from mammo.config.check import check_stored
 from mammo.config.tree import Config, identity_tree
-from mammo.runs.stored import ErrorFile, Malformed, read_stored, read_summary
+from mammo.runs.layout import (
+    BEST,
+    ERROR_FILE,
+    LAST,
+    LATER_FOLDERS,
+    LOCK_FILE,
+    OWN_FILES,
+    OWN_FOLDERS,
+    OWN_PATTERNS,
+    SUMMARY_FILE,
+    SUMS_FILE,
+    files_with_sums,
+)
+from mammo.runs.stored import CompletedSummary, EarlySummary, ErrorFile, Malformed, Summary, read_stored, read_summary
 from mammo.support.errors import ConfigError, RunDirectoryError, UserError
-from mammo.support.files import csv_text, write_bytes, write_json, write_text
+from mammo.support.files import csv_text, file_sha256, json_text, write_bytes, write_json, write_text
 from mammo.support.outputs import array_bytes, files_of_others
 from mammo.support.ownership import Owner, one_owner
 from mammo.support.tracebacks import traceback_text
 from mammo.support.trees import flatten
 from mammo.support.yaml_files import read_yaml
-from mammo.training.tracker import MLFLOW_RUN_FILE
 
-# What a run writes, and what is made from it; `run.restart=true` removes these and nothing else.
-OWN_FILES = (
-    "summary.json", "train_history.json", "train_history.csv", "run.log", "val_predictions.csv", "embeddings_val.npy",
-    "quarantine.csv", "error.json", "config.yaml", "optuna_trial.json", MLFLOW_RUN_FILE,
-)  # fmt: skip
-ERROR_FILE = "error.json"
 _ANOTHER_FOLDER = "choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself"
 SHOWN = 5
-CALIBRATION_FILE = "metrics/calibration.json"
-LOCK_FILE = ".lock"
 RESTORE = "copy it from where the run was made, or train again with run.restart=true"
-# What other commands make from a run (or a sweep) and put into its folder.
-LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
-# What a run writes into its other folders.
-OWN_PATTERNS = {
-    ".hydra": ("config.yaml", "hydra.yaml", "overrides.yaml", "experiment/*.yaml"),
-    "checkpoints": (
-        "best_model.pth", "last_model.pth", "previous_model.pth", "checkpoint_epoch_*.pth", "SHA256SUMS",
-        "MODEL_CARD.md",
-    ),
-    "metrics": ("val_metrics.json", "history.png", "confusion_matrix.png", "calibration.json"),
-    "splits": ("train.csv", "val.csv", "test.csv", "manifest.json"),
-    "tensorboard": ("events.out.tfevents.*",),
-}  # fmt: skip
-OWN_FOLDERS = (*OWN_PATTERNS, *LATER_FOLDERS)
 
 
 class _Nothing:
@@ -94,8 +85,8 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._owner: Owner | None = None
-        self.best_checkpoint = path / "checkpoints" / "best_model.pth"
-        self.last_checkpoint = path / "checkpoints" / "last_model.pth"
+        self.best_checkpoint = path / BEST
+        self.last_checkpoint = path / LAST
 
     def check_identity(self, config: Config) -> None:
         """Refuse a folder that holds a run of another configuration, or results without one.
@@ -246,8 +237,8 @@ class RunDirectory:
                 f"nothing else in {', '.join(OWN_FOLDERS)}",
                 "move it away, or choose another folder with run.name=NAME",
             )
-        files = [name for name in OWN_FILES if name not in ("summary.json", "config.yaml")]
-        for name in ("summary.json", *OWN_FOLDERS, *files, "config.yaml"):
+        files = [name for name in OWN_FILES if name not in (SUMMARY_FILE, "config.yaml")]
+        for name in (SUMMARY_FILE, *OWN_FOLDERS, *files, "config.yaml"):
             path = self.path / name
             if path.is_dir():
                 shutil.rmtree(path)
@@ -278,7 +269,16 @@ class RunDirectory:
 
         Raises RunDirectoryError where something in it is of another type than a run writes, or it cannot be read.
         """
-        return self._read("summary.json", read_summary)
+        return self._read(SUMMARY_FILE, read_summary)
+
+    def write_summary(self, summary: Summary | EarlySummary | CompletedSummary) -> None:
+        """Write `summary.json`; right before that of a finished run, the SHA-256 of everything that it has left."""
+        text = json_text(summary)
+        if summary["status"] == "completed":
+            sums = {name: file_sha256(self.path / name) for name in files_with_sums(self.path)}
+            sums[SUMMARY_FILE] = hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+            self.write_text(SUMS_FILE, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+        self.write_text(SUMMARY_FILE, text)
 
     def _read(self, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:

@@ -23,8 +23,8 @@ from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import names_in, shown_in
 from mammo.evaluation.subgroups import FEW_PATIENTS
-from mammo.runs.directory import CALIBRATION_FILE
 from mammo.runs.figures import confusion_matrix_figure
+from mammo.runs.layout import CALIBRATION_FILE
 from mammo.runs.stored import Calibration, read_stored
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs

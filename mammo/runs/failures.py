@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mammo.config.tree import Config, config_tree, run_id
+from mammo.config.tree import Config, config_tree
 from mammo.evaluation.selection import worst_objective
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.provenance import utc_now
+from mammo.runs.summary import failed_early
 from mammo.runs.training import run_training
 from mammo.support.errors import RunDirectoryError, UserError
 from mammo.support.hardware import Share, release_memory
@@ -50,15 +51,5 @@ def _record_early_failure(
         log_to_file(directory.file("run.log"))
         log.error("%s", error_text(error), exc_info=None if isinstance(error, UserError) else error)
         directory.write_error(error, error_text(error))
-        stored = directory.summary() or {
-            "schema_version": 1,
-            "run_id": run_id(config),
-            "name": directory.path.name,
-            "seed": config.seed,
-            "fold": config.data.fold,
-            "started_at": started_at,
-            "overrides": hydra_files.overrides,
-            "objective": None,
-            "metrics": None,
-        }
-        directory.write_json("summary.json", {**stored, "status": "failed", "finished_at": utc_now()})
+        stored, overrides = directory.summary(), hydra_files.overrides
+        directory.write_summary(failed_early(stored, config, directory.path.name, overrides, started_at))

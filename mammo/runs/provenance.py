@@ -8,11 +8,12 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mammo
 
 if TYPE_CHECKING:
+    from mammo.runs.stored import Environment, Git
     from mammo.support.hardware import Hardware
 
 GIT_TIMEOUT_SECONDS = 20
@@ -23,7 +24,7 @@ def utc_now() -> str:
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
-def git_state() -> dict[str, Any]:
+def git_state() -> Git:
     """Commit, branch, whether tracked files were changed, and the hash of that change.
 
     All null where the code is not in a git checkout.
@@ -63,7 +64,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def environment(hardware: Hardware) -> dict[str, Any]:
+def environment(hardware: Hardware) -> Environment:
     """Versions and machine, as `summary.json` states them."""
     return {
         "python": platform.python_version(),

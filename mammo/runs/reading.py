@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mammo.runs.directory import LOCK_FILE
+from mammo.runs.layout import LOCK_FILE
 from mammo.support.files import parse_json, read_csv, read_json, read_text
 from mammo.support.yaml_files import read_yaml
 

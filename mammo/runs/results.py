@@ -13,8 +13,10 @@ from mammo.data.options import DataOptions
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import make_predictions
-from mammo.runs.directory import CALIBRATION_FILE, RunDirectory
+from mammo.runs.directory import RunDirectory
 from mammo.runs.figures import plot_confusion_matrix, plot_history
+from mammo.runs.layout import CALIBRATION_FILE
+from mammo.runs.stored import Part
 from mammo.training.engine import Predictions
 
 
@@ -53,7 +55,7 @@ def grouping_summary(grouping: Grouping) -> dict[str, Any]:
     return {"exam_ids": counts.pop("exam_ids"), "joined": counts}
 
 
-def part_summary(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+def part_summary(dataset: Dataset, rows: np.ndarray) -> Part:
     """Images, patients and images of each class of a part of the split."""
     return {
         "images": len(rows),

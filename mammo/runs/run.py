@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,10 +28,11 @@ from mammo.models.weights import is_file
 from mammo.runs.directory import RunDirectory
 from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
-from mammo.runs.provenance import environment, git_state, utc_now
+from mammo.runs.provenance import environment
 from mammo.runs.recorder import Recorder
 from mammo.runs.results import write_metrics, write_predictions
-from mammo.runs.summary import outcome
+from mammo.runs.stored import CompletedSummary, Summary
+from mammo.runs.summary import completed, resumed, stopped
 from mammo.support.cache import user_cache_folder
 from mammo.support.errors import OwnershipLost, RunDirectoryError, TrainingError, UserError
 from mammo.support.hardware import Hardware
@@ -65,7 +66,7 @@ class Run:
         model: BuiltModel,
         hardware: Hardware,
         class_weights: list[float] | None,
-        summary: dict[str, Any],
+        summary: Summary,
     ) -> None:
         self.config, self.directory, self.dataset, self.summary = config, directory, dataset, summary
         self.model, self.hardware, self.class_weights = model, hardware, class_weights
@@ -184,11 +185,12 @@ class Run:
             counting,
         )
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> CompletedSummary:
         """Train to the end, write the results and return the summary; what goes wrong is recorded and raised again.
 
         To be called in `deferred()`: a signal is looked for where work can be left.
         """
+        is_completed = False
         try:
             stop_if_asked()
             folder, tree = self.directory.path, config_tree(self.config)
@@ -211,8 +213,9 @@ class Run:
                         self.tracker.log(numbers_of(self.recorder.history[-1]), result.epoch + 1)
                     if self._is_over():
                         break
-            self._finish(inputs)
-            return self.summary
+            finished = self._finish(inputs)
+            is_completed = True
+            return finished
         except KeyboardInterrupt:
             self._stop("interrupted")
             raise
@@ -221,7 +224,7 @@ class Run:
             raise
         finally:
             if self.tracker is not None:
-                self.tracker.close(self.summary["status"] == "completed")
+                self.tracker.close(is_completed)
 
     def _at_rest(self, tell_state: Callable[[], EpochState]) -> None:
         """Save within an epoch when the last checkpoint is old, or when the process is asked to end."""
@@ -254,9 +257,8 @@ class Run:
         log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
         seconds = sum(record["seconds"] for record in self.recorder.history)
         self.earlier_seconds = seconds + start.train_seconds
-        entry = {"at": utc_now(), "after_epoch": start.epoch, "after_batch": start.batches_done, "environment": now}
-        self.summary["resumed"] = [*self.summary.get("resumed", []), {**entry, "git": git_state()}]
-        self.directory.write_json("summary.json", self.summary)
+        self.summary = resumed(self.summary, start.epoch, start.batches_done, now)
+        self.directory.write_summary(self.summary)
         return start
 
     def _put_back(self, checkpoint: dict[str, Any]) -> None:
@@ -301,7 +303,7 @@ class Run:
             raise TrainingError(f"stopped because of train.on_collapse=stop: {self.recorder.collapse_reason}")
         return False
 
-    def _finish(self, inputs: Inputs) -> None:
+    def _finish(self, inputs: Inputs) -> CompletedSummary:
         """Evaluate the best checkpoint and write everything that a finished run leaves."""
         best = load_checkpoint(self.directory.best_checkpoint, ("epoch", "model_state_dict"))
         if best["epoch"] != self.recorder.best_epoch:
@@ -322,11 +324,10 @@ class Run:
         write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
         self.directory.require_ownership()
         remove_previous(self.directory.last_checkpoint)
-        self.summary |= outcome(self.recorder, metrics, self._seconds())
-        self.summary["throughput"] = self._throughput()
-        self.directory.write_text(MODEL_CARD, model_card(self.summary, self.config, metrics, temperature))
-        self.summary["status"] = "completed"
-        self.directory.write_json("summary.json", self.summary)
+        summary = completed(self.summary, self.recorder, metrics, self._seconds(), self._throughput())
+        self.directory.write_text(MODEL_CARD, model_card(summary, self.config, metrics, temperature))
+        self.directory.write_summary(summary)
+        return summary
 
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]
@@ -349,11 +350,9 @@ class Run:
             "seconds_feature_bank": None if seconds is None else round(seconds, 3),
         }
 
-    def _stop(self, status: str) -> None:
-        if self.recorder.history or self.summary.get("epochs_run") is None:
-            self.summary |= outcome(self.recorder, None, self._seconds())
-        self.summary["status"] = status
-        self.directory.write_json("summary.json", self.summary)
+    def _stop(self, status: Literal["interrupted", "failed"]) -> None:
+        self.summary = stopped(self.summary, status, self.recorder, self._seconds())
+        self.directory.write_summary(self.summary)
         if status == "interrupted" and self.config.run.restart:
             log.warning("run.restart=true would start over again: without it the same command goes on from here")
 

@@ -39,6 +39,7 @@ class Environment(TypedDict):
     """Machine and versions."""
 
     python: str
+    mammo: NotRequired[str]
     torch: str
     torchvision: str
     timm: str
@@ -147,8 +148,8 @@ class ValMetrics(Scalars):
     class_names: list[str]
 
 
-class Summary(TypedDict):
-    """`summary.json` of a run in whatever state."""
+class Identified(TypedDict):
+    """What `summary.json` says of a run in whatever state."""
 
     schema_version: int
     status: Literal["running", "completed", "failed", "interrupted"]
@@ -204,15 +205,15 @@ class Results(TypedDict):
     collapse: Collapse
 
 
-class EarlySummary(Summary, Outcome):
+class EarlySummary(Identified, Outcome):
     """Of a run that has failed before it had its data."""
 
 
-class StartedSummary(Summary, Started, Outcome):
-    """Of a run without results."""
+class Summary(Identified, Started, Outcome):
+    """Of a run that has its data."""
 
 
-class CompletedSummary(Summary, Started, Results):
+class CompletedSummary(Identified, Started, Results):
     """Of a run with results."""
 
 
@@ -259,7 +260,7 @@ def shape_of(summary: dict[str, Any]) -> type:
     """What a summary must be like, from what it says of its state."""
     if summary.get("status") == "completed":
         return CompletedSummary
-    return StartedSummary if summary.get("status") != "failed" or "split" in summary else EarlySummary
+    return Summary if summary.get("status") != "failed" or "split" in summary else EarlySummary
 
 
 def checked(tree: Any, shape: Any, needed: Sequence[str] = ()) -> Any:

@@ -21,7 +21,7 @@ from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
 from mammo.runs.results import write_data_files
 from mammo.runs.run import Run
-from mammo.runs.summary import first_summary, with_stored
+from mammo.runs.summary import going_on, started
 from mammo.support.cache import user_cache_folder
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError, UserError
 from mammo.support.files import file_sha256, join_command, this_command
@@ -84,11 +84,11 @@ def run_training(
         name, overrides = directory.path.name, hydra_files.overrides
         # For one of several the command that trains it alone.
         command = join_command(["python", "-m", "mammo.train", *overrides]) if is_one_of_several else this_command()
-        summary = first_summary(config, name, command, overrides, hardware, dataset, model, class_weights)
+        summary = started(config, name, command, overrides, hardware, dataset, model, class_weights)
         if stored is not None and directory.has_checkpoint:
             # The results will be those of what was started then; what is different now is added to `resumed`.
-            summary = with_stored(summary, stored) | {"status": "running"}
-        directory.write_json("summary.json", summary)
+            summary = going_on(summary, stored)
+        directory.write_summary(summary)
         write_data_files(directory, dataset, config.data)
         _describe(config, dataset, model, summary["model"]["weights"], hardware, balance_note)
         result = Run(config, directory, dataset, model, hardware, class_weights, summary).train()

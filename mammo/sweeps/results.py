@@ -19,8 +19,8 @@ import yaml
 from mammo.config.check import check_stored
 from mammo.config.renamed import current_key, current_override
 from mammo.config.tree import identity_tree
-from mammo.runs.directory import LATER_FOLDERS
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
+from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.stored import Malformed
 from mammo.support.errors import ConfigError
 from mammo.support.files import read_json

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mammo.config.tree import Config
 from mammo.runs.closing import show
-from mammo.runs.directory import LOCK_FILE
 from mammo.runs.folders import PLAN_FILE
+from mammo.runs.layout import LOCK_FILE
 from mammo.support.errors import RunDirectoryError, TrainingError
 from mammo.support.files import this_command
 from mammo.support.outputs import Outputs

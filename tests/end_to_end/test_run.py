@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -25,7 +26,7 @@ FILES = [
     "config.yaml", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "summary.json",
     "train_history.json", "train_history.csv", "run.log", "checkpoints/best_model.pth", "checkpoints/last_model.pth",
     "metrics/val_metrics.json", "metrics/history.png", "metrics/confusion_matrix.png", "val_predictions.csv",
-    "splits/train.csv", "splits/val.csv", "splits/manifest.json", "quarantine.csv",
+    "splits/train.csv", "splits/val.csv", "splits/manifest.json", "quarantine.csv", "SHA256SUMS",
 ]  # fmt: skip
 
 SUMMARY_KEYS = {
@@ -280,3 +281,11 @@ def test_on_collapse_stop(class_folders, train, tmp_path):
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     assert summary["status"] == "failed"
     assert summary["collapse"]["detected"]
+
+
+def test_sums_are_those_of_all_files_that_do_not_change_any_more(finished):
+    run, _ = finished
+    lines = (run / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    assert {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in sums} == sums
+    assert {name for name in FILES if not name.endswith(".pth")} - sums.keys() == {"run.log", "SHA256SUMS"}
