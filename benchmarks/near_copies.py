@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mammo.data.dataset import load_dataset
+from mammo.data.fingerprints import Looks, look_at
 from mammo.data.keypoints import Keypoints
-from mammo.data.looks import Looks, look_at
 from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, negative_pixels_of, pixels_of
