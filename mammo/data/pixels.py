@@ -16,9 +16,9 @@ import math
 
 import numpy as np
 
+from mammo.data.crop_placement import Placement
 from mammo.data.grey import GreyImage
 from mammo.data.images import OpenedImage, open_image
-from mammo.data.placement import Placement
 from mammo.data.preprocess import PREPROCESS_VERSION, Breast, locate, placement_of, prepare
 
 # Not 1.5: a quarter of the 3062 rows of a common detector is 1.496 times 512.

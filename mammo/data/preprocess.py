@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from mammo.data.crop_placement import Placement
 from mammo.data.grey import GreyImage
-from mammo.data.placement import Placement
 
 # Part of the key of stored pixels: raise it with every change that can alter a pixel.
 PREPROCESS_VERSION = 4

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from mammo.data.batches import EvaluationBatches
+from mammo.data.crop_placement import Placement
 from mammo.data.images import ALL_KINDS
 from mammo.data.pixels import PixelSettings, image_and_placement
-from mammo.data.placement import Placement
 from mammo.evaluation.predictions import PredictionTable
 from mammo.explanation.cam import chosen_layer, heat_maps
 from mammo.explanation.choice import positions_of

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mammo.data.crop_placement import Placement
 from mammo.data.grey import GreyImage
 from mammo.data.phantom_cache import phantom_folder
 from mammo.data.pixels import PixelSettings, image_and_placement, pixels_of
-from mammo.data.placement import Placement
 from mammo.data.preprocess import locate, placement_of, prepare
 
 
