@@ -14,7 +14,7 @@ from statistics import median
 
 from mammo.data.labels import DENSITY, ParsedLabels
 from mammo.data.options import DataOptions
-from mammo.data.shown import has_known_word, is_known, shown_names
+from mammo.data.quoting import has_known_word, is_known, shown_names
 from mammo.support.errors import DataError
 
 # A woman has four images in an exam and few exams; a class has more images than that.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.shown import is_known, shown_names
+from mammo.data.quoting import is_known, shown_names
 from mammo.support.errors import DataError
 
 DENSITY = ("A", "B", "C", "D")

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mammo.data.shown import shown
+from mammo.data.quoting import shown
 from mammo.support.errors import DataError
 
 Rows = NDArray[np.intp]

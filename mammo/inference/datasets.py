@@ -11,7 +11,7 @@ import yaml
 
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.options import DataOptions
-from mammo.data.shown import shown_names
+from mammo.data.quoting import shown_names
 from mammo.data.views import is_among
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained

@@ -22,7 +22,7 @@ from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, counted, in_order
-from mammo.data.shown import shown_file
+from mammo.data.quoting import shown_file
 from mammo.data.spelling import compare_key
 from mammo.support.errors import BadFile, DataError
 

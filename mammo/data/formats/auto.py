@@ -14,7 +14,7 @@ from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import find_column, is_hidden, map_columns, read_table, tables_in
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions, TableOptions
-from mammo.data.shown import shown_file
+from mammo.data.quoting import shown_file
 from mammo.support.errors import DataError
 
 

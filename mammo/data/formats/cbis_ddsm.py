@@ -15,7 +15,7 @@ from mammo.data.formats.rows import Row, as_on_disk, build_manifest, list_files
 from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
-from mammo.data.shown import shown_file
+from mammo.data.quoting import shown_file
 from mammo.data.spelling import compare_key
 from mammo.support.errors import DataError
 

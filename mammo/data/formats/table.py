@@ -9,7 +9,7 @@ from mammo.data.formats.rows import Row, build_manifest
 from mammo.data.formats.tabular import find_tables, map_columns, read_table
 from mammo.data.manifest import Manifest
 from mammo.data.options import DataOptions
-from mammo.data.shown import shown_file
+from mammo.data.quoting import shown_file
 from mammo.support.errors import DataError
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from mammo.data.shown import is_header, is_known, shape_of, shown_columns, shown_names, some
+from mammo.data.quoting import is_header, is_known, shape_of, shown_columns, shown_names, some
 from mammo.support.errors import DataError, nearest
 from mammo.support.files import MAX_TABLE_BYTES, read_bytes
 
@@ -66,7 +66,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
 
     The delimiter is the one that a first line `sep=;` states, which Excel understands and does not show, or else the
     one that splits the header into the most columns. Blank rows are dropped, blanks around cells too. `name` is what
-    messages call it, see `mammo.data.shown.shown_file`. Raises `DataError` when there is no row, a column name
+    messages call it, see `mammo.data.quoting.shown_file`. Raises `DataError` when there is no row, a column name
     repeats, or a row is longer than the header.
     """
     stated, text = _without_separator_line(read_text(path, name))
