@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mammo.data.content_hashes import ContentHashes, read_content
+from mammo.data.header_remarks import in_words, remarks_on_file, remember, remembered
 from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import Progress, in_order
 from mammo.data.pixels import PixelSettings, pixels_of
-from mammo.data.remarks import in_words, remarks_on_file, remember, remembered
 from mammo.support.errors import BadFile, DamagedFile, DataError
 from mammo.support.files import one_at_a_time
 from mammo.support.keyed_rows import KeyedRows

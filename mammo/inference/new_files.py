@@ -16,10 +16,10 @@ import numpy as np
 from mammo.data.elements import shown_code
 from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files
 from mammo.data.header import Header
+from mammo.data.header_remarks import WORDS, remarks_on
 from mammo.data.images import ALL_KINDS, is_coloured, open_image
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.quoting import is_known
-from mammo.data.remarks import WORDS, remarks_on
 from mammo.data.store import read_content
 from mammo.data.views import is_among, shown_view
 from mammo.support.errors import BadFile, DataError, nearest
