@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from mammo.data.content_hashes import read_content
-from mammo.data.isolated import isolated, num_processes_for
+from mammo.data.crash_safe_pool import isolated, num_processes_for
 from mammo.data.pixels import PixelSettings, negative_pixels_of
 from mammo.data.store import FILES_PER_PROCESS, ImageFile
 from mammo.support.errors import BadFile

@@ -20,7 +20,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_work
 
     At most two items a worker are ahead of what has been taken, so that memory does not grow with
     their number. Threads are enough where most of the time is spent in libraries that release the
-    interpreter's lock; what may crash is work for `mammo.data.isolated`.
+    interpreter's lock; what may crash is work for `mammo.data.crash_safe_pool`.
     """
     if num_workers == 0:
         yield from map(function, items)

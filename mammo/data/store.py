@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mammo.data.content_hashes import ContentHashes, read_content
+from mammo.data.crash_safe_pool import Lost, isolated, num_processes_for
 from mammo.data.header_remarks import in_words, remarks_on_file, remember, remembered
-from mammo.data.isolated import Lost, isolated, num_processes_for
 from mammo.data.manifest import LeftOut
 from mammo.data.parallel import Progress, in_order
 from mammo.data.pixels import PixelSettings, pixels_of

@@ -1,6 +1,6 @@
 """Image files without labels: which there are, what they say of themselves, and their pixels for a network.
 
-Read by processes of their own (`mammo.data.isolated`), which import this: nothing heavy belongs here.
+Read by processes of their own (`mammo.data.crash_safe_pool`), which import this: nothing heavy belongs here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mammo.data.batches import LabelledImages
-from mammo.data.isolated import Lost, isolated, num_processes_for
+from mammo.data.crash_safe_pool import Lost, isolated, num_processes_for
 from mammo.data.pseudonyms import Rename
 from mammo.data.spelling import compare_key, tidy
 from mammo.data.store import StoredImages

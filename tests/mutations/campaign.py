@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mammo.data.isolated import Lost, isolated
+from mammo.data.crash_safe_pool import Lost, isolated
 from tests.mutations.judge import Judge, Task, Verdict
 from tests.mutations.sources import Source, image_sources, table_sources
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo.data.isolated import Lost, isolated
+from mammo.data.crash_safe_pool import Lost, isolated
 from mammo.support.errors import BadFile, DataError
 
 
