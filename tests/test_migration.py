@@ -9,9 +9,9 @@ import pytest
 
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.tree import Config
+from mammo.support.dotted_keys import flatten
 from mammo.support.options import registered
 from mammo.support.schema import key_tree
-from mammo.support.trees import flatten
 from tests.conftest import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from mammo.config.tree import Config, identity_tree
-from mammo.support.trees import flatten
+from mammo.support.dotted_keys import flatten
 from tests.config.test_config import composed
 from tests.conftest import REPOSITORY
 

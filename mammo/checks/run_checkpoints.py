@@ -12,8 +12,8 @@ from mammo.config.check import check_stored
 from mammo.config.tree import Config, identity_tree
 from mammo.models.weights import is_file
 from mammo.runs.reading import BEST, LAST, RunFiles
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError, RunDirectoryError
-from mammo.support.trees import flatten
 from mammo.training.checkpoint import load_checkpoint, verify
 from mammo.training.checkpoint_content import KEYS
 

@@ -11,8 +11,8 @@ from mammo.config.check import check_stored
 from mammo.config.tree import Config, run_id
 from mammo.runs.provenance import git_state
 from mammo.runs.reading import RunFiles
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.support.trees import flatten
 
 
 def checked_config(run: RunFiles) -> Config | ConfigError | None:

@@ -16,9 +16,9 @@ from typing import Any
 from mammo.config.renamed import with_current_keys
 from mammo.config.tree import Config
 from mammo.data.options import PrepareOptions
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.schema import guarded_keys, key_tree
-from mammo.support.trees import flatten
 from mammo.support.yaml_files import read_yaml
 
 CONFIG_FOLDER = (Path(__file__).resolve().parents[2] / "conf").resolve()

@@ -20,9 +20,9 @@ from mammo.reporting.values import count, interval, mapping, number, text
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.runs.folders import is_run_folder
 from mammo.runs.reading import BEST, RunFiles, read_files
+from mammo.support.dotted_keys import flatten
 from mammo.support.files import file_sha256, read_json
 from mammo.support.progress import track
-from mammo.support.trees import flatten
 from mammo.sweeps.findings import Finding, best_trial, find, model_selection
 from mammo.sweeps.results import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread

@@ -34,12 +34,12 @@ from mammo.runs.layout import (
     files_with_sums,
 )
 from mammo.runs.stored import CompletedSummary, EarlySummary, ErrorFile, Malformed, Summary, read_stored, read_summary
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError, RunDirectoryError, UserError
 from mammo.support.files import csv_text, file_sha256, json_text, write_bytes, write_json, write_text
 from mammo.support.outputs import array_bytes, files_of_others
 from mammo.support.ownership import Owner, one_owner
 from mammo.support.tracebacks import traceback_text
-from mammo.support.trees import flatten
 from mammo.support.yaml_files import read_yaml
 
 _ANOTHER_FOLDER = "choose another folder with run.name=NAME or hydra.run.dir=DIR, or remove that one yourself"

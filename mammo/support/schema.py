@@ -15,10 +15,10 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.options import defaults_of, registered
 from mammo.support.shapes import WORDS, faults
-from mammo.support.trees import flatten
 
 T = TypeVar("T")
 

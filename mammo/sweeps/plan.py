@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 from mammo.config.composition import checked_config
 from mammo.config.renamed import current_override, original_key, original_override
 from mammo.config.tree import Config, config_tree, identity_tree, run_name
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import safe_name
-from mammo.support.trees import flatten
 
 ALL_FOLDS = "all"
 # Groups and sections that say how and where to run, not what.

@@ -22,10 +22,10 @@ from mammo.config.tree import identity_tree
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.stored import Malformed
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import read_json
 from mammo.support.plain_text import without_folders
-from mammo.support.trees import flatten
 from mammo.support.yaml_files import read_yaml
 from mammo.sweeps.stored import read_plan
 

@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from mammo.config.renamed import original_key
 from mammo.config.tree import Config, config_tree
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.support.trees import flatten
 from mammo.sweeps.launching import say
 from mammo.sweeps.plan import Arguments, key_of, make_job
 from mammo.sweeps.session import Session

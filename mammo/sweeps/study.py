@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from mammo.config.renamed import original_key
 from mammo.config.tree import Config, original_identity_tree
 from mammo.evaluation.selection import ModelSelection
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import without_credentials
-from mammo.support.trees import flatten
 from mammo.sweeps.results import number_or_none
 
 STUDY_FILE = "study.db"

@@ -17,10 +17,10 @@ from mammo.embedding.options import EmbedOptions
 from mammo.explanation.options import ExplainOptions
 from mammo.exporting.options import ExportOptions
 from mammo.inference.options import EvaluateOptions, PredictOptions
+from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.options import option, register, registered
 from mammo.support.schema import Problem, build, key_tree, types_of
-from mammo.support.trees import flatten
 
 CHOICES = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))

@@ -18,9 +18,9 @@ from mammo.config.check import check_stored
 from mammo.config.renamed import RENAMED, current_key, original_key, with_current_keys, with_original_keys
 from mammo.config.tree import Config, config_tree, identity_tree, run_id
 from mammo.data.sampler import Uniform, Weighted
+from mammo.support.dotted_keys import flatten
 from mammo.support.options import choice, option, section
 from mammo.support.schema import build, key_tree, to_tree
-from mammo.support.trees import flatten
 from tests.config.test_config import composed
 from tests.conftest import REPOSITORY
 

@@ -25,9 +25,9 @@ from mammo.config.prepare import PREPARE
 from mammo.config.tree import Config
 from mammo.config.untrusted import check_config_files
 from mammo.prepare import with_num_shards, with_weights
+from mammo.support.dotted_keys import flatten
 from mammo.support.options import registered
 from mammo.support.schema import key_tree
-from mammo.support.trees import flatten
 from mammo.sweeps.plan import combinations, parse_arguments
 from tests.conftest import REPOSITORY
 
