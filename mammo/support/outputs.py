@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from mammo.support.earlier_outputs import is_of_earlier_version
 from mammo.support.errors import OutputError
 from mammo.support.files import csv_text, file_sha256, json_text, read_bytes, write_bytes
+from mammo.support.outputs_of_earlier_versions import is_of_earlier_version
 
 LIST_FILE = ".mammo-written"
 _HEAD = "# What mammo has written here: SHA-256, command, name. What is not as listed, no command replaces.\n"

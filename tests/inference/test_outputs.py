@@ -13,9 +13,9 @@ import torch
 from mammo import evaluate, explain, export, predict, report
 from mammo.cli.tool import parse
 from mammo.inference.partial import SUFFIX
-from mammo.support.earlier_outputs import is_of_earlier_version
 from mammo.support.errors import OutputError, RunDirectoryError, UserError
 from mammo.support.outputs import LIST_FILE, Outputs, listed_in
+from mammo.support.outputs_of_earlier_versions import is_of_earlier_version
 from mammo.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.inference.conftest import Command, run_of
 
