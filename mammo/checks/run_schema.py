@@ -8,7 +8,7 @@ from typing import Any
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.runs.reading import CsvTable, RunFiles
 from mammo.runs.stored import SplitManifest, ValMetrics, shape_of
-from mammo.support.shapes import faults
+from mammo.support.type_checks import faults
 from mammo.training.epoch_records import Record
 
 SCHEMA_VERSION = 1

@@ -38,8 +38,8 @@ from mammo.support.errors import OwnershipLost, RunDirectoryError, TrainingError
 from mammo.support.hardware import Hardware
 from mammo.support.interruption import is_asked_to_stop, stop_if_asked
 from mammo.support.progress import counting, track
-from mammo.support.shapes import lacking
 from mammo.support.tracebacks import error_text
+from mammo.support.type_checks import lacking
 from mammo.training.checkpoint import load_checkpoint, load_newest, remove_previous
 from mammo.training.checkpoint_content import KEYS, wrong_progress
 from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer, predict

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from mammo.support.files import parse_json, read_json, read_text
-from mammo.support.shapes import AtLeast, Length, Number, Whole, faults, lacking
+from mammo.support.type_checks import AtLeast, Length, Number, Whole, faults, lacking
 from mammo.training.epoch_records import Record, ScoreTree
 
 MAX_SAID = 4

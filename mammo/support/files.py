@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from mammo.support.interruption import stop_if_asked
 from mammo.support.plain_text import cell_text, text_of_cell
-from mammo.support.shapes import MAX_WHOLE, require_bounded
+from mammo.support.type_checks import MAX_WHOLE, require_bounded
 
 log = logging.getLogger(__name__)
 

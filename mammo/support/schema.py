@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.options import defaults_of, registered
-from mammo.support.shapes import WORDS, faults
+from mammo.support.type_checks import WORDS, faults
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 from mammo.runs.folders import PLAN_FILE
 from mammo.runs.stored import MAX_SAID, Malformed
 from mammo.support.files import read_json
-from mammo.support.shapes import Number, Whole, faults
+from mammo.support.type_checks import Number, Whole, faults
 
 
 class Job(TypedDict):

@@ -21,8 +21,8 @@ import torch
 
 from mammo.support.errors import DamagedFile, RunDirectoryError
 from mammo.support.files import file_sha256, naming, read_text, sync_folder, write_text
-from mammo.support.shapes import lacking
 from mammo.support.torch_files import fault_of_weights, has_nan, load_tensors
+from mammo.support.type_checks import lacking
 from mammo.training.checkpoint_content import wrong_content
 
 log = logging.getLogger(__name__)

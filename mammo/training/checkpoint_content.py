@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mammo.support.shapes import AtLeast, Number, Whole, faults, require_bounded, required_keys
+from mammo.support.type_checks import AtLeast, Number, Whole, faults, require_bounded, required_keys
 from mammo.training.epoch_records import Record, ScoreTree
 
 # More classes than any scale has: a matrix of them would fill the memory.

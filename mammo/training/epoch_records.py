@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-from mammo.support.shapes import AtLeast, Number, Whole
+from mammo.support.type_checks import AtLeast, Number, Whole
 
 
 class ScoreTree(TypedDict):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammo.support.shapes import require_bounded
+from mammo.support.type_checks import require_bounded
 from tests.attacks.campaign import tasks
 from tests.attacks.values import changed_tree, json_text, shown
 from tests.conftest import REPOSITORY

@@ -10,7 +10,7 @@ import pytest
 
 from mammo.runs.stored import RESULTS, Malformed, SplitManifest, checked, read_summary, shape_of
 from mammo.support.files import read_csv, read_json
-from mammo.support.shapes import faults
+from mammo.support.type_checks import faults
 from mammo.support.yaml_files import read_yaml
 from mammo.training.checkpoint_content import Record
 
