@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mammo.data.dataset import load_dataset
-from mammo.data.fingerprints import Looks, look_at
+from mammo.data.image_fingerprints import Looks, look_at
 from mammo.data.keypoints import Keypoints
 from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom

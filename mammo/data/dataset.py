@@ -12,7 +12,7 @@ import pandas as pd
 
 from mammo.data.batches import LabelledImages
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
-from mammo.data.fingerprints import look_once
+from mammo.data.image_fingerprints import look_once
 from mammo.data.image_list import STORES, Counting, check_defects, list_images
 from mammo.data.manifest import Manifest
 from mammo.data.negatives import read_negatives

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mammo.data.fingerprints import Looks
+from mammo.data.image_fingerprints import Looks
 from mammo.data.pseudonyms import Rename
 from mammo.data.splits import Split
 from mammo.support.errors import DataError

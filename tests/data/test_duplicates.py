@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.near_copies import CHANGES
 from mammo.data.dataset import Dataset, load_dataset
-from mammo.data.fingerprints import look_at, look_once
+from mammo.data.image_fingerprints import look_at, look_once
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
