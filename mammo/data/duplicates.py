@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mammo.data.image_fingerprints import Looks
+from mammo.data.image_fingerprints import ImageFingerprints
 from mammo.data.pseudonyms import Rename
 from mammo.data.splits import Split
 from mammo.support.errors import DataError
@@ -16,7 +16,7 @@ from mammo.support.errors import DataError
 _LISTED = 5
 
 
-def with_copies_together(table: pd.DataFrame, looks: Looks) -> tuple[pd.DataFrame, list[str]]:
+def with_copies_together(table: pd.DataFrame, looks: ImageFingerprints) -> tuple[pd.DataFrame, list[str]]:
     """The table of images that stand for themselves, with one patient id for all copies of a picture; remarks.
 
     Nothing but the pictures says which images belong together here, so equal ones stay on one side of every split,
@@ -33,7 +33,9 @@ def with_copies_together(table: pd.DataFrame, looks: Looks) -> tuple[pd.DataFram
     return table.assign(patient_id=patients), [note + _contradictions(table, copies)]
 
 
-def check_copies(table: pd.DataFrame, looks: Looks, splits: Sequence[Split], rename: Rename, allow: bool) -> list[str]:
+def check_copies(
+    table: pd.DataFrame, looks: ImageFingerprints, splits: Sequence[Split], rename: Rename, allow: bool
+) -> list[str]:
     """Remarks on pictures that occur more than once.
 
     Raises DataError when copies are in different parts of one of the splits, unless `allow`.
@@ -65,7 +67,7 @@ def check_copies(table: pd.DataFrame, looks: Looks, splits: Sequence[Split], ren
     return remarks
 
 
-def note_looks(table: pd.DataFrame, looks: Looks, split: Split, rename: Rename) -> list[str]:
+def note_looks(table: pd.DataFrame, looks: ImageFingerprints, split: Split, rename: Rename) -> list[str]:
     """Remarks on pictures that look alike in different parts, like negatives, or unlike all others in shape."""
     notes = []
     pairs = [

@@ -51,7 +51,7 @@ Negatives = Callable[[Sequence[int]], Iterable[np.ndarray | None]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Looks:
+class ImageFingerprints:
     """Of N images: a digest of the pixels, local contrast float32 [N, 1024] of length 1 (or 0 for none), the share of
     the frame that is bright, the width of what is shown as a fraction of its height, and keypoints."""
 
@@ -90,7 +90,7 @@ class Looks:
         return np.flatnonzero((self.aspect < low - reach) | (self.aspect > high + reach))
 
 
-def look_at(images: StoredImages, num_workers: int = 0, negatives: Negatives | None = None) -> Looks:
+def look_at(images: StoredImages, num_workers: int = 0, negatives: Negatives | None = None) -> ImageFingerprints:
     """Look at all images, with threads; about ten milliseconds of work for one of 512 pixels.
 
     What may be a negative is compared by its own negative, where `negatives` gives that and it has a darker frame:
@@ -108,7 +108,7 @@ def look_once(
     folder: Path,
     num_workers: int = 0,
     negatives: Negatives | None = None,
-) -> Looks:
+) -> ImageFingerprints:
     """`look_at`, but what was seen of an image is kept under its key in `folder`, for all later runs.
 
     Where that cannot be written or read, everything is looked at again.
@@ -129,14 +129,14 @@ def look_once(
     return look_at(images, num_workers, negatives)
 
 
-def _looks_of(seen: StoredImages) -> Looks:
-    """Looks in memory, but for the keypoints: they are sixteen kilobytes an image, and read when needed."""
+def _looks_of(seen: StoredImages) -> ImageFingerprints:
+    """Fingerprints in memory, but for the keypoints: they are sixteen kilobytes an image, and read when needed."""
     small = np.zeros(len(seen), [(name, _LOOK[name]) for name in ("digest", "contrast", "bright_frame", "aspect")])
     for rows in _in_groups(range(len(seen))):
         some = seen.read(rows).view(_LOOK)[:, 0]
         for name in small.dtype.names or ():
             small[name][rows] = some[name]
-    return Looks(
+    return ImageFingerprints(
         [digest.tobytes() for digest in small["digest"]],
         np.ascontiguousarray(small["contrast"]),
         small["bright_frame"].copy(),
