@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mammo.data.dataset import load_dataset
-from mammo.data.image_fingerprints import Looks, look_at
+from mammo.data.image_fingerprints import ImageFingerprints, look_at
 from mammo.data.keypoints import Keypoints
 from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
@@ -142,7 +142,7 @@ CHANGES: dict[str, list[Change]] = {
 }  # fmt: skip
 
 
-def looks_of(films: list[Image.Image], sides: list[str], size_px: int) -> Looks:
+def looks_of(films: list[Image.Image], sides: list[str], size_px: int) -> ImageFingerprints:
     """The looks of films as those of files of a dataset."""
     settings = PixelSettings(size_px, crop=True, orient=True)
     contents = []
@@ -155,10 +155,10 @@ def looks_of(films: list[Image.Image], sides: list[str], size_px: int) -> Looks:
     return look_at(images, 2, lambda rows: [negative_pixels_of(contents[row], sides[row], settings) for row in rows])
 
 
-def together(one: Looks, other: Looks) -> Looks:
-    """Looks of the images of both."""
+def together(one: ImageFingerprints, other: ImageFingerprints) -> ImageFingerprints:
+    """ImageFingerprints of the images of both."""
     points = np.concatenate([looks.keypoints.read(np.arange(looks.keypoints.num_images)) for looks in (one, other)])
-    return Looks(
+    return ImageFingerprints(
         one.digests + other.digests,
         np.concatenate([one.contrast, other.contrast]),
         np.concatenate([one.bright_frame, other.bright_frame]),
@@ -190,7 +190,7 @@ def main() -> None:
         report_phantom(arguments.women, size_px)
 
 
-def report_different(name: str, looks: Looks, patients: list[str]) -> None:
+def report_different(name: str, looks: ImageFingerprints, patients: list[str]) -> None:
     """Pairs of different women that are taken for copies."""
     everyone, women, start = np.arange(len(patients)), np.array(patients), time.process_time()
     found = looks.near_copies(everyone, everyone)
@@ -202,7 +202,7 @@ def report_different(name: str, looks: Looks, patients: list[str]) -> None:
 
 
 def report_copies(
-    name: str, originals: Looks, films: list[Image.Image], sides: list[str], size_px: int, chosen: list[int]
+    name: str, originals: ImageFingerprints, films: list[Image.Image], sides: list[str], size_px: int, chosen: list[int]
 ) -> None:
     """The share of changed copies that are noticed among all films, and how many are said to be negatives."""
     noticed, wrong, negative = 0, 0, 0
