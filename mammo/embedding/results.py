@@ -23,6 +23,7 @@ from mammo.support.figures import figure_bytes
 from mammo.support.files import read_json
 from mammo.support.outputs import LIST_FILE, Outputs
 from mammo.support.plain_text import wrapped
+from mammo.support.table import UNDEFINED, Table, columns, estimate, limits, row, terminal_lines
 
 SCHEMA_VERSION = 1
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -209,8 +210,13 @@ def _findings(facts: Mapping[str, Any]) -> list[str]:
             f"How well the classes can be read off them, by classifiers fitted to other {unit} in "
             f"{probes['knn']['num_folds']} folds [95% interval by resampling {unit}]:"
         )
-        rows = {**probes, **({"head": facts["head"]} if facts["head"] is not None else {})}
-        lines += _table(rows)
+        scored = probes if facts["head"] is None else probes | {"head": facts["head"]}
+        rows = tuple(
+            row(name, *(estimate(of[name], (of["ci95"] or {}).get(name), missing=UNDEFINED) for of in scored.values()))
+            for name in SHOWN_SCORES
+        )
+        heads = columns("", numbers=[PROBE_NAMES[name] for name in scored])
+        lines += terminal_lines(Table("", heads, rows), indent=2)
         if facts["head"] is not None:
             lines += wrapped(verdict(facts["logistic_regression_minus_head"]))
     lines += _cluster_lines(facts["clusters"])
@@ -221,30 +227,13 @@ def _findings(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A column for each classifier: with their intervals, the scores would not fit beside each other."""
-    lines = [_cells("", [PROBE_NAMES[name] for name in rows])]
-    for score in SHOWN_SCORES:
-        lines.append(
-            _cells(score, ["undefined" if row[score] is None else f"{row[score]:.3f}" for row in rows.values()])
-        )
-        intervals = [(row["ci95"] or {}).get(score) for row in rows.values()]
-        if any(intervals):
-            lines.append(_cells("", [f"[{one[0]:.3f}, {one[1]:.3f}]" if one else "-" for one in intervals]))
-    return lines
-
-
-def _cells(name: str, cells: Sequence[str]) -> str:
-    return (f"  {name:<17}" + "".join(f"{cell:<21}" for cell in cells)).rstrip()
-
-
 def verdict(differences: Mapping[str, Any]) -> str:
     """What the scores of logistic regression, less those of the head of the run on the same images, say."""
     name = "bal_acc_adj"
     difference, interval = differences[name]["difference"], differences[name]["ci95"]
     if difference is None or interval is None:
         return "Too few patients, or no difference, to say whether logistic regression and the head differ."
-    found = f"By {name} logistic regression less the head is {difference:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    found = f"By {name} logistic regression less the head is {difference:+.3f} {limits(interval, '+')}"
     if interval[0] > 0:
         return f"{found}: the features separate the classes better than the head makes use of."
     if interval[1] < 0:

@@ -10,6 +10,7 @@ from mammo.reporting.document import Tile
 from mammo.reporting.material import Material, RunMaterial, best_position
 from mammo.reporting.pairs import count_pairs
 from mammo.reporting.values import count, interval, number, text
+from mammo.support.table import span
 from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
 from mammo.sweeps.results import SweepResults
 from mammo.sweeps.statistics import Spread
@@ -42,11 +43,6 @@ def _named(score: str) -> str:
 def plural(n: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def between(limits: tuple[float, float] | None) -> str:
-    """An interval in a sentence."""
-    return "" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
 def unit_of(run: RunMaterial) -> str:
@@ -101,7 +97,7 @@ def _of_test(material: Material, position: int | None) -> list[str]:
     mean = "mean " if found.num_runs > 1 else ""
     over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
     without = NO_INTERVAL if found.intervals else "no interval: the predictions do not allow it"
-    inside = f" (95% interval {between(limits)} over {unit})" if limits else f" ({without})"
+    inside = f" (95% interval {span(limits)} over {unit})" if limits else f" ({without})"
     return [
         f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
         f"reached a {mean}{_named(name)} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
@@ -127,7 +123,7 @@ def _of_one(material: Material, position: int) -> str:
     subject = network(material, position)
     if len(runs) == 1:
         limits = interval(runs[0].metrics, "ci95", name)
-        inside = f" (95% interval {between(limits)} over {unit_of(runs[0])})" if limits else ""
+        inside = f" (95% interval {span(limits)} over {unit_of(runs[0])})" if limits else ""
         epoch = f"{count(runs[0].summary, 'best_epoch')} of {count(runs[0].summary, 'epochs_run')}"
         return (
             f"{subject} reached a {_named(name)} of {_value(spread.mean)}{inside} at epoch {epoch}, validated on "
@@ -160,7 +156,7 @@ def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
         return ""
     if spread.ci95 is None:
         return f" (standard deviation {spread.std:.3f} {over_trainings(runs)})"
-    return f" (standard deviation {spread.std:.3f}; 95% interval {between(spread.ci95)} {over_trainings(runs)})"
+    return f" (standard deviation {spread.std:.3f}; 95% interval {span(spread.ci95)} {over_trainings(runs)})"
 
 
 def over_trainings(runs: Sequence[RunMaterial]) -> str:
@@ -183,7 +179,7 @@ def _over_patients(material: Material, position: int) -> list[str]:
     if len(runs) < 2 or limits is None:
         return []
     return [
-        f"Over {unit_of(runs[0])}, the 95% interval of this mean is {between(limits)} (resampled, the same draws for "
+        f"Over {unit_of(runs[0])}, the 95% interval of this mean is {span(limits)} (resampled, the same draws for "
         f"every training).{_against_chance(name, limits)}"
     ]
 
@@ -281,7 +277,7 @@ def _of_pooled(material: Material, position: int) -> list[str]:
     name = model_selection(material.results).name
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
-    inside = f" (95% interval {between(limits)} over {unit_of(material.of(position)[0])})" if limits else ""
+    inside = f" (95% interval {span(limits)} over {unit_of(material.of(position)[0])})" if limits else ""
     return [
         f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
         f"{seeds} {_value(number(pooled.mean, name))}{inside}.{_against_chance(name, limits)}"
@@ -317,13 +313,13 @@ def tiles(material: Material) -> tuple[Tile, ...]:
         value, limits, what = _validation(material, best, name)
         title, unit = BY_NAME[name].title, unit_of(material.of(best)[0])
         if (tested := material.held_out[best]) is not None:
-            before = f"{_value(value)}, {between(limits)}" if limits else _value(value)
+            before = f"{_value(value)}, {span(limits)}" if limits else _value(value)
             what = (
                 f"{plural_of(tested.num_patients, unit)} set aside; on validation, which selected the epochs: {before}"
             )
             what = f"mean of {plural(tested.num_runs, 'run')}; {what}" if tested.num_runs > 1 else what
             value, limits, title = tested.mean(name), tested.over_patients(name), f"Test: {title}"
-        shown = between(limits) if limits else f"no interval over {unit}"
+        shown = span(limits) if limits else f"no interval over {unit}"
         found.append(Tile(title, _value(value), shown, "; ".join(filter(None, (what, BY_NAME[name].hint)))))
     return tuple(found)
 
@@ -336,5 +332,5 @@ def _validation(material: Material, position: int, name: str) -> tuple[float | N
         value, what = number(pooled.mean, name), f"out of fold; {what}"
     elif len(runs) > 1:
         what = f"mean of {plural(spread.n, 'run')}; {what}"
-        what += f"; over trainings {between(spread.ci95)}" if spread.ci95 else ""
+        what += f"; over trainings {span(spread.ci95)}" if spread.ci95 else ""
     return value, material.over_patients(position, name), what

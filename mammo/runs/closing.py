@@ -12,6 +12,7 @@ from mammo.evaluation.scores import shown_in
 from mammo.runs.stored import UNITS
 from mammo.support.plain_text import terminal_text, wrapped
 from mammo.support.progress import console
+from mammo.support.table import DASH, UNDEFINED, Column, Table, estimate, row, terminal_lines
 
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
@@ -42,17 +43,16 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
             f"images of {metrics['num_patients']} {unit} [95% interval over {unit}]:"
         ),
     ]
-    missing = False
+    rows = []
     for score in shown_in("headline"):
-        value, interval = metrics.get(score.name), intervals.get(score.name)
-        number = "undefined" if value is None else f"{value:.3f}"
+        interval = intervals.get(score.name)
         # Earlier versions have stored limits that are equal, where resampling has no spread.
-        if interval and interval[1] - interval[0] >= NO_SPREAD:
-            limits = f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-        else:
-            limits, missing = " -", True
-        lines.append(f"  {score.short + ':':<29}{number}{limits:<17}  ({score.hint})")
-    if missing:
+        if interval and interval[1] - interval[0] < NO_SPREAD:
+            interval = None
+        rows.append(row(score.short, estimate(metrics.get(score.name), interval, missing=UNDEFINED), score.hint))
+    table = Table("", (Column(""), Column("", is_number=True), Column("")), tuple(rows))
+    lines += terminal_lines(table, indent=2)
+    if any(one[1].below in ("", DASH) for one in rows):
         lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
     collapse = summary.get("collapse") or {}
     if collapse.get("detected"):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.figures import comparison_figure
-from mammo.evaluation.scores import names_in, shown_in
-from mammo.runs.evaluation import limits_or_dash
+from mammo.evaluation.scores import shown_in
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
+from mammo.support.table import Table, columns, estimate, row, terminal_lines
 
 COMPARISON_FILE = "comparison.json"
 SCHEMA_VERSION = 2
@@ -113,11 +113,10 @@ def comparison_lines(comparison: Comparison, of: Sides) -> list[str]:
         if side.num_trained_on:
             lines += wrapped(f"  WARNING: {side.short} was trained on {side.num_trained_on} of its images:")
             lines.append("    this is no fair comparison")
-    for score in shown_in("headline"):
-        found = comparison.differences[score.name]
-        difference = "-" if found.difference is None else f"{found.difference:+.3f}{limits_or_dash(found.ci95, '+')}"
-        lines.append(f"  {score.short:<28}{difference}")
-    if any(comparison.differences[key].ci95 is None for key in names_in("headline")):
+    found = [(score.short, comparison.differences[score.name]) for score in shown_in("headline")]
+    rows = tuple(row(short, estimate(one.difference, one.ci95, sign="+")) for short, one in found)
+    lines += terminal_lines(Table("", columns("", numbers=("",)), rows), indent=2)
+    if any(one.ci95 is None for _, one in found):
         lines += wrapped("  -: no interval: half of the resamplings lack a class, or all give the same difference")
     test, patients = comparison.mcnemar, comparison.patients
     return [

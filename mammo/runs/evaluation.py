@@ -5,7 +5,7 @@ Of a comparison with another network see `mammo.runs.comparison`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.scores import names_in, shown_in
+from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.runs.figures import confusion_matrix_figure
 from mammo.runs.layout import CALIBRATION_FILE
@@ -29,6 +29,7 @@ from mammo.runs.stored import Calibration, read_stored
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
+from mammo.support.table import Cell, Column, Table, columns, estimate, row, terminal_lines
 
 FOLDER = "evaluation"
 FILE = "evaluation.json"
@@ -86,12 +87,11 @@ def read_temperature(run_folder: Path) -> float | None:
 def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     """The findings for a terminal of 80 columns; `group_by` is what was resampled: patient, exam or image."""
     metrics, exams = evaluation.metrics, evaluation.exam_metrics
-    columns = [("images", metrics)] + ([("exams", exams)] if exams is not None else [])
-    heading = "".join(f"{f'{m.num_images} {what}':<25}" for what, m in columns)
-    lines = ["", f"{'':<30}{heading}".rstrip()]
-    for score in shown_in("headline"):
-        values = "".join(f"{_with_interval(m, score.name):<25}" for _, m in columns)
-        lines.append(f"  {score.short:<28}{values}".rstrip())
+    scored = {f"{metrics.num_images} images": metrics}
+    if exams is not None:
+        scored[f"{exams.num_images} exams"] = exams
+    rows = tuple(row(one.short, *(_score(of, one.name) for of in scored.values())) for one in shown_in("headline"))
+    lines = ["", *terminal_lines(Table("", columns("", numbers=list(scored)), rows), indent=2)]
     lines.append(f"  [95% interval over {metrics.num_patients} {group_by}s, {evaluation.draws} resamplings]")
     if _needs_note(evaluation):
         lines += wrapped(f"  {interval_note(group_by)}")
@@ -110,43 +110,31 @@ def _needs_note(evaluation: Evaluation) -> bool:
     return None in shown or bool(exact)
 
 
-def _value(value: float | None, interval: Sequence[float] | None) -> str:
-    return "-" if value is None else f"{value:.3f}{limits_or_dash(interval)}"
-
-
-def limits_or_dash(interval: Sequence[float] | None, sign: str = "") -> str:
-    """What stands behind a number on the terminal: its interval, or a dash."""
-    return f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]" if interval else " -"
-
-
-def _with_interval(metrics: Metrics, key: str) -> str:
-    return _value(getattr(metrics, key), (metrics.ci95 or {}).get(key))
+def _score(metrics: Metrics, name: str) -> Cell:
+    return estimate(getattr(metrics, name), (metrics.ci95 or {}).get(name))
 
 
 def _class_lines(evaluation: Evaluation, group_by: str) -> list[str]:
-    width = max(5, *(len(each.class_name) for each in evaluation.classes))
-    lines = ["", f"{'class':<{width}}  {'n':>5}  {'recall':<22}{'precision':<22}AUC"]
-    for each in evaluation.classes:
-        cells = (_value(getattr(each, key), each.ci95.get(key)) for key in ("recall", "precision", "auc"))
-        recall, precision, auc = cells
-        few = "*" if each.is_small else " "
-        lines.append(f"{each.class_name:<{width}}  {each.num_images:>5}{few} {recall:<22}{precision:<22}{auc}")
-    if any(each.is_small for each in evaluation.classes):
-        lines.append(f"* of fewer than {FEW_PATIENTS} {group_by}s")
-    return lines
+    shown = ("recall", "precision", "auc")
+    rows = tuple(
+        row(each.class_name, f"{each.num_images}{'*' if each.is_small else ''}",
+            *(estimate(getattr(each, key), each.ci95.get(key)) for key in shown))
+        for each in evaluation.classes
+    )  # fmt: skip
+    lines = terminal_lines(Table("", columns("class", numbers=("n", "recall", "precision", "AUC")), rows))
+    is_any_small = any(each.is_small for each in evaluation.classes)
+    return ["", *lines, *([f"* of fewer than {FEW_PATIENTS} {group_by}s"] if is_any_small else [])]
 
 
 def _subgroup_lines(evaluation: Evaluation, group_by: str) -> list[str]:
-    if not evaluation.subgroups:
-        return []
-    lines = ["", f"{'group':<26}{group_by + 's':>9}{'images':>8}  balanced accuracy, chance-adjusted"]
-    for each in evaluation.subgroups:
-        name = f"{each.attribute.replace('_', ' ')} {each.value}"
-        value = (
-            f"(fewer than {FEW_PATIENTS} {group_by}s)" if each.is_small else _with_interval(each.metrics, "bal_acc_adj")
-        )
-        lines.append(f"{name[:25]:<26}{each.num_patients:>9}{each.num_images:>8}  {value}")
-    return lines
+    few = Cell(f"(fewer than {FEW_PATIENTS} {group_by}s)")
+    rows = tuple(
+        row(f"{each.attribute.replace('_', ' ')} {each.value}", str(each.num_patients), str(each.num_images),
+            few if each.is_small else _score(each.metrics, "bal_acc_adj"))
+        for each in evaluation.subgroups
+    )  # fmt: skip
+    heads = (*columns("group", numbers=(f"{group_by}s", "images")), Column(BY_NAME["bal_acc_adj"].sentence))
+    return ["", *terminal_lines(Table("", heads, rows))] if rows else []
 
 
 def _calibration_lines(evaluation: Evaluation) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mammo.config.tree import Config
@@ -11,6 +11,7 @@ from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import shown_in
 from mammo.models.weights import licence_of
 from mammo.support.plain_text import markdown_text
+from mammo.support.table import UNDEFINED, Table, columns, markdown_lines, row, span, three_decimals
 
 FILE = "checkpoints/MODEL_CARD.md"
 FEW_PATIENTS_IN_VALIDATION = 100
@@ -55,10 +56,11 @@ def _data(summary: Mapping[str, Any], config: Config) -> list[str]:
     names = list(data["class_counts"])
     parts = [(part, split[part]) for part in ("train", "val", "test") if split[part]["images"]]
     units = {"patient": "patients", "exam": "exams", "image": "images (no patients are known)"}[data["group_by"]]
-    rows = [
-        [part, str(of["images"]), str(of["patients"]), *(str(of["class_counts"][name]) for name in names)]
+    rows = tuple(
+        row(part, *(str(of[key]) for key in ("images", "patients")), *(str(of["class_counts"][name]) for name in names))
         for part, of in parts
-    ]
+    )
+    table = Table("", columns("part", numbers=("images", units.split(" ")[0], *names)), rows)
     views = "all views" if config.data.views is None else f"the views {', '.join(config.data.views)}"
     return [
         "## Data",
@@ -67,8 +69,7 @@ def _data(summary: Mapping[str, Any], config: Config) -> list[str]:
         f"{markdown_text(views)}; {data['num_quarantined']} images or label rows were left out. No "
         f"{data['group_by']} is in two parts. Its own licence holds for the data.",
         "",
-        *_table(["part", "images", units.split(" ")[0], *names], rows),
-        "",
+        *markdown_lines(table),
         f"Fingerprint of the data: `{data['fingerprint'][:16]}`, of the split: `{split['fingerprint'][:16]}`.",
     ]
 
@@ -97,21 +98,16 @@ def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
 
 def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -> list[str]:
     intervals = metrics.ci95 or {}
-    rows = [
-        [score.sentence, _number(getattr(metrics, score.name)), _interval(intervals.get(score.name))]
-        for score in shown_in("card")
-    ]
-    classes = [
-        [name, str(n), _number(recall), _number(precision), *map(str, row)]
-        for name, n, recall, precision, row in zip(
-            metrics.class_names,
-            metrics.true_counts,
-            metrics.per_class_recall,
-            metrics.per_class_precision,
-            metrics.confusion_matrix,
-            strict=True,
-        )
-    ]
+    scores = tuple(
+        row(one.sentence, three_decimals(getattr(metrics, one.name), UNDEFINED), span(intervals.get(one.name)))
+        for one in shown_in("card")
+    )
+    classes = tuple(
+        row(name, str(metrics.true_counts[c]), three_decimals(metrics.per_class_recall[c], UNDEFINED),
+            three_decimals(metrics.per_class_precision[c], UNDEFINED), *map(str, metrics.confusion_matrix[c]))
+        for c, name in enumerate(metrics.class_names)
+    )  # fmt: skip
+    predicted = (f"as {name}" for name in metrics.class_names)
     unit = f"{summary['data']['group_by']}s"
     return [
         "## Results on the validation set",
@@ -119,10 +115,8 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
         f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals over {unit}. The epoch "
         f"was chosen on these images, which makes the numbers a little too good. {interval_note(unit[:-1])}",
         "",
-        *_table(["score", "value", "95% interval"], rows),
-        "",
-        *_table(["true class", "n", "recall", "precision", *(f"as {name}" for name in metrics.class_names)], classes),
-        "",
+        *markdown_lines(Table("", columns("score", numbers=("value", "95% interval")), scores)),
+        *markdown_lines(Table("", columns("true class", numbers=("n", "recall", "precision", *predicted)), classes)),
         f"Dividing the logits by {temperature:.3f} fits the probabilities to the validation set best.",
     ]
 
@@ -171,17 +165,3 @@ def _licence(summary: Mapping[str, Any]) -> list[str]:
         "- Code: MIT",
         "- What was learnt from the data may be bound by the terms of the dataset.",
     ]
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [[markdown_text(cell) for cell in row] for row in (columns, *rows)]
-    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
-    return [head, f"|{'---|' * len(columns)}", *body]
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def _interval(limits: Sequence[float] | None) -> str:
-    return "-" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"

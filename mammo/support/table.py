@@ -7,32 +7,36 @@ written by the template of the report.)
 from __future__ import annotations
 
 import dataclasses
-import io
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar, Literal
-
-import rich.box
-import rich.console
-import rich.table
 
 from mammo.support.plain_text import WIDTH, latex_text, markdown_text, terminal_text
 
 DASH, UNDEFINED = "-", "undefined"
+LEAST_WIDTH = 8  # of the first column on a terminal
 
 # Code is what is compared letter by letter: hashes, keys.
 Tone = Literal["", "muted", "code", "changed", "bad", "good"]
 
 Role = Literal["", "true", "predicted", "both"]
+# Differences have a plus too.
+Sign = Literal["", "+"]
 
 
-def three_decimals(value: float | None, missing: str = DASH) -> str:
+def three_decimals(value: float | None, missing: str = DASH, sign: Sign = "") -> str:
     """Three decimals, or what stands for a value that is not defined."""
-    return missing if value is None else f"{value:.3f}"
+    return missing if value is None else f"{value:{sign}.3f}"
 
 
-def limits(pair: Sequence[float] | None) -> str:
+def limits(pair: Sequence[float] | None, sign: Sign = "") -> str:
     """An interval, or a dash."""
-    return DASH if pair is None else f"[{pair[0]:.3f}, {pair[1]:.3f}]"
+    return DASH if pair is None else f"[{pair[0]:{sign}.3f}, {pair[1]:{sign}.3f}]"
+
+
+def span(pair: Sequence[float | None] | None) -> str:
+    """The same in words: `0.100 to 0.200`."""
+    return DASH if pair is None or pair[0] is None else f"{pair[0]:.3f} to {pair[1]:.3f}"
 
 
 def mean_and_std(mean: float | None, std: float | None) -> str:
@@ -67,9 +71,11 @@ class Cell:
         return f"{self.text} ({self.below})" if self.text and self.below else self.text or self.below
 
 
-def estimate(value: float | None, pair: Sequence[float] | None, tone: Tone = "", missing: str = DASH) -> Cell:
+def estimate(
+    value: float | None, pair: Sequence[float] | None, tone: Tone = "", missing: str = DASH, sign: Sign = ""
+) -> Cell:
     """A value with the interval of just this value."""
-    return Cell(three_decimals(value, missing), tone, below="" if value is None else limits(pair))
+    return Cell(three_decimals(value, missing, sign), tone, below="" if value is None else limits(pair, sign))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,23 +125,32 @@ def terminal_lines(table: Table, indent: int = 0) -> list[str]:
         [f"{one.text} {one.below:<{width}}" if width else one.text for one, width in zip(line, below, strict=True)]
         for line in table.rows
     ]
-    widths = [max(map(len, "\n".join(cells).split("\n"))) for cells in zip(heads, *rows, strict=True)]
-    if sum(widths) + 2 * (len(widths) - 1) > WIDTH - indent:
+    if sum(_widths(heads, rows)) + 2 * (len(heads) - 1) > WIDTH - indent:
         rows = [["\n".join(filter(None, (one.text, one.below))) for one in line] for line in table.rows]
-    drawn = rich.table.Table(
-        box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True,
-        show_header=any(heads),
-    )  # fmt: skip
-    for i, column in enumerate(table.columns):
-        drawn.add_column(heads[i], justify="right" if column.is_number else "left", no_wrap=i > 0, overflow="fold")
-    for cells in rows:
-        drawn.add_row(*map(terminal_text, cells))
-    text = io.StringIO()
-    rich.console.Console(
-        file=text, width=WIDTH - indent, color_system=None, highlight=False, markup=False, legacy_windows=False
-    ).print(drawn, markup=False)
-    # Rules of rich are not ASCII: logs of batch systems and old terminals show them as question marks.
-    return [(" " * indent + line).rstrip().replace("\u2500", "-") for line in text.getvalue().splitlines()]
+    widths = _widths(heads, rows)
+    widths[0] = min(widths[0], max(LEAST_WIDTH, WIDTH - indent - sum(width + 2 for width in widths[1:])))
+    lines = [line for cells in rows for line in _row_lines(cells, table.columns, widths)]
+    if any(heads):
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        lines = [*_row_lines(heads, table.columns, widths, at_bottom=True), rule, *lines]
+    return [" " * indent + line for line in lines]
+
+
+def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, "\n".join(cells).split("\n"))) for cells in zip(heads, *rows, strict=True)]
+
+
+def _row_lines(
+    cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], at_bottom: bool = False
+) -> list[str]:
+    """The lines of a row; a cell with fewer of them stands at the top, or at the bottom."""
+    first, *others = (terminal_text(cell).split("\n") for cell in cells)
+    parts = [[piece for line in first for piece in textwrap.wrap(line, widths[0]) or [""]], *others]
+    blank = [[""] * (max(map(len, parts)) - len(part)) for part in parts]
+    whole = [(one + part) if at_bottom else (part + one) for one, part in zip(blank, parts, strict=True)]
+    aligned = [[f"{text:{'>' if column.is_number else '<'}{width}}" for text in part]
+               for part, column, width in zip(whole, columns, widths, strict=True)]  # fmt: skip
+    return ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
 
 
 def _broken(title: str) -> str:

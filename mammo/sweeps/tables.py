@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in
-from mammo.support.table import Cell, Column, Table, columns, limits, mean_and_std, row, three_decimals
+from mammo.support.table import Cell, Column, Table, columns, limits, mean_and_std, row, span, three_decimals
 from mammo.sweeps.findings import BestTrial, Finding, best_trial, metrics_of_tables, model_selection, ranked_trials
 from mammo.sweeps.results import SweepResults, Trial
 
@@ -54,8 +54,8 @@ def spread_table(
     rows = []
     for name in names:
         values = finding.aggregate[name]
-        extremes = "-" if values.min is None else f"{values.min:.3f} to {values.max:.3f}"
-        mean, of_others = mean_and_std(values.mean, values.std), [of(name) for _, of in others]
+        mean, extremes = mean_and_std(values.mean, values.std), span((values.min, values.max))
+        of_others = [of(name) for _, of in others]
         rows.append(row(head(name), mean, *of_others, limits(values.ci95), extremes, str(values.n)))
         if name in finding.configuration.published:
             published = mean_and_std(*finding.configuration.published[name])

@@ -279,7 +279,7 @@ def test_the_findings_fit_a_terminal():
     lines = closing_lines(Path("here"), facts)
     assert max(map(len, lines)) <= 80
     header = next(i for i, line in enumerate(lines) if "k-NN" in line and "head" in line)
-    assert [line.split() for line in lines[header + 1 : header + 8]] == [
+    assert [line.split() for line in lines[header + 2 : header + 9]] == [
         ["bal_acc_adj", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
         ["kappa_quadratic", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
         ["auc_ovr", *["-0.123"] * 3], ["[-0.246,", "-0.021]"] * 3,
