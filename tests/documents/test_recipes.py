@@ -1,9 +1,8 @@
-"""What README.md and docs/ say is true: each recipe trains as it stands there, each command composes."""
+"""Each recipe of docs/extend.md trains as it stands there."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -15,51 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from mammo.config.composition import TRAIN, checked_config, prepare_hydra
-from mammo.config.foreign import CONFIG_FOLDER
-from mammo.config.own_files import with_own_files
-from mammo.config.prepare import PREPARE
-from mammo.config.tree import Config
-from mammo.config.untrusted import check_config_files
-from mammo.prepare import with_num_shards, with_weights
-from mammo.support.dotted_keys import flatten
-from mammo.support.options import registered
-from mammo.support.schema import key_tree
-from mammo.sweeps.plan import combinations, parse_arguments
-from tests.conftest import REPOSITORY
-
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = {"README.md": README} | {
-    f"docs/{file.name}": file.read_text(encoding="utf-8") for file in sorted((REPOSITORY / "docs").glob("*.md"))
-}
-
-RECIPE = re.compile(
-    r"<!-- recipe (?P<name>\w+): (?P<how>append to|new file) (?P<file>\S+) -->\n"
-    r"```\w+\n(?P<code>.*?)```\n\n```sh\n(?P<command>python -m mammo\.train [^\n]*)\n```",
-    re.DOTALL,
-)
-COMMAND = re.compile(r"python -m mammo\.(?:train|prepare)[^`\n]*")
+from tests.conftest import REPOSITORY, SMALL_NETWORK
+from tests.documents.pages import PAGES, RECIPES, Recipe
 
 SMALL = ("data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4", "train.epochs=2", "train.threads=1")
 BUNDLED_WEIGHTS = "model=efficientnet_lite0"
 DENSITIES = {"A": "fatty", "B": "scattered", "C": "heterogeneous", "D": "extreme"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """A recipe of the README: which file it appends to or makes, and the command that uses it."""
-
-    name: str
-    how: str
-    file: str
-    code: str
-    command: str
-
-
-RECIPES = {match["name"]: Recipe(**match.groupdict()) for match in RECIPE.finditer(README)}
 
 
 @pytest.fixture
@@ -100,7 +62,7 @@ def train_with(recipe: Recipe, checkout: Path, root: Path, cache: Path, *further
 
 
 def test_there_is_a_recipe_for_each_part():
-    assert set(RECIPES) == {"loss", "scheduler", "model", "dataset", "reader"}
+    assert set(RECIPES) == {"loss", "scheduler", "optimizer", "model", "dataset", "reader"}
 
 
 FOLDERS = ("data=folders", "data.group_by=image")
@@ -122,11 +84,16 @@ def test_loss(checkout, class_folders, session_cache):
     assert "at least 0" in refused.stderr
 
 
-def test_scheduler(checkout, class_folders, session_cache):
-    recipe, rate = RECIPES["scheduler"], "optimizer.lr=1e-3"
-    directory = train_with(recipe, checkout, class_folders, session_cache, *FOLDERS, BUNDLED_WEIGHTS, rate)
+def test_scheduler_and_optimizer(checkout, class_folders, session_cache):
+    optimizer, scheduler = RECIPES["optimizer"], RECIPES["scheduler"]
+    follow(optimizer, checkout)
+    further = (*FOLDERS, *SMALL_NETWORK, "optimizer.lr=1e-3", *shlex.split(optimizer.command)[3:])
+    directory = train_with(scheduler, checkout, class_folders, session_cache, *further)
     rates = [record["lr"] for record in json.loads((directory / "train_history.json").read_text())]
     assert rates == pytest.approx([1e-3, 1e-4])
+    assert yaml.safe_load((directory / "config.yaml").read_text())["optimizer"] == {
+        "name": "nadam", "lr": 1e-3, "backbone_lr": 1e-4, "weight_decay": 0.05,
+    }  # fmt: skip
 
 
 @pytest.mark.long
@@ -153,7 +120,7 @@ def predictions(directory: Path) -> list[dict[str, str]]:
 
 def test_dataset_with_a_table(checkout, class_folders, session_cache, tmp_path):
     recipe, root = RECIPES["dataset"], tmp_path / "hospital"
-    columns = re.search(r"`(case_number,[^`]*)`", README)
+    columns = re.search(r"`(case_number,[^`]*)`", PAGES["docs/extend.md"])
     assert columns is not None
     lines = [columns[1]]
     for number, (patient, side, name, file) in enumerate(women(class_folders)):
@@ -182,68 +149,3 @@ def test_dataset_without_a_table(checkout, class_folders, session_cache, tmp_pat
     assert summary["data"]["class_counts"] == {"A": 8, "B": 8, "C": 8, "D": 8}
     assert summary["data"]["num_patients"] == 16
     assert summary["data"]["name"] == "named"
-
-
-def commands() -> list[str]:
-    """Every command of the documents that is not part of a recipe, nor about a sweep that is there already."""
-    of_recipes = {recipe.command for recipe in RECIPES.values()}
-    found = {match[0].strip() for text in DOCUMENTS.values() for match in COMMAND.finditer(text)}
-    return sorted(command for command in found - of_recipes if "<sweep>" not in command)
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_documents_composes(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "path/to").mkdir(parents=True)
-    (tmp_path / "path/to/mine.yaml").write_text("seed: 43")  # for `experiment=path/to/mine.yaml`
-    _, _, program, *arguments = shlex.split(command)
-    options = {TRAIN.program: TRAIN, PREPARE.program: PREPARE}[program]
-    prepare_hydra(options)
-    if options is PREPARE:
-        arguments = with_num_shards(with_weights(arguments))
-    arguments, studies = with_own_files(arguments)
-    check_config_files(arguments, studies, options.sections)
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    if "-m" in arguments:  # the first run of the sweep
-        num_folds = next((int(o.split("=")[1]) for o in overrides if o.startswith("data.num_folds=")), None)
-        sweep = parse_arguments(overrides, num_folds)
-        overrides = [*(override.input_line for override in sweep.fixed), *combinations(sweep)[0]]
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        checked_config(compose(program.removeprefix("mammo."), overrides, return_hydra_config=True), options)
-
-
-def table_after(heading: str, text: str = README) -> list[list[str]]:
-    """Cells of the first table after a text; header and rule left out."""
-    lines = text[text.index(heading) :].splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return rows
-
-
-def test_the_table_of_groups_names_every_choice():
-    folders = [folder for folder in CONFIG_FOLDER.iterdir() if folder.is_dir()]
-    choices = {f.name: {file.stem for file in f.glob("*.yaml")} | set(registered(f.name)) for f in folders}
-    rows = {row[0].strip("`"): row[1] for row in table_after("Groups, the default first")}
-    assert set(rows) == set(choices)
-    for group, named in rows.items():
-        missing = [choice for choice in choices[group] if f"`{choice}`" not in named]
-        assert missing == [], f"{group} in README.md lacks {missing}"
-
-
-def test_the_table_of_keys_names_keys_that_exist():
-    known = flatten(key_tree(Config))
-    keys = [key for row in table_after("The keys that are used most") for key in re.findall(r"`([^`]+)`", row[0])]
-    assert len(keys) > 15
-    assert [key for key in keys if key not in known] == []
-
-
-def test_what_the_documents_link_to_exists():
-    for name, text in DOCUMENTS.items():
-        folder = (REPOSITORY / name).parent
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            if "://" not in target:
-                assert (folder / target).exists(), f"{name}: {target}"
