@@ -1,4 +1,4 @@
-"""Links between the pages lead somewhere, and options in their prose exist."""
+"""Links between the pages lead somewhere, and the files that they name are there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.documents.pages import PAGES, headings, prose
+from tests.documents.pages import PAGES, RECIPES, SPAN, headings, prose
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -21,3 +21,13 @@ def test_what_a_page_links_to_exists(page):
         assert path.exists(), target
         if anchor:
             assert anchor in headings(os.path.relpath(path, REPOSITORY)), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_that_a_page_names_exists(page):
+    new = [recipe.file for recipe in RECIPES.values()]
+    for span in SPAN.findall(prose(page)):
+        if re.fullmatch(r"(mammo|conf|tests|benchmarks|docs)/[\w/.*-]+", span) and span not in new:
+            assert list(REPOSITORY.glob(span)), span
+        elif re.fullmatch(r"\w+\.py", span) and page == "docs/house.md":
+            assert list((REPOSITORY / "mammo").rglob(span)), span
