@@ -9,9 +9,9 @@ import pytest
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.prepare import PrepareConfig
 from mammo.config.tree import Config
+from mammo.support.dotted_keys import flatten
 from mammo.support.options import registered
 from mammo.support.schema import key_tree
-from mammo.support.dotted_keys import flatten
 from tests.documents.commands import TOOLS
 from tests.documents.pages import PAGES, SPAN, prose
 
