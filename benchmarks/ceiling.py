@@ -27,7 +27,6 @@ from mammo.config.tree import Config, image_size_px
 from mammo.models.build import build_model
 from mammo.models.trunk import FrozenTrunk
 from mammo.support.hardware import prepare_process, resolve_hardware
-from mammo.training.optimizers import parameter_groups
 
 TARGET = 0.93
 TIMED_EPOCHS = 3
@@ -86,8 +85,7 @@ def build_step(config: Config) -> Callable[[], None]:
     size_px = image_size_px(config)
     network = build_model(config.model, config.strategy, NUM_CLASSES, size_px, config.seed).network
     network = network.to(hardware.device).train()
-    parts = {"head": network.head.parameters(), "backbone": network.backbone_parameters()}
-    optimizer = config.optimizer.build(parameter_groups(parts, {"head": 1e-4, "backbone": 1e-5}))
+    optimizer = config.optimizer.build(config.optimizer.groups(network.layers()))
     images = torch.randn(config.data.batch_size, 3, size_px, size_px, device=hardware.device)
     images = images.contiguous(memory_format=torch.channels_last)
     targets = torch.arange(config.data.batch_size, device=hardware.device) % NUM_CLASSES
@@ -98,8 +96,8 @@ def build_step(config: Config) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
         trunk_output = trunk(images)
         with hardware.autocast():
-            logits = network.forward_rest(trunk_output)
-        config.loss.per_image(logits.float(), targets, None).mean().backward()
+            logits = network.tail(trunk_output)
+        config.loss.per_sample(logits.float(), targets, None).mean().backward()
         torch.nn.utils.clip_grad_norm_(learning, config.train.clip_norm)
         optimizer.step()
 

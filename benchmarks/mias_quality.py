@@ -61,7 +61,7 @@ def probed(config: Config) -> Metrics:
     features = []
     with torch.inference_mode():
         for batch in EvaluationBatches(dataset.part(np.arange(len(dataset.table))), 16, 0):
-            features.append(network.pooled(network.forward_trunk(prepare(batch)[0])).numpy())
+            features.append(network.tail.features(network.forward_trunk(prepare(batch)[0])).numpy())
     table, targets = np.concatenate(features), dataset.targets
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced"))
     model.fit(table[dataset.split.train], targets[dataset.split.train])

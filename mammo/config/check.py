@@ -86,7 +86,7 @@ def with_presets(config: Config) -> Config:
     backbone_rate = optimizer.backbone_lr
     if backbone_rate is None and config.strategy.trains_backbone:
         backbone_rate = rate / 10
-    optimizer = dataclasses.replace(optimizer, lr=rate, backbone_lr=backbone_rate)  # type: ignore[type-var]
+    optimizer = dataclasses.replace(optimizer, lr=rate, backbone_lr=backbone_rate)
     return dataclasses.replace(config, data=data, model=model, optimizer=optimizer)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mammo.data.options import DataOptions, PhantomOptions
 from mammo.models.options import ModelOptions, fixed_size_px
 from mammo.support.schema import Problem
+from mammo.tasks.task import TASKS
 
 if TYPE_CHECKING:
     from mammo.config.tree import Config
@@ -98,13 +99,13 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
 def _label_rules(data: DataOptions) -> Iterator[Rule]:
     classes, mapped = data.classes or [], [name for name in data.table.label_map.values() if name.strip()]
     listed = f"[{', '.join(classes)}]"
-    of_task = {"density4": "A, B, C, D", "density2": "AB and CD"}
+    task = TASKS[data.task]
     # Other names, such as F, G and D, are refused when the labels are read.
     are_densities = all(name in (*"ABCD", "AB", "CD") or name.isdecimal() for name in classes)
     yield (
-        data.task in of_task and are_densities and classes not in ([], list("ABCD")),
+        task.is_density and are_densities and classes not in ([], list("ABCD")),
         "data.classes",
-        f"{listed}, but the classes of data.task={data.task} are {of_task.get(data.task)}",
+        f"{listed}, but the classes of data.task={data.task} are {', '.join(task.class_names or ())}",
         "data.task=labels for a label set of its own, in the order of data.classes; else data.classes=null: A-D and "
         "1-4 are labels, data.table.label_map={spelling: A} says what others mean",
     )

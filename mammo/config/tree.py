@@ -21,6 +21,7 @@ from mammo.models.options import ModelOptions
 from mammo.support.files import safe_name
 from mammo.support.options import choice, option, section
 from mammo.support.schema import to_tree
+from mammo.tasks.task import TASKS
 from mammo.training import losses, optimizers, schedulers, tracker
 
 
@@ -88,7 +89,7 @@ class Config:
     @property
     def num_classes(self) -> int | None:
         """Classes of the task; None where only the labels tell."""
-        return {"density4": 4, "density2": 2}.get(self.data.task) or len(self.data.classes or []) or None
+        return len(TASKS[self.data.task].class_names or self.data.classes or ()) or None
 
 
 def image_size_px(config: Config) -> int:

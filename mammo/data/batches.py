@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,12 +31,16 @@ CPU_PIXELS_AT_ONCE = 2**19
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Images uint8 [N, S, S], class indices int64 [N], positions in the dataset [N], drawn changes or None."""
+    """Images uint8 [M, S, S] of N samples, with targets [N, ...], positions of the samples [N], drawn changes [M, 7].
+
+    `sample_of` [M] says which sample of the batch each image belongs to; None where every image is a sample.
+    """
 
     images: Tensor
     targets: Tensor
     positions: np.ndarray
     changes: Tensor | None = None
+    sample_of: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -43,18 +48,30 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Images of one part of the split with class indices [N] and raw ids (which seed the augmentation).
+    """N samples of one part of the split: M images, targets [N, ...], and raw ids [M], which seed the augmentation.
 
-    `content_keys` name the stored pixels of each image, for what is computed from them and kept.
+    `content_keys` [M] name the stored pixels of each image, for what is computed from them and kept. `strata` [N] are
+    integers that the sampler balances; None where the targets are such. `sample_of` [M] says which sample each image
+    belongs to, in ascending order; None where every image is a sample.
     """
 
     images: StoredImages
     targets: np.ndarray
     image_ids: Sequence[str]
     content_keys: Sequence[str] = ()
+    strata: np.ndarray | None = None
+    sample_of: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def images_of(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions [m] of the images of some samples [n], and to which of these each belongs, [m] or None."""
+        if self.sample_of is None:
+            return samples, None
+        starts, stops = (np.searchsorted(self.sample_of, samples, side=side) for side in ("left", "right"))
+        images = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        return np.concatenate(images), np.repeat(np.arange(len(samples)), stops - starts)
 
 
 def plan_batches(num_images: int, batch_size: int, max_batches: int | None = None) -> list[slice]:
@@ -78,7 +95,7 @@ class EvaluationBatches:
 
     @property
     def num_images(self) -> int:
-        """How many images one pass shows."""
+        """How many samples one pass shows."""
         return self.plan[-1].stop if self.plan else 0
 
     def __len__(self) -> int:
@@ -112,12 +129,13 @@ class TrainingBatches:
 
     @property
     def sizes(self) -> list[int]:
-        """Number of images of each batch of an epoch."""
+        """Number of samples of each batch of an epoch."""
         return [part.stop - part.start for part in self.plan]
 
     def drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and views (`view_of`) of the images of epoch `epoch` (0-based), in their order."""
-        order = self.sampler.order(self.data.targets, self.seed, epoch)
+        """Positions and views (`view_of`) of the samples of epoch `epoch` (0-based), in their order."""
+        strata = self.data.targets if self.data.strata is None else self.data.strata
+        order = self.sampler.order(strata, self.seed, epoch)
         views = view_of(epoch, times_drawn_before(order), self.num_variants)
         num_shown = sum(self.sizes)
         return order[:num_shown], views[:num_shown]
@@ -141,19 +159,40 @@ class TrainingBatches:
         order, views = self.drawn(epoch)
 
         def load(part: slice) -> Batch:
-            return make_batch(self.data, order[part], self.changes_of(order[part], views[part]))
+            images = images_and_views(self.data, order[part], views[part])
+            return make_batch(self.data, order[part], self.changes_of(*images))
 
         return in_order(load, self.plan[first_batch:], self.num_workers)
 
 
-def make_batch(data: LabelledImages, positions: np.ndarray, changes: np.ndarray | None) -> Batch:
-    """A batch of the images at some positions, with what the augmentation is to change of them."""
+def images_and_views(data: LabelledImages, samples: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [m] and views [m] of the images of some samples [n], which are shown with some views [n]."""
+    images, sample_of = data.images_of(samples)
+    return images, views if sample_of is None else views[sample_of]
+
+
+def make_batch(data: LabelledImages, samples: np.ndarray, changes: np.ndarray | None) -> Batch:
+    """A batch of the samples at some positions, with what the augmentation is to change of their images."""
+    images, sample_of = data.images_of(samples)
     return Batch(
-        torch.from_numpy(data.images.read(positions)),
-        torch.from_numpy(data.targets[positions]),
-        positions,
+        torch.from_numpy(data.images.read(images)),
+        torch.from_numpy(data.targets[samples]),
+        samples,
         None if changes is None else torch.from_numpy(changes),
+        None if sample_of is None else torch.from_numpy(sample_of),
     )
+
+
+class Prepared(NamedTuple):
+    """What the engine takes of a batch, on the device.
+
+    `inputs` [M, ...] are images, or what a frozen trunk makes of them; targets [N, ...]; `sample_of` [M] or None as in
+    `Batch`.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    sample_of: Tensor | None = None
 
 
 class Preparation:
@@ -167,10 +206,15 @@ class Preparation:
         # Made once: sending a number to an accelerator at every step would make the host wait for it.
         self._affine = [(torch.tensor(-m / s, device=device), 1 / s) for m, s in zip(mean, std, strict=True)]
 
-    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Normalised images and class indices on the device."""
-        stored = self.on_device(batch.images)
-        changes = None if batch.changes is None else self.on_device(batch.changes)
+    def __call__(self, batch: Batch) -> Prepared:
+        """A batch with normalised images, on the device."""
+        sample_of = None if batch.sample_of is None else self.on_device(batch.sample_of)
+        return Prepared(self.images(batch.images, batch.changes), self.on_device(batch.targets), sample_of)
+
+    def images(self, stored: Tensor, changes: Tensor | None) -> Tensor:
+        """Normalised images [M, 3, S, S] of stored ones [M, S, S], with drawn changes [M, 7]."""
+        stored = self.on_device(stored)
+        changes = None if changes is None else self.on_device(changes)
         # Written with the channels last, which is how convolutions read them.
         normalised = torch.empty(*stored.shape, len(self.mean), device=self.device)
         at_once = self._images_at_once(*stored.shape)
@@ -181,7 +225,7 @@ class Preparation:
                 grey = change(grey, changes[part])
             channels = [torch.add(shift, grey, alpha=scale) for shift, scale in self._affine]
             torch.stack(channels, dim=-1, out=normalised[part])
-        return normalised.movedim(-1, 1), self.on_device(batch.targets)
+        return normalised.movedim(-1, 1)
 
     def _images_at_once(self, count: int, height: int, width: int) -> int:
         """How many images are prepared at a time: equal parts that fit into the caches of a CPU."""

@@ -49,9 +49,8 @@ class Dataset:
 
     @property
     def targets(self) -> np.ndarray:
-        """Class index of each row, int64."""
-        index = {name: i for i, name in enumerate(self.manifest.class_names)}
-        return self.table["label"].map(index).to_numpy(dtype=np.int64)
+        """What the loss compares with, of each row: [N, ...], see `Task.targets`."""
+        return self.manifest.task.targets(self.table["label"].tolist(), self.manifest.class_names)
 
     @property
     def is_pseudonymized(self) -> bool:
@@ -67,7 +66,8 @@ class Dataset:
         """The images of some rows of the table."""
         chosen = StoredImages(self.images.pixels, self.images.rows[rows])
         image_ids = self.table["image_id"].iloc[rows].tolist()
-        return LabelledImages(chosen, self.targets[rows], image_ids, [self.content_keys[row] for row in rows])
+        targets, keys = self.targets[rows], [self.content_keys[row] for row in rows]
+        return LabelledImages(chosen, targets, image_ids, keys, self.manifest.task.strata(targets))
 
     def described(self, rows: np.ndarray) -> pd.DataFrame:
         """What may be written of some rows: `image_id`, `patient_id`, `exam_id`, `laterality`, `view` and `label`."""
@@ -83,7 +83,7 @@ class Dataset:
     def class_counts(self, rows: np.ndarray | None = None) -> list[int]:
         """Images of each class, in all rows or in some."""
         targets = self.targets if rows is None else self.targets[rows]
-        return np.bincount(targets, minlength=len(self.manifest.class_names)).tolist()
+        return self.manifest.task.class_counts(targets, len(self.manifest.class_names))
 
 
 def load_dataset(
@@ -121,7 +121,7 @@ def load_dataset(
         everything += [item.image_id for item in manifest.left_out]
         write_lookup(_lookup_file(cache_folder, fingerprint), rename, everything)
 
-    split, folds = _all_as_test(table) if only_test else _split(table, manifest.class_names, options)
+    split, folds = _all_as_test(table) if only_test else _split(table, manifest, options)
     notes += check_copies(table, looks, folds or [split], rename, options.allow_duplicates)
     notes += note_looks(table, looks, split, rename)
     return Dataset(
@@ -142,12 +142,14 @@ def _lookup_file(cache_folder: Path, fingerprint: str) -> Path:
     return cache_folder / "pseudonyms" / f"{fingerprint[:16]}.csv"
 
 
-def _split(table: pd.DataFrame, class_names: Sequence[str], options: DataOptions) -> tuple[Split, list[Split]]:
-    """The split that the options ask for, and all folds where it is one of them."""
-    seed, test_fraction = options.split_seed, options.test_fraction
+def _split(table: pd.DataFrame, manifest: Manifest, options: DataOptions) -> tuple[Split, list[Split]]:
+    """The split that the options ask for, and all folds where it is one of them; strata stand for classes."""
+    seed, test_fraction, names = options.split_seed, options.test_fraction, manifest.class_names
+    strata = manifest.task.strata(manifest.task.targets(table["label"].tolist(), names))
+    stratified = table.assign(label=[names[stratum] for stratum in strata])
     if options.num_folds is None or options.fold is None:
-        return split_holdout(table, class_names, options.val_fraction, test_fraction, seed), []
-    folds = split_folds(table, class_names, options.num_folds, seed, test_fraction)
+        return split_holdout(stratified, names, options.val_fraction, test_fraction, seed), []
+    folds = split_folds(stratified, names, options.num_folds, seed, test_fraction)
     return folds[options.fold], folds
 
 

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from mammo.data.labels import DENSITY, ParsedLabels
+from mammo.data.labels import ParsedLabels
 from mammo.data.options import DataOptions
 from mammo.data.quoting import has_known_word, is_known, shown_names
 from mammo.support.errors import DataError
+from mammo.tasks.multiclass import DENSITY
 
 # A woman has four images in an exam and few exams; a class has more images than that.
 _FEW_IMAGES = 12

@@ -13,12 +13,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.quoting import is_known, shown_names
 from mammo.support.errors import DataError
+from mammo.tasks.multiclass import DENSITY
+from mammo.tasks.task import TASKS
 
-DENSITY = ("A", "B", "C", "D")
-DENSITY_PAIRS = ("AB", "CD")
 NO_LABEL = "no label"
 
 _WHOLE_NUMBER = re.compile(r"0*(\d+)(?:[.,]0*)?")
@@ -150,19 +152,19 @@ def _refuse_mixture(texts: Sequence[str], rows: Sequence[str], known: Mapping[st
     )
 
 
-def apply_task(manifest: Manifest, task: str) -> Manifest:
+def apply_task(manifest: Manifest, name: str) -> Manifest:
     """The manifest with the labels of a task; images without a label are left out here (stage 'excluded').
 
-    `density4` keeps A-D, `density2` makes AB and CD of them, `labels` keeps the dataset's own label set.
-    Raises `DataError` when the dataset's label set is not within A-D and the task needs it, when the task is
-    unknown, or when no image has a label.
+    Raises `DataError` when the dataset's label set is not within A-D and the task needs it, when the task is unknown,
+    or when no image has a label.
     """
-    if task not in ("density4", "density2", "labels"):
-        raise DataError(f"data.task={task} is no task", expected="density4, density2 or labels")
-    if task != "labels" and not set(manifest.class_names) <= set(DENSITY):
+    if name not in TASKS:
+        raise DataError(f"data.task={name} is no task", expected=f"one of {', '.join(TASKS)}")
+    task = TASKS[name]
+    if task.is_density and not set(manifest.class_names) <= set(DENSITY):
         raise DataError(
             f"wrong task: the labels of {manifest.name} are {shown_names(manifest.class_names, 'label')}",
-            expected=f"labels within A, B, C, D for data.task={task}",
+            expected=f"labels within A, B, C, D for data.task={name}",
             to_do="set data.task=labels to learn the dataset's own label set, or map it with data.table.label_map",
             go_on_with={"task": "labels"},
         )
@@ -173,39 +175,31 @@ def apply_task(manifest: Manifest, task: str) -> Manifest:
         raise DataError(
             f"no image of {manifest.name} has a label", to_do="check where the labels come from: data.root, data.format"
         )
-    class_names = manifest.class_names
+    class_names = task.class_names_for(manifest.class_names)
     notes = list(manifest.notes)
-    if task == "labels" and list(class_names) == sorted(class_names) and not set(class_names) <= set(DENSITY):
+    if task.class_names is None and list(class_names) == sorted(class_names) and not set(class_names) <= set(DENSITY):
         notes.append(
             f"classes in the order {', '.join(class_names)}: quadratic kappa and mae take it as a scale; "
             "data.classes=[...] gives another order"
         )
-    if task == "density4":
-        class_names = DENSITY
-    elif task == "density2":
-        class_names = DENSITY_PAIRS
-        pair_of = {letter: pair for pair in DENSITY_PAIRS for letter in pair}
-        table["label"] = table["label"].map(pair_of)
-    return manifest.replace(
-        table=table, class_names=class_names, left_out=[*manifest.left_out, *unlabelled], notes=notes
-    )
+    table["label"] = table["label"].map(task.label_for)
+    left_out = [*manifest.left_out, *unlabelled]
+    return manifest.replace(table=table, class_names=class_names, task=task, left_out=left_out, notes=notes)
 
 
 def limit_patients(manifest: Manifest, limit: int | None) -> Manifest:
     """The manifest with at most `limit` patients: sorted by id, taken in turn from each class; None keeps all.
 
-    A patient's class is the most frequent label of her images, the denser one where two are equally frequent.
+    A patient's class is the most frequent stratum of her images, the denser one where two are equally frequent.
     """
     if limit is None:
         return manifest
-    order = {name: index for index, name in enumerate(manifest.class_names)}
-    queues: dict[str, list[str]] = {name: [] for name in (*manifest.class_names, "")}
-    for patient, images in manifest.table.groupby("patient_id", sort=True):
-        counts = Counter(label for label in images["label"] if label)
-        label = max(counts, key=lambda name: (counts[name], order[name])) if counts else ""
-        queues[label].append(str(patient))
-    longest = max(len(queue) for queue in queues.values())
-    in_turn = [queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue)]
+    queues: list[list[str]] = [[] for _ in manifest.class_names]
+    for patient, strata in pd.Series(manifest.strata).groupby(manifest.table["patient_id"], sort=True):
+        counts = Counter(strata)
+        queues[max(counts, key=lambda stratum: (counts[stratum], stratum))].append(str(patient))
+    longest = max(map(len, queues))
+    in_turn = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
     chosen = set(in_turn[:limit])
     table = manifest.table[manifest.table["patient_id"].isin(chosen)].reset_index(drop=True)
     note = f"data.limit={limit}: {len(chosen)} of {len(in_turn)} patients are used"

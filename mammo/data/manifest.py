@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mammo.support.errors import DataError
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.task import Task
 
 # Manufacturer and age (in years, or as DICOM writes it) are known of few sets and used for subgroups alone.
 COLUMNS = (
@@ -57,8 +60,9 @@ class Grouping:
 class Manifest:
     """One row per image with the columns of `COLUMNS` (all strings, empty when unknown).
 
-    `class_names` is the label set in order; `group_by` says what `patient_id` holds (`patient`,
-    `exam` or `image`), `grouping` how it came about; `notes` are remarks for the log and for `summary.json`.
+    `class_names` is the label set in order; `group_by` says what `patient_id` holds (`patient`, `exam` or `image`),
+    `grouping` how it came about; `task` says what is learnt of the labels; `notes` are remarks for the log and for
+    `summary.json`.
     """
 
     name: str
@@ -69,6 +73,17 @@ class Manifest:
     grouping: Grouping = Grouping()
     left_out: list[LeftOut] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    task: Task = LABELS
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What the loss compares with, of each image with a label: [N, ...], see `Task.targets`."""
+        return self.task.targets(self.table["label"].tolist(), self.class_names)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What the split keeps in proportion: an integer of each image, [N]."""
+        return self.task.strata(self.targets)
 
     def replace(self, **changes: object) -> Manifest:
         """A copy with some fields changed."""

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from mammo.support.options import option, section
+from mammo.tasks.task import TASKS
 
 DEFAULT_IMAGE_SIZE_PX = 512
 
@@ -43,9 +44,7 @@ class DataOptions:
     )
     kind: Literal["mass", "calc", "both"] | None = option(None, "CBIS-DDSM only: which of the two studies")
     classes: list[str] | None = option(None, "label set in order; null: A, B, C, D or what the labels hold")
-    task: Literal["density4", "density2", "labels"] = option(
-        "density4", "density4: A,B,C,D; density2: {A,B} against {C,D}; labels: the dataset's own label set"
-    )
+    task: str = option("density4", "; ".join(f"{name}: {task.doc}" for name, task in TASKS.items()), among=TASKS)
     table: TableOptions = section(TableOptions)
     phantom: PhantomOptions = section(PhantomOptions)
     group_by: Literal["patient", "exam", "image"] = option(

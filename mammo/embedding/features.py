@@ -32,6 +32,7 @@ from mammo.support.hardware import Hardware
 from mammo.support.progress import counting
 from mammo.support.schema import Problem, build
 from mammo.support.yaml_files import read_yaml
+from mammo.tasks.outputs import SOFTMAX
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def _of_published(options: EmbedOptions, choice: DataChoice, hardware: Hardware)
     preparation = Preparation(built.mean, built.std, hardware.device)
     images = dataset.part(rows)
     predictions = predict_with(
-        network, preparation, images, data_options.batch_size, hardware, LABEL, keep_features=True
+        network, SOFTMAX, preparation, images, data_options.batch_size, hardware, LABEL, keep_features=True
     )
     assert predictions.features is not None  # they were asked for
     weights = dataclasses.asdict(built.weights)

@@ -114,7 +114,7 @@ def explain_images(
     names = _target_names(table, target)
     images = dataset.part(shown.rows[positions])
     for batch in EvaluationBatches(images, IMAGES_AT_ONCE, trained.hardware.loader_threads):
-        inputs, _ = trained.preparation(batch)
+        inputs = trained.preparation(batch).inputs
         classes = [trained.class_names.index(names[i]) for i in batch.positions]
         maps = heat_maps(trained.network, inputs, classes, method, layer)
         for i, square, values in zip(batch.positions.tolist(), batch.images.numpy(), maps, strict=True):

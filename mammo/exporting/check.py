@@ -96,7 +96,7 @@ def compare(trained: Trained, path: Path, chosen: str, images: LabelledImages) -
         again = predict_images(
             load_trained(path, resolved_hardware("cpu", trained.hardware.threads)), images, "The file"
         )
-        pairs = [(again.logits - expected.logits, again.probabilities - expected.probabilities)]
+        pairs = [(again.outputs - expected.outputs, again.probabilities - expected.probabilities)]
     else:
         run = open_onnx(path, trained.hardware.threads) if chosen == "onnx" else open_torchscript(path)
         stored = images.images.read(np.arange(len(images)))
@@ -104,7 +104,7 @@ def compare(trained: Trained, path: Path, chosen: str, images: LabelledImages) -
         pairs = []
         for count in (len(squares), 1):
             logits, probabilities = run(squares[:count])
-            pairs.append((logits - expected.logits[:count], probabilities - expected.probabilities[:count]))
+            pairs.append((logits - expected.outputs[:count], probabilities - expected.probabilities[:count]))
     return Comparison(
         max_abs_difference_probabilities=max(float(np.abs(difference).max()) for _, difference in pairs),
         max_abs_difference_logits=max(float(np.abs(difference).max()) for difference, _ in pairs),

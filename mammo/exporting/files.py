@@ -63,7 +63,7 @@ def content_of(trained: Trained, chosen: str) -> bytes:
         facts = {**trained.facts, "metrics": metrics_of(trained)}
         return portable_bytes(trained.network.state_dict(), facts, metadata)
     network = copy.deepcopy(trained.network).cpu()
-    module = GreyToProbabilities(network, trained.preparation.mean, trained.preparation.std).eval()
+    module = GreyToProbabilities(network, trained.config.loss, trained.preparation.mean, trained.preparation.std).eval()
     module.requires_grad_(False)
     write = onnx_bytes if chosen == "onnx" else torchscript_bytes
     return write(module, trained.image_size_px, metadata)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mammo.exporting.description import INPUT, LOGITS, PROBABILITIES, USE
 from mammo.models.network import Network
 from mammo.support.errors import ConfigError
+from mammo.tasks.outputs import OutputSpace
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # Of TorchScript: where in which source file each operation was made.
@@ -35,8 +36,9 @@ Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class GreyToProbabilities(nn.Module):
     """What is exported: grey images [N, 1, S, S] in 0..1 to logits and probabilities [N, K]."""
 
-    def __init__(self, network: Network, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, network: Network, space: OutputSpace, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
+        self.space = space
         # The layers in a row: how they are trained does not matter any more.
         self.layers = nn.Sequential(*network.stages, network.pool, network.head)
         shift = [-m / s for m, s in zip(mean, std, strict=True)]
@@ -48,7 +50,7 @@ class GreyToProbabilities(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and probabilities."""
         logits = self.layers(images * self.scale + self.shift)
-        return logits, logits.softmax(dim=1)
+        return logits, self.space.probabilities(logits)
 
 
 def require_onnx() -> None:

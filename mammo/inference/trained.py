@@ -30,6 +30,7 @@ from mammo.support.hardware import Hardware, prepare_process, resolve_hardware
 from mammo.support.interruption import stop_if_asked
 from mammo.support.progress import track
 from mammo.support.torch_files import fault_of_weights
+from mammo.tasks.outputs import OutputSpace
 from mammo.training.checkpoint import load_checkpoint
 from mammo.training.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.training.engine import Predictions, predict
@@ -91,7 +92,8 @@ def load_trained(path: Path, hardware: Hardware) -> Trained:
     # The weights come from the checkpoint.
     options = dataclasses.replace(config.model, weights="none")
     try:
-        network = build_for(content["model_state_dict"], options, config.strategy, len(class_names), size_px)
+        num_outputs = config.loss.num_outputs(len(class_names))
+        network = build_for(content["model_state_dict"], options, config.strategy, num_outputs, size_px)
     except ConfigError as error:
         raise RunDirectoryError(
             f"the network in {path.name} cannot be built: {str(error).splitlines()[0]}", to_do="name another checkpoint"
@@ -181,6 +183,7 @@ def predict_images(
     """
     return predict_with(
         trained.network,
+        trained.config.loss,
         trained.preparation,
         images,
         trained.config.data.batch_size,
@@ -193,6 +196,7 @@ def predict_images(
 
 def predict_with(
     network: Network,
+    space: OutputSpace,
     preparation: Preparation,
     images: LabelledImages,
     batch_size: int,
@@ -209,7 +213,7 @@ def predict_with(
     batches = EvaluationBatches(images, batch_size, hardware.loader_threads)
     shown = batches if label is None else track(batches, label, len(batches))
     prepare = through(preparation, FrozenTrunk(network, torch.float32, batch_size))
-    predictions = predict(network, shown, prepare, stop_if_asked, keep_features=keep_features)
+    predictions = predict(network, space, shown, prepare, stop_if_asked, keep_features=keep_features)
     if not allow_not_finite and not predictions.is_finite.all():
         raise DataError(
             f"the predictions of {np.count_nonzero(~predictions.is_finite)} of {len(images)} images are not finite",

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mammo.models.maps import CHANNELS_FIRST, MapLayout
@@ -81,6 +82,14 @@ class WholeBackbone(nn.Module):
     def pooled(self, maps: Tensor) -> Tensor:
         """Features [N, F] of maps; the pooling is the network's own."""
         return self.model.forward_head(maps, pre_logits=True)
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer from the input on, as timm groups them; all in one where it does not."""
+        if not hasattr(self.model, "group_matcher"):
+            return [list(self.model.parameters())]
+        parameters = dict(self.model.named_parameters())
+        layers = group_parameters(self.model, self.model.group_matcher())
+        return [[parameters[name] for name in layers[layer]] for layer in sorted(layers)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [N, F] of images [N, 3, H, W]."""

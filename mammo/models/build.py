@@ -195,15 +195,15 @@ def _instead(published: Published, unavailable: Unavailable) -> tuple[Mapping[st
     return published.stand_in(), published.stand_in_source
 
 
-def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_classes: int, seed: int) -> BuiltModel:
-    """A network for `num_classes` with the strategy's cut made, in channels-last layout.
+def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_outputs: int, seed: int) -> BuiltModel:
+    """A network of `num_outputs` with the strategy's cut made, in channels-last layout.
 
     The new head is a function of `seed` alone. The stages are those of `backbone`, not copies.
     """
     parts = backbone.parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(parts.stages, parts.pool, parts.num_features, num_classes, parts.layout)
+        network = Network(parts.stages, parts.pool, parts.num_features, num_outputs, parts.layout)
     network.freeze_all_but(strategy.num_trained_stages(len(parts.stages)))
     network.dropout.p = options.dropout if strategy.uses_dropout else 0.0
     network = network.to(memory_format=torch.channels_last)
@@ -213,18 +213,18 @@ def add_head(backbone: Backbone, options: ModelOptions, strategy: Strategy, num_
 def build_model(
     options: ModelOptions,
     strategy: Strategy,
-    num_classes: int,
+    num_outputs: int,
     image_size_px: int,
     seed: int,
     unavailable: Unavailable = "error",
 ) -> BuiltModel:
     """`build_backbone` and `add_head` in one: a network that is ready to train."""
     backbone = build_backbone(published_network(options, image_size_px, seed), options, strategy, unavailable)
-    return add_head(backbone, options, strategy, num_classes, seed)
+    return add_head(backbone, options, strategy, num_outputs, seed)
 
 
 def build_for(
-    state: Mapping[str, Tensor], options: ModelOptions, strategy: Strategy, num_classes: int, image_size_px: int
+    state: Mapping[str, Tensor], options: ModelOptions, strategy: Strategy, num_outputs: int, image_size_px: int
 ) -> Network:
     """A network with the weights of a state dict; raises WeightsError for those that do not fit.
 
@@ -232,12 +232,12 @@ def build_for(
     """
     try:
         with torch.device("meta"):
-            planned = build_model(options, strategy, num_classes, image_size_px, 0).network.state_dict()
+            planned = build_model(options, strategy, num_outputs, image_size_px, 0).network.state_dict()
     except (RuntimeError, NotImplementedError):
         planned = {}  # an architecture that is computed while it is built
     if planned and {name: t.shape for name, t in planned.items()} != {name: t.shape for name, t in state.items()}:
         raise WeightsError("the names or shapes of the weights are those of another network")
-    network = build_model(options, strategy, num_classes, image_size_px, 0).network
+    network = build_model(options, strategy, num_outputs, image_size_px, 0).network
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

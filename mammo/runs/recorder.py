@@ -18,11 +18,9 @@ from mammo.evaluation.metrics import Metrics, compute_metrics
 from mammo.evaluation.scores import SCORE_NAMES, SCORES, shown_in
 from mammo.evaluation.selection import EarlyStopping, ModelSelection, Scores, detect_collapse
 from mammo.runs.directory import RunDirectory
-from mammo.support.hardware import random_state
 from mammo.support.torch_files import fault_of_weights
 from mammo.training.checkpoint import SCHEMA_VERSION, save_checkpoint
-from mammo.training.checkpoint_content import UNFINISHED_KEYS
-from mammo.training.engine import EpochResult, EpochState, NonFiniteError, Predictions, Trainer
+from mammo.training.engine import EpochResult, NonFiniteError, Predictions, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +52,8 @@ class Recorder:
     collapse_reason: str | None = None
     _collapsed_since: int | None = None
 
-    def restore(self, checkpoint: Mapping[str, Any]) -> EpochState:
-        """Continue where a checkpoint was saved; returns the state of the epoch that comes next."""
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Continue where a checkpoint was saved."""
         self.history = [dict(record) for record in checkpoint["history"]]
         best = checkpoint["best_metrics"]
         # What a later version scores besides is not compared.
@@ -65,11 +63,6 @@ class Recorder:
             self._collapsed_since = len(self.history)
         if self.history:
             self._write_history()
-        unfinished = checkpoint.get("unfinished_epoch")
-        if unfinished is None:
-            return EpochState(checkpoint["epoch"])
-        position = {key: unfinished[key] for key in UNFINISHED_KEYS if key in unfinished}
-        return EpochState(checkpoint["epoch"], **position, rng=checkpoint["rng"])
 
     @property
     def best_epoch(self) -> int:
@@ -106,7 +99,10 @@ class Recorder:
         self.history.append(history_record(result, metrics, is_best))
         is_warming_up = self.has_warmup and len(self.history) == 1
         self.collapse_reason = None if is_warming_up else detect_collapse(metrics)
-        self._save(result, trainer, is_best)
+        also_as = [self.directory.best_checkpoint] if is_best else []
+        if self.keep_every_epochs and len(self.history) % self.keep_every_epochs == 0:
+            also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{len(self.history)}.pth"))
+        self.save(trainer, also_as)
         self._write_history()
         line, short = epoch_line(self.history[-1], self.epochs), short_epoch_line(self.history[-1], self.epochs)
         log.info(line, extra={"short": short})
@@ -128,51 +124,26 @@ class Recorder:
             log.info("no longer collapsed, as in epochs %d to %d", since, epoch - 1)
             self._collapsed_since = None
 
-    def _save(self, result: EpochResult, trainer: Trainer, is_best: bool) -> None:
-        epoch = result.epoch + 1
-        also_as = [self.directory.best_checkpoint] if is_best else []
-        if self.keep_every_epochs and epoch % self.keep_every_epochs == 0:
-            also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{epoch}.pth"))
-        self._write(self._content(trainer, None), also_as)
+    def save(self, trainer: Trainer, also_as: Sequence[Path] = ()) -> None:
+        """Save a checkpoint where training is at rest.
 
-    def save_unfinished(self, state: EpochState, trainer: Trainer) -> None:
-        """Save a checkpoint within an epoch, right where `state` was told."""
-        self._write(self._content(trainer, state))
-
-    def _write(self, content: Mapping[str, Any], also_as: Sequence[Path] = ()) -> None:
-        """Raises NonFiniteError, with the checkpoints as they were, for weights that no command would read."""
-        if fault := fault_of_weights(content["model_state_dict"]):
-            raise NonFiniteError(f"the last step has led to weights that are none: {fault}")
-        directory = self.directory
-        save_checkpoint(directory.last_checkpoint, content, also_as, directory.require_ownership)
-
-    def _content(self, trainer: Trainer, unfinished: EpochState | None) -> dict[str, Any]:
-        """All that training goes on from, after whole epochs or within one."""
-        epoch, steps_done, position = len(self.history), 0, None
-        if unfinished is not None:
-            steps_done = trainer.steps(unfinished.batches_done)
-            position = dataclasses.asdict(unfinished)
-            del position["epoch"], position["rng"]
-        return {
+        Raises NonFiniteError, with the checkpoints as they were, for weights that no command would read.
+        """
+        content = {
             "schema_version": SCHEMA_VERSION,
-            "model_state_dict": trainer.network.state_dict(),
-            "optimizer_state_dict": trainer.optimizer.state_dict(),
-            # Schedules are functions of the epoch and of the losses in the history.
-            "scheduler_state_dict": {"name": trainer.schedule.name},
-            "scaler_state_dict": trainer.scaler.state_dict(),
-            "ema_state_dict": None,
-            "epoch": epoch,
-            "unfinished_epoch": position,
-            "global_step": epoch * trainer.steps(self.batches_per_epoch) + steps_done,
+            **trainer.state_dict(self.batches_per_epoch),
             "best_metrics": dataclasses.asdict(self.best) if self.best is not None else None,
             "monitor_state": {"best_epoch": self.best_epoch, "collapse_reason": self.collapse_reason},
             "early_stopping_state": {
                 "epochs_since_best": self.early_stopping.epochs_since_best([r["is_best"] for r in self.history])
             },
-            "rng": random_state() if unfinished is None else unfinished.rng,
             "history": self.history,
             **self.constants,
         }
+        if fault := fault_of_weights(content["model_state_dict"]):
+            raise NonFiniteError(f"the last step has led to weights that are none: {fault}")
+        directory = self.directory
+        save_checkpoint(directory.last_checkpoint, content, also_as, directory.require_ownership)
 
     def _write_history(self) -> None:
         self.directory.write_json("train_history.json", self.history)

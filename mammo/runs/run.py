@@ -6,12 +6,12 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from mammo.config.tree import Config, config_tree, run_id
@@ -42,9 +42,8 @@ from mammo.support.tracebacks import error_text
 from mammo.support.type_checks import lacking
 from mammo.training.checkpoint import load_checkpoint, load_newest, remove_previous
 from mammo.training.checkpoint_content import KEYS, wrong_progress
-from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer, predict
+from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer
 from mammo.training.inputs import Source
-from mammo.training.optimizers import load_optimizer, parameter_groups
 from mammo.training.schedulers import starts_with_warmup
 from mammo.training.tracker import OpenTracker, numbers_of
 
@@ -137,14 +136,12 @@ class Run:
     def _make_trainer(self, model: BuiltModel, class_weights: list[float] | None) -> Trainer:
         config, device = self.config, self.hardware.device
         network = model.network.to(device)
-        rates = {"head": config.optimizer.lr, "backbone": config.optimizer.backbone_lr}
-        parts = {"head": network.head.parameters(), "backbone": network.backbone_parameters()}
-        groups = parameter_groups(parts, {part: rate for part, rate in rates.items() if rate is not None})
         return Trainer(
             network=network,
             loss=config.loss,
+            task=self.dataset.manifest.task,
             class_weights=torch.tensor(class_weights, device=device) if class_weights is not None else None,
-            optimizer=config.optimizer.build(groups),
+            optimizer=config.optimizer.build(config.optimizer.groups(network.layers())),
             scaler=self.hardware.gradient_scaler(),
             schedule=config.scheduler,
             settings=LoopSettings(
@@ -202,7 +199,7 @@ class Run:
             inputs = self._make_inputs(range(0) if is_over else epochs)
             self._postpone_checkpoint()
             if not is_over:
-                for result in self.trainer.fit(inputs, start, lambda: self.recorder.validation_losses, self._at_rest):
+                for result in self.trainer.fit(inputs, lambda: self.recorder.validation_losses, self._at_rest):
                     self.train_seconds += result.train_seconds
                     self.loading_seconds += result.loading_seconds
                     self.validation_seconds += result.validation_seconds
@@ -226,11 +223,11 @@ class Run:
             if self.tracker is not None:
                 self.tracker.close(is_completed)
 
-    def _at_rest(self, tell_state: Callable[[], EpochState]) -> None:
+    def _at_rest(self) -> None:
         """Save within an epoch when the last checkpoint is old, or when the process is asked to end."""
         is_asked = is_asked_to_stop()
         if is_asked or time.monotonic() >= self.next_checkpoint_at:
-            self.recorder.save_unfinished(tell_state(), self.trainer)
+            self.recorder.save(self.trainer)
             self._postpone_checkpoint()
         if is_asked:
             stop_if_asked()
@@ -242,7 +239,7 @@ class Run:
         """Go back to the newest whole checkpoint, if there is one; returns where training goes on."""
         checkpoint = load_newest(self.directory.last_checkpoint, self.directory.best_checkpoint)
         if checkpoint is None:
-            return EpochState(0)
+            return self.trainer.position
         self._require_own(checkpoint)
         now = environment(self.hardware)
         stored = self.summary.get("environment", {})
@@ -252,7 +249,8 @@ class Run:
             if earlier not in (None, now[key]):
                 log.warning("resumed with %s=%s instead of %s: results can differ slightly", key, now[key], earlier)
         self._put_back(checkpoint)
-        start = self.recorder.restore(checkpoint)
+        self.recorder.restore(checkpoint)
+        start = self.trainer.position
         place = f" and batch {start.batches_done} of {len(self.train_batches.plan)} of the next"
         log.info("resuming after epoch %d%s", start.epoch, place if start.batches_done else "")
         seconds = sum(record["seconds"] for record in self.recorder.history)
@@ -262,16 +260,12 @@ class Run:
         return start
 
     def _put_back(self, checkpoint: dict[str, Any]) -> None:
-        """The states of network, optimizer and scaler; raises RunDirectoryError for those of others."""
+        """The state of the trainer; raises RunDirectoryError for that of another."""
         lacks = [*lacking(checkpoint, KEYS), *wrong_progress(checkpoint, self.config.train.epochs)]
         if lacks:
             raise _unfit(self.directory, "; ".join(lacks[:4]))
         try:
-            self.trainer.network.load_state_dict(checkpoint["model_state_dict"])
-            load_optimizer(self.config.optimizer, self.trainer.optimizer, checkpoint["optimizer_state_dict"])
-            if checkpoint["scaler_state_dict"]:
-                # Empty where the run was begun in another number format than fp16.
-                self.trainer.scaler.load_state_dict(checkpoint["scaler_state_dict"])
+            self.trainer.load_state_dict(checkpoint)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise _unfit(self.directory, "the state of the network or of the optimizer is another's") from error
 
@@ -312,12 +306,11 @@ class Run:
                 to_do="start over with run.restart=true",
             )
         try:
-            self.trainer.network.load_state_dict(best["model_state_dict"])
+            self.trainer.load_weights(best)
         except RuntimeError as error:
             raise _unfit(self.directory, "best_model.pth has the weights of another network") from error
         batches = track(inputs.validation, "Best epoch [val]", len(self.val_batches))
-        network, prepare = self.trainer.network, inputs.prepare_validation
-        predictions = predict(network, batches, prepare, stop_if_asked, keep_features=True)
+        predictions = self.trainer.predict(batches, inputs.prepare_validation, stop_if_asked, keep_features=True)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         temperature = write_predictions(self.directory, self.dataset, rows, predictions)
@@ -360,7 +353,8 @@ class Run:
         """`error.json` and the status `failed`; images that led to infinity or NaN are named."""
         message = error_text(error)
         if isinstance(error, NonFiniteError):
-            ids = [self.dataset.rename(self.train_batches.data.image_ids[i]) for i in dict.fromkeys(error.positions)]
+            data, samples = self.train_batches.data, np.array(list(dict.fromkeys(error.positions)), dtype=np.intp)
+            ids = [self.dataset.rename(data.image_ids[i]) for i in data.images_of(samples)[0]]
             message = f"{message}{': ' if ids else ''}{', '.join(ids)}\n  {NON_FINITE_REMEDIES}"
         log.error("%s", message, exc_info=None if isinstance(error, UserError) else error)
         if isinstance(error, OwnershipLost):

@@ -72,7 +72,8 @@ def run_training(
             return float(stored["objective"])
         dataset = _for_debugging(config, dataset)
         class_weights, balance_note = _class_weights(config, dataset)
-        model = add_head(backbone, config.model, config.strategy, len(dataset.manifest.class_names), config.seed)
+        num_outputs = config.loss.num_outputs(len(dataset.manifest.class_names))
+        model = add_head(backbone, config.model, config.strategy, num_outputs, config.seed)
     except UserError:
         directory.remove_if_empty()
         raise
@@ -123,7 +124,7 @@ def _class_weights(config: Config, dataset: Dataset) -> tuple[list[float] | None
     """The effective class weights and a note for the log."""
     counts = dataset.class_counts(dataset.split.train)
     weights, note = effective_class_weights(
-        config.loss.class_weights, getattr(config.loss, "class_weights_alpha", 1.0), config.sampler.name, counts
+        config.loss.class_weights, config.loss.class_weights_alpha, config.sampler.name, counts
     )
     if weights is not None and len(weights) != len(counts):
         raise ConfigError(

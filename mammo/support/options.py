@@ -9,7 +9,7 @@ registers its dataclass with `@register(group, name)` and needs nothing else to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 T = TypeVar("T", bound=type)
@@ -30,13 +30,15 @@ def option(
     in_run_id: bool = True,
     since_default: Any = _ALWAYS_THERE,
     guarded: bool = False,
+    among: Collection[str] | None = None,
 ) -> Any:
     """A dataclass field with a documented range.
 
     `in_run_id=False` marks what cannot change a result (device, threads, paths): it is left out of
     the run id. Bounds apply to numbers and to each number of a list. `guarded=True` marks what weakens a
     protection, destroys something or sends data elsewhere when it differs from the default: a configuration
-    from elsewhere cannot set it, see `mammo.config.foreign`.
+    from elsewhere cannot set it, see `mammo.config.foreign`. `among` are the names that a text may be, for what is
+    registered elsewhere; it is looked at when a value is checked.
 
     An option that comes later than the first release gives the value with which everything is as it was before
     the option as `since_default`: configurations that were stored without it have that value, and with it the
@@ -50,6 +52,7 @@ def option(
         "below": below,
         "in_run_id": in_run_id,
         "guarded": guarded,
+        "among": among,
     }
     if since_default is not _ALWAYS_THERE:
         metadata["since_default"] = since_default

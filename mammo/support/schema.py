@@ -118,7 +118,8 @@ def _shown(value: Any) -> str:
 def _checked(value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
     """The value as its type says, or _WrongValue with a description of what is expected."""
     value = _numbers_as_text(value, annotation)
-    if any(faults(value, annotation)):
+    among = metadata.get("among")
+    if any(faults(value, annotation)) or (among is not None and value not in among):
         raise _WrongValue(describe(annotation, metadata))
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int | float) and not isinstance(number, bool) and not _in_range(number, metadata):
@@ -170,6 +171,8 @@ def _in_range(number: float, metadata: Mapping[str, Any]) -> bool:
 def describe(annotation: Any, metadata: Mapping[str, Any]) -> str:
     """Words for a type and its range, with the option's documentation: for error messages."""
     words = " or ".join(_describe_one(member) for member in _members(annotation))
+    if metadata.get("among") is not None:
+        words = f"one of {', '.join(metadata['among'])}"
     bounds = [f"{word} {metadata[key]:g}" for key, (word, _) in _BOUNDS.items() if metadata.get(key) is not None]
     doc = f" ({metadata['doc']})" if metadata.get("doc") else ""
     return words + (f", {', '.join(bounds)}" if bounds else "") + doc

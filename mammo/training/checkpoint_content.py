@@ -69,7 +69,7 @@ class CheckpointContent(TypedDict):
     optimizer_state_dict: dict[str, Any]
     scheduler_state_dict: dict[str, Any]
     scaler_state_dict: dict[str, Any]
-    ema_state_dict: None
+    ema_state_dict: dict[str, Any] | None
     epoch: Whole
     unfinished_epoch: NotRequired[UnfinishedEpoch | None]
     global_step: Whole

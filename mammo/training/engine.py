@@ -10,21 +10,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mammo.data.batches import Prepared
 from mammo.models.network import Network
 from mammo.support.errors import TrainingError
 from mammo.support.hardware import Hardware, random_state, restore_random_state, seed_everything
+from mammo.tasks.outputs import OutputSpace
+from mammo.tasks.task import Task
 from mammo.training.losses import Loss
+from mammo.training.optimizers import load_optimizer
 from mammo.training.schedulers import Schedule
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-Prepare = Callable[[Any], tuple[Tensor, Tensor]]
+Prepare = Callable[[Any], Prepared]
 
 
 class EpochBatches(Protocol):
@@ -62,27 +67,26 @@ class LoopSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Logits [N, K] float32 and class indices [N] of a pass over images, in their order.
+    """Outputs [N, num_outputs] float32, which mean what `space` says, and targets [N, ...] of samples in their order.
 
     `features` [N, F] float32 are what the head was given; None where they were not kept.
     """
 
-    logits: np.ndarray
+    outputs: np.ndarray
     targets: np.ndarray
+    space: OutputSpace
     features: np.ndarray | None = None
 
     @property
     def is_finite(self) -> np.ndarray:
-        """Of which images all logits, and the features that were kept, are finite: bool [N]."""
-        finite = np.isfinite(self.logits).all(axis=1)
+        """Of which samples all outputs, and the features that were kept, are finite: bool [N]."""
+        finite = np.isfinite(self.outputs).all(axis=1)
         return finite if self.features is None else finite & np.isfinite(self.features).all(axis=1)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits in float64, [N, K]."""
-        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        """Probabilities in float64, [N, K]."""
+        return self.space.probabilities(self.outputs.astype(np.float64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +122,9 @@ class EpochState:
     rng: dict[str, Any] | None = None
 
 
-# Called where training can be left and taken up again, with a function that tells the state there. Asking for
-# it makes the host wait for the device.
-AtRest = Callable[[Callable[[], EpochState]], None]
+# Called where training can be left and taken up again: `Trainer.state_dict` tells the state there. Asking for it makes
+# the host wait for the device.
+AtRest = Callable[[], None]
 
 
 @dataclasses.dataclass
@@ -129,6 +133,7 @@ class Trainer:
 
     network: Network
     loss: Loss
+    task: Task
     class_weights: Tensor | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -139,36 +144,91 @@ class Trainer:
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        rest = self.network.forward_rest
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(rest) if self.compiled else rest
+        tail = self.network.tail
+        self._tail: Callable[[Tensor, Tensor | None], Tensor] = torch.compile(tail) if self.compiled else tail
+        self._position: Callable[[], EpochState] = lambda: EpochState(0)
+
+    @property
+    def position(self) -> EpochState:
+        """How far training has come; where it goes on from."""
+        return self._position()
+
+    def state_dict(self, batches_per_epoch: int) -> dict[str, Any]:
+        """All that has to survive a kill, as entries of a checkpoint: at the end of an epoch or within it."""
+        position = self.position
+        unfinished = {key: value for key, value in vars(position).items() if key not in ("epoch", "rng")}
+        steps_done = position.epoch * self.steps(batches_per_epoch) + self.steps(position.batches_done)
+        return {
+            "model_state_dict": self.network.state_dict(),
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            # Schedules are functions of the epoch and of the losses in the history.
+            "scheduler_state_dict": {"name": self.schedule.name},
+            "scaler_state_dict": self.scaler.state_dict(),
+            "ema_state_dict": None,
+            "epoch": position.epoch,
+            "unfinished_epoch": unfinished if position.batches_done else None,
+            "global_step": steps_done,
+            "rng": position.rng or random_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to where a checkpoint was saved; `fit` goes on from there.
+
+        Raises RuntimeError, ValueError, TypeError, KeyError or AttributeError for the state of another network or
+        optimizer.
+        """
+        self.load_weights(state)
+        load_optimizer(self.optimizer, state["optimizer_state_dict"])
+        if state["scaler_state_dict"]:
+            # Empty where the run was begun in another number format than fp16.
+            self.scaler.load_state_dict(state["scaler_state_dict"])
+        position = EpochState(state["epoch"])
+        if unfinished := state.get("unfinished_epoch"):
+            # What a later version adds is not looked at.
+            known = {key: unfinished[key] for key in vars(position) if key in unfinished}
+            position = EpochState(state["epoch"], **known, rng=state["rng"])
+        self._position = lambda: position
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of a checkpoint, to predict with them; raises RuntimeError for those of another network."""
+        self.network.load_state_dict(state["model_state_dict"])
+
+    def predict(
+        self, batches: Iterable[Any], prepare: Prepare, after_batch: Callable[[], None], *, keep_features: bool = False
+    ) -> Predictions:
+        """See `predict`."""
+        return predict(self.network, self.loss, batches, prepare, after_batch, keep_features=keep_features)
 
     def steps(self, num_batches: int) -> int:
         """How many steps of the optimizer some batches of an epoch make."""
         return -(-num_batches // self.settings.accumulate)
 
     def fit(
-        self, inputs: Inputs, start: EpochState, validation_losses: Callable[[], Sequence[float]], at_rest: AtRest
+        self, inputs: Inputs, validation_losses: Callable[[], Sequence[float]], at_rest: AtRest
     ) -> Iterator[EpochResult]:
-        """Train from `start` on and yield the result of each epoch.
+        """Train from `position` on and yield the result of each epoch.
 
         `validation_losses` gives the losses of all epochs so far, which some schedules look at; it is
         asked when an epoch begins, after the consumer has taken in the one before. `at_rest` is called after
         each step of the optimizer and each batch of the validation; what it raises ends training there. Raises
         TrainingError when a loss is not finite.
         """
+        start = self.position
         for epoch in range(start.epoch, self.settings.epochs):
             # Dropout is a function of seed and epoch: a resumed run draws what an uninterrupted one does.
             seed_everything(self.settings.seed, epoch)
             label = f"Epoch {epoch + 1}/{self.settings.epochs}"
             begun = start if epoch == start.epoch else EpochState(epoch)
             trained = self._train_epoch(inputs, begun, validation_losses(), at_rest, f"{label} [train]")
-            yield self._validated(inputs, trained, at_rest, f"{label} [val]")
+            result = self._validated(inputs, trained, at_rest, f"{label} [val]")
+            self._position = partial(EpochState, epoch + 1)
+            yield result
 
     def _train_epoch(
         self, inputs: Inputs, begun: EpochState, val_losses: Sequence[float], at_rest: AtRest, label: str
     ) -> EpochState:
         epoch, sizes, device = begun.epoch, inputs.train.sizes, self.hardware.device
-        self.network.only_head_learns = epoch < self.settings.head_only_epochs
+        self.network.tail.only_head_learns = epoch < self.settings.head_only_epochs
         self.network.train()
         # Apple's GPUs know no float64; there a sum over an epoch is good to six digits.
         sum_dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -183,6 +243,7 @@ class Trainer:
             sums = loss_sum.item(), int(num_correct.item())
             return EpochState(epoch, batches_done, *sums, skipped_steps, seconds, loading_seconds, random_state())
 
+        self._position = state
         if begun.rng is not None:
             restore_random_state(begun.rng)
         started = waiting_since = time.perf_counter()
@@ -195,29 +256,31 @@ class Trainer:
                 self._set_rates(epoch, group.stop / len(sizes), val_losses)
                 self.optimizer.zero_grad(set_to_none=True)
 
-            trunk_output, targets = inputs.prepare(batch)
+            trunk_output, targets, sample_of = inputs.prepare(batch)
             with self.hardware.autocast():
-                logits = self._forward(trunk_output)
-            per_image = self.loss.per_image(logits.float(), targets, self.class_weights)
-            guard.watch_losses(per_image.detach(), batch.positions)
-            # A mean over the images of the whole step, whatever the sizes of its batches.
-            self.scaler.scale(per_image.sum() / sum(sizes[j] for j in group)).backward()
-            loss_sum += per_image.detach().sum()
-            num_correct += (logits.argmax(dim=1) == targets).sum()
+                outputs = self._tail(trunk_output, sample_of)
+            per_sample = self.loss.per_sample(outputs.float(), targets, self.class_weights)
+            guard.watch_losses(per_sample.detach(), batch.positions)
+            # A mean over the samples of the whole step, whatever the sizes of its batches.
+            self.scaler.scale(per_sample.sum() / sum(sizes[j] for j in group)).backward()
+            loss_sum += per_sample.detach().sum()
+            decided = self.task.decide(self.loss.probabilities(outputs.detach().float()))
+            num_correct += self.task.is_right(decided, targets).sum()
             if i == group.stop - 1:
                 norm, was_skipped = self._step()
                 skipped_steps += was_skipped
                 guard.watch_gradient(torch.zeros_like(norm) if was_skipped else norm)
                 batches_done = group.stop
-                at_rest(state)
+                at_rest()
             waiting_since = time.perf_counter()
         return state()
 
     def _validated(self, inputs: Inputs, trained: EpochState, at_rest: AtRest, label: str) -> EpochResult:
         started, num_images = time.perf_counter(), sum(inputs.train.sizes)
         # Training goes on from its end, whatever batch of the validation it is left at.
+        self._position = lambda: trained
         batches = self.track(inputs.validation, label, len(inputs.validation))  # type: ignore[arg-type]
-        validation = predict(self.network, batches, inputs.prepare_validation, lambda: at_rest(lambda: trained))
+        validation = self.predict(batches, inputs.prepare_validation, at_rest)
         return EpochResult(
             epoch=trained.epoch,
             train_loss=trained.loss_sum / num_images,
@@ -258,10 +321,10 @@ class _FiniteGuard:
         self._watched: list[tuple[str, Tensor, np.ndarray]] = []
         self._of_step: list[np.ndarray] = []
 
-    def watch_losses(self, per_image: Tensor, positions: np.ndarray) -> None:
-        """Losses [N] of the images at some positions [N]."""
+    def watch_losses(self, per_sample: Tensor, positions: np.ndarray) -> None:
+        """Losses [N] of the samples at some positions [N]."""
         self._of_step.append(positions)
-        self._watch("loss", per_image, positions)
+        self._watch("loss", per_sample, positions)
 
     def watch_gradient(self, norm: Tensor) -> None:
         """Norm of the gradient of a step, of all images since the last one."""
@@ -301,6 +364,7 @@ class NonFiniteLossError(NonFiniteError):
 @torch.inference_mode()
 def predict(
     network: Network,
+    space: OutputSpace,
     batches: Iterable[Any],
     prepare: Prepare,
     after_batch: Callable[[], None],
@@ -309,17 +373,17 @@ def predict(
 ) -> Predictions:
     """Predictions for all batches in fp32: what is reported must not depend on a machine's fast formats.
 
-    `prepare` makes of a batch the output of the frozen trunk and the class indices, both on the device.
+    `space` says what the outputs mean; `prepare` makes of a batch the output of the frozen trunk, on the device.
     """
     network.eval()
-    logits, targets, kept = [], [], []
+    outputs, targets, kept = [], [], []
     for batch in batches:
-        trunk_output, target = prepare(batch)
-        features = network.pooled(trunk_output)
-        logits.append(network.head(features).float())
+        trunk_output, target, sample_of = prepare(batch)
+        features = network.tail.features(trunk_output, sample_of)
+        outputs.append(network.head(features).float())
         targets.append(target)
         if keep_features:
             kept.append(features.float())
         after_batch()
     features_of_all = torch.cat(kept).cpu().numpy() if keep_features else None
-    return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), features_of_all)
+    return Predictions(torch.cat(outputs).cpu().numpy(), torch.cat(targets).cpu().numpy(), space, features_of_all)

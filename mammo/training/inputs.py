@@ -27,8 +27,9 @@ from mammo.data.batches import (
     EvaluationBatches,
     LabelledImages,
     Preparation,
+    Prepared,
     TrainingBatches,
-    make_batch,
+    images_and_views,
 )
 from mammo.data.image_list import Counting
 from mammo.data.parallel import in_order
@@ -45,11 +46,11 @@ GPU_PIXELS_AT_ONCE = 128 * 224**2
 
 
 def through(preparation: Preparation, trunk: FrozenTrunk) -> Prepare:
-    """From a batch of images to the output of a trunk and the class indices."""
+    """From a batch of images to the output of a trunk."""
 
-    def prepare(batch: Any) -> tuple[Tensor, Tensor]:
-        images, targets = preparation(batch)
-        return trunk(images), targets
+    def prepare(batch: Any) -> Prepared:
+        prepared = preparation(batch)
+        return prepared._replace(inputs=trunk(prepared.inputs))
 
     return prepare
 
@@ -109,7 +110,8 @@ class Source:
         self, choice: str, budget_gb: float, folder: Path, pixels: Mapping[str, Any], epochs: range, counting: Counting
     ) -> Inputs:
         drawn = _Drawn(self.train, epochs)
-        shown = _TrunkInputs(self.validation.data, np.arange(self.validation.num_images), None)
+        validated, _ = self.validation.data.images_of(np.arange(self.validation.num_images))
+        shown = _TrunkInputs(self.validation.data, validated, None)
         policy = self.train.augment
         bank = self._bank(folder, self.trunk, pixels, None if policy.changes_nothing else policy)
         exact_bank = self._bank(folder, self.exact_trunk, pixels, None)
@@ -162,13 +164,16 @@ class Source:
 
     def _compute(self, trunk: FrozenTrunk, inputs: _TrunkInputs) -> Callable[[Sequence[int]], Tensor]:
         def compute(places: Sequence[int]) -> Tensor:
-            batch = make_batch(inputs.data, inputs.positions[places], inputs.changes_of(places))
-            return trunk(self.preparation(batch)[0])
+            stored = torch.from_numpy(inputs.data.images.read(inputs.positions[places]))
+            changes = inputs.changes_of(places)
+            return trunk(self.preparation.images(stored, None if changes is None else torch.from_numpy(changes)))
 
         return compute
 
-    def _to_device(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
-        return self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
+    def _to_device(self, batch: FeatureBatch) -> Prepared:
+        sample_of = None if batch.sample_of is None else self.preparation.on_device(batch.sample_of)
+        features, targets = self.preparation.on_device(batch.features), self.preparation.on_device(batch.targets)
+        return Prepared(features, targets, sample_of)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +202,8 @@ class _Drawn:
     def __init__(self, batches: TrainingBatches, epochs: range) -> None:
         # Without augmentation all views are the same.
         self._num_variants = 1 if batches.augment.changes_nothing else batches.num_variants or 1
-        self._codes = np.unique(np.concatenate([self._code(*batches.drawn(epoch)) for epoch in epochs]))
+        drawn = [images_and_views(batches.data, *batches.drawn(epoch)) for epoch in epochs]
+        self._codes = np.unique(np.concatenate([self._code(*images) for images in drawn]))
         positions, views = np.divmod(self._codes, self._num_variants)
         self.inputs = _TrunkInputs(batches.data, positions, batches.changes_of(positions, views))
 
@@ -211,11 +217,12 @@ class _Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureBatch:
-    """Outputs of the trunk [N, ...], class indices int64 [N], positions in the dataset [N]."""
+    """Outputs of the trunk [M, ...]; targets, positions of the samples and `sample_of` as in `Batch`."""
 
     features: Tensor
     targets: Tensor
     positions: np.ndarray
+    sample_of: Tensor | None
 
 
 class _Kept:
@@ -226,19 +233,22 @@ class _Kept:
 
     def __init__(self, bank: FeatureBank, inputs: _TrunkInputs, compute: Callable[[Sequence[int]], Tensor]) -> None:
         self.bank = bank
-        self._keys, self._compute = inputs.keys, compute
+        self._data, self._keys, self._compute = inputs.data, inputs.keys, compute
         self._rows = bank.rows_of(inputs.keys)
 
-    def batches(
-        self, parts: Iterable[slice], places: np.ndarray, targets: Tensor, positions: np.ndarray, num_workers: int
-    ) -> Iterator[FeatureBatch]:
-        """Parts of `places`, with the class indices and positions that belong to them; read ahead by threads."""
-        loaded = in_order(lambda part: (part, *self.bank.read(self._rows[places[part]])), parts, num_workers)
-        for part, features, is_damaged in loaded:
+    def batches(self, groups: Iterable[tuple[np.ndarray, np.ndarray]], num_workers: int) -> Iterator[FeatureBatch]:
+        """A batch of each group: some samples, and where the inputs of their images are; read ahead by threads."""
+
+        def read(group: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Tensor, np.ndarray]:
+            samples, places = group
+            return samples, places, *self.bank.read(self._rows[places])
+
+        for samples, places, features, is_damaged in in_order(read, groups, num_workers):
             if is_damaged.any():
                 # Not by those threads: torch may use another number of threads there, and round otherwise.
-                self._compute_again(features, places[part], is_damaged)
-            yield FeatureBatch(features, targets[part], positions[part])
+                self._compute_again(features, places, is_damaged)
+            targets, (_, sample_of) = torch.from_numpy(self._data.targets[samples]), self._data.images_of(samples)
+            yield FeatureBatch(features, targets, samples, None if sample_of is None else torch.from_numpy(sample_of))
 
     def _compute_again(self, features: Tensor, places: np.ndarray, is_damaged: np.ndarray) -> None:
         again = places[is_damaged]
@@ -258,16 +268,19 @@ class BankedTraining:
 
     @property
     def sizes(self) -> list[int]:
-        """Number of images of each batch of an epoch."""
+        """Number of samples of each batch of an epoch."""
         return self._batches.sizes
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[FeatureBatch]:
         """The batches of epoch `epoch` (0-based), from `first_batch` on."""
         self._kept.bank.mark_as_used()
         order, views = self._batches.drawn(epoch)
-        targets = torch.from_numpy(self._batches.data.targets[order])
-        parts, num_workers = self._batches.plan[first_batch:], self._batches.num_workers
-        return self._kept.batches(parts, self._drawn.places(order, views), targets, order, num_workers)
+
+        def group(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            images = images_and_views(self._batches.data, order[part], views[part])
+            return order[part], self._drawn.places(*images)
+
+        return self._kept.batches(map(group, self._batches.plan[first_batch:]), self._batches.num_workers)
 
 
 class BankedEvaluation:
@@ -281,6 +294,7 @@ class BankedEvaluation:
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         self._kept.bank.mark_as_used()
-        everything = np.arange(self._batches.num_images)
-        targets = torch.from_numpy(self._batches.data.targets)
-        return self._kept.batches(self._batches.plan, everything, targets, everything, self._batches.num_workers)
+        groups = (np.arange(part.start, part.stop) for part in self._batches.plan)
+        # All images are kept, in their order.
+        placed = ((samples, self._batches.data.images_of(samples)[0]) for samples in groups)
+        return self._kept.batches(placed, self._batches.num_workers)

@@ -1,53 +1,55 @@
-"""Losses, one value per image, so that every mean is a mean over images and never over batches.
+"""Losses, one value per sample, so that every mean is a mean over samples and never over batches.
 
-To add one: write a dataclass with a `per_image` method and register it; `loss=<name>` selects it.
-Options need no torch; it is imported when a loss is first computed.
+To add one: derive a dataclass from `Loss` and register it; `loss=<name>` selects it. One whose outputs are not K logits
+overrides the methods of `OutputSpace`. Options need no torch; it is imported when a loss is first computed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mammo.support.options import option, register
+from mammo.tasks.outputs import OutputSpace
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLASS_WEIGHTS_DOC = (
-    "weight of each class: auto (N / (K * n_c), none with the weighted sampler), none, or a list of K numbers"
-)
 
+@dataclasses.dataclass(frozen=True)
+class Loss(OutputSpace):
+    """What every loss has; it owns what the outputs of a network mean."""
 
-class Loss(Protocol):
-    """What the engine needs of a loss."""
+    name: ClassVar[str]
+    class_weights: Literal["auto", "none"] | list[float] = option(
+        "auto",
+        "weight of each class: auto (N / (K * n_c), none with the weighted sampler), none, or a list of K numbers",
+        above=0,
+    )
+    class_weights_alpha: float = option(1.0, "power of class_weights=auto: 1 balances fully", at_least=0, at_most=2)
 
-    name: str
+    def per_sample(self, outputs: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+        """Loss of each sample: outputs [N, num_outputs] float32, targets as of the task, class_weights [K] -> [N].
 
-    @property
-    def class_weights(self) -> str | list[float]: ...
-    def per_image(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-        """Loss of each image: logits [N, K] float32, targets [N] int64, class_weights [K] -> [N]."""
-        ...
+        A weighted sample counts its weight, and the mean divides by the samples.
+        """
+        raise NotImplementedError
 
 
 @register("loss", "cross_entropy")
 @dataclasses.dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Cross-entropy with optional label smoothing and class weights."""
 
-    name = "cross_entropy"
-    class_weights: Literal["auto", "none"] | list[float] = option("auto", CLASS_WEIGHTS_DOC, above=0)
-    class_weights_alpha: float = option(1.0, "power of class_weights=auto: 1 balances fully", at_least=0, at_most=2)
     label_smoothing: float = option(0.0, "probability spread over all classes", at_least=0, below=1)
 
-    def per_image(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-        """See `Loss.per_image`; a weighted image counts its weight, and the mean divides by the images."""
+    def per_sample(self, outputs: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+        """See `Loss.per_sample`."""
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(
-            logits, targets, weight=class_weights, label_smoothing=self.label_smoothing, reduction="none"
+            outputs, targets, weight=class_weights, label_smoothing=self.label_smoothing, reduction="none"
         )
 
 

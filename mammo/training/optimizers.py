@@ -6,8 +6,9 @@ Options need no torch; it is imported when an optimizer is built.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mammo.support.options import option, register
 
@@ -18,30 +19,32 @@ LR_DOC = "learning rate of the head; null: the preset of model, strategy and opt
 BACKBONE_LR_DOC = "learning rate of the unfrozen backbone; null: a tenth of lr"
 
 
-class OptimizerOptions(Protocol):
-    """What is needed of the options of an optimizer."""
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """What every optimizer has: the learning rates of the head and of the backbone."""
 
-    name: str
+    name: ClassVar[str]
     default_lr: ClassVar[float]
+    lr: float | None = option(None, LR_DOC, above=0, at_most=10)
+    backbone_lr: float | None = option(None, BACKBONE_LR_DOC, above=0, at_most=10)
 
-    @property
-    def lr(self) -> float | None: ...
-    @property
-    def backbone_lr(self) -> float | None: ...
+    def groups(self, layers: Sequence[tuple[str, list[torch.nn.Parameter]]]) -> list[dict[str, Any]]:
+        """Parameter groups of the layers of a network, the head last; see `parameter_groups`."""
+        *backbone, (_, head) = layers
+        parts = {"head": head, "backbone": itertools.chain.from_iterable(parameters for _, parameters in backbone)}
+        return parameter_groups(parts, {"head": self.lr, "backbone": self.backbone_lr})
+
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer over parameter groups, each with `name`, `params`, `lr`, `decays`."""
-        ...
+        raise NotImplementedError
 
 
 @register("optimizer", "adamw")
 @dataclasses.dataclass(frozen=True)
-class AdamW:
+class AdamW(OptimizerOptions):
     """AdamW: decoupled weight decay on matrices and kernels, none on biases and norms."""
 
-    name = "adamw"
     default_lr: ClassVar[float] = 1e-4
-    lr: float | None = option(None, LR_DOC, above=0, at_most=10)
-    backbone_lr: float | None = option(None, BACKBONE_LR_DOC, above=0, at_most=10)
     weight_decay: float = option(0.01, "decay of tensors with two or more dimensions", at_least=0, at_most=1)
     betas: list[float] = option([0.9, 0.999], "decay rates of the two moments", at_least=0, below=1)
 
@@ -55,13 +58,10 @@ class AdamW:
 
 @register("optimizer", "adam")
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(OptimizerOptions):
     """Adam without weight decay."""
 
-    name = "adam"
     default_lr: ClassVar[float] = 1e-4
-    lr: float | None = option(None, LR_DOC, above=0, at_most=10)
-    backbone_lr: float | None = option(None, BACKBONE_LR_DOC, above=0, at_most=10)
     betas: list[float] = option([0.9, 0.999], "decay rates of the two moments", at_least=0, below=1)
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -73,10 +73,9 @@ class Adam:
 
 @register("optimizer", "sgd")
 @dataclasses.dataclass(frozen=True)
-class SGD:
+class SGD(OptimizerOptions):
     """SGD with Nesterov momentum, the usual choice for a linear probe."""
 
-    name = "sgd"
     default_lr: ClassVar[float] = 0.1
     lr: float | None = option(None, LR_DOC, above=0, at_most=100)
     backbone_lr: float | None = option(None, BACKBONE_LR_DOC, above=0, at_most=100)
@@ -96,7 +95,7 @@ def _set_decay(groups: list[dict[str, Any]], weight_decay: float) -> list[dict[s
 
 
 def parameter_groups(
-    parts: Mapping[str, Iterable[torch.nn.Parameter]], rates: Mapping[str, float]
+    parts: Mapping[str, Iterable[torch.nn.Parameter]], rates: Mapping[str, float | None]
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters of each part into one group that decays and one that does not.
 
@@ -115,7 +114,7 @@ def parameter_groups(
     return groups
 
 
-def load_optimizer(options: OptimizerOptions, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any]) -> None:
     """Put back the state of an optimizer; raises ValueError for one that cannot be its own.
 
     torch takes whatever is there, and a step later stumbles over it.
@@ -130,7 +129,7 @@ def load_optimizer(options: OptimizerOptions, optimizer: torch.optim.Optimizer, 
         # What is not a function of the epoch comes from the configuration.
         if any(_settings(group)[key] != value for key, value in own.items() if key != "lr"):
             raise ValueError("other values of settings")
-    if not {frozenset(state) for state in optimizer.state.values()} <= {frozenset(), _names_of_state(options)}:
+    if not {frozenset(state) for state in optimizer.state.values()} <= {frozenset(), _names_of_state(optimizer)}:
         raise ValueError("other names in the state")
     for parameter, state in optimizer.state.items():
         for value in state.values():
@@ -143,12 +142,12 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
 
 
-def _names_of_state(options: OptimizerOptions) -> frozenset[str]:
+def _names_of_state(optimizer: torch.optim.Optimizer) -> frozenset[str]:
     """What an optimizer of this kind keeps of a parameter: a step on a single number tells."""
     import torch
 
     number = torch.nn.Parameter(torch.zeros(1))
     number.grad = torch.ones(1)
-    one = options.build([{"name": "", "params": [number], "lr": 0.1, "base_lr": 0.1, "decays": False}])
+    one = type(optimizer)([{**_settings(optimizer.param_groups[0]), "params": [number]}])  # type: ignore[call-arg]
     one.step()
     return frozenset(one.state[number])

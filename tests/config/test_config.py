@@ -245,7 +245,7 @@ def test_a_label_map_of_a_dataset_is_changed_by_a_number():
             r"data.classes: \[1, 2, 3, 4\], but .*density4 are A, B, C, D.*\n.*data.task=labels",
         ),
         (["data.classes=[D,C,B,A]"], "data.classes"),
-        (["data.classes=[AB,CD]", "data.task=density2"], "density2 are AB and CD"),
+        (["data.classes=[AB,CD]", "data.task=density2"], "density2 are AB, CD"),
         (
             ["data=mias", "data.table.label_map={F: A, G: B}"],
             r"maps to A, B, of which data.classes=\[F, G, D\] has none",

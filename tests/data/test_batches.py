@@ -129,7 +129,7 @@ def test_the_background_stays_black():
 def test_three_normalised_channels():
     data = labelled()
     batch = next(iter(EvaluationBatches(data, 4, 0)))
-    images, targets = Preparation((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), torch.device("cpu"))(batch)
+    images, targets, _ = Preparation((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), torch.device("cpu"))(batch)
     assert images.shape == (4, 3, 32, 32)
     assert images.is_contiguous(memory_format=torch.channels_last)
     expected = (data.images.pixels[2, 5, 7] / 255 - 0.3) / 0.5

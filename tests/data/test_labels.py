@@ -110,7 +110,7 @@ def test_density4_has_four_classes_even_if_fewer_occur():
     [
         (("F", "G", "D"), "density4", "wrong task.*data.task=labels"),
         (("F", "G", "D"), "density2", "wrong task.*data.task=labels"),
-        (ABCD, "density5", "density4, density2 or labels"),
+        (ABCD, "density5", "one of density4, density2, labels"),
     ],
 )
 def test_wrong_tasks(class_names, task, message):

@@ -147,7 +147,7 @@ def test_safetensors_alone_stand_for_the_run(run, trained, shown, session_cache,
     assert (again.run_folder, again.class_names, again.settings) == (None, trained.class_names, trained.settings)
     images = shown.dataset.part(shown.rows)
     first, second = (predict_images(one, images, "", keep_features=True) for one in (trained, again))
-    np.testing.assert_array_equal(first.logits, second.logits)
+    np.testing.assert_array_equal(first.outputs, second.outputs)
     np.testing.assert_array_equal(first.features, second.features)
     # What it was exported from is known of it, and can be exported once more.
     export(

@@ -66,5 +66,5 @@ def test_features_of_the_run_are_those_of_its_checkpoint(strategy, sweep, sessio
     np.testing.assert_allclose(stored, found.features, atol=1e-5)
     head = trained.network.head
     logits = stored @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-    np.testing.assert_allclose(logits, found.logits, atol=1e-4)
+    np.testing.assert_allclose(logits, found.outputs, atol=1e-4)
     assert trained.network.training is False

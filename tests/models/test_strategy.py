@@ -145,12 +145,12 @@ def test_dropout_is_off_in_frozen_parts_and_in_a_linear_probe():
 
 def test_only_the_head_learns_at_first_when_asked_for():
     network = build_model(LITE0, FrozenLastBlock(head_only_epochs=1), 3, 64, seed=0).network
-    network.only_head_learns = True
+    network.tail.only_head_learns = True
     network.train()
     statistics = {k: v.clone() for k, v in network.state_dict().items() if "running" in k}
     network(torch.randn(4, 3, 64, 64)).sum().backward()
     assert network.head.weight.grad is not None
-    assert all(p.grad is None for p in network.backbone_parameters())
+    assert all(p.grad is None for _, layer in network.layers()[:-1] for p in layer)
     assert all(torch.equal(network.state_dict()[k], v) for k, v in statistics.items())
 
 

@@ -89,7 +89,7 @@ def test_what_learns_can_be_trained_on_the_output():
     network = network_of(*LITE0).train()
     network.head(torch.zeros(1, network.head.in_features))
     output = FrozenTrunk(network, torch.float32, 4)(images(4, 64))
-    network.forward_rest(output).sum().backward()
+    network.tail(output).sum().backward()
     learning = [p for p in network.parameters() if p.requires_grad]
     assert all(p.grad is not None for p in learning)
     assert all(p.grad is None for p in network.parameters() if not p.requires_grad)

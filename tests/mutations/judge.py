@@ -35,10 +35,11 @@ from mammo.data.dicom import looks_like_dicom, open_dicom, read_header
 from mammo.data.elements import integer_of, transfer_syntax_of
 from mammo.data.formats import read_manifest
 from mammo.data.images import turned
-from mammo.data.labels import DENSITY, apply_task
+from mammo.data.labels import apply_task
 from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.support.errors import BadFile, UserError
+from mammo.tasks.multiclass import DENSITY
 from tests.data.dicom_files import EVERYTHING, decoded_by_pydicom
 from tests.mutations.damage import BOMBS, OF_KIND
 from tests.mutations.sources import Source, write_pictures

@@ -17,10 +17,11 @@ from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.models.trunk import FrozenTrunk
 from mammo.support.hardware import Hardware
-from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer, predict
+from mammo.tasks.multiclass import LABELS
+from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer
 from mammo.training.inputs import Source
 from mammo.training.losses import CrossEntropy
-from mammo.training.optimizers import AdamW, parameter_groups
+from mammo.training.optimizers import AdamW
 from mammo.training.schedulers import Constant, Cosine, Plateau
 
 CPU = Hardware(torch.device("cpu"), "fp32", 1, True)
@@ -39,13 +40,14 @@ def labelled(count: int = 10) -> LabelledImages:
 def make_trainer(strategy=None, dropout=0.0, schedule=None, settings=None, hardware=CPU, class_weights=None) -> Trainer:
     options = ModelOptions(family="timm", name="test_efficientnet", weights="none", dropout=dropout)
     network = build_model(options, strategy or HeadOnly(), 3, 64, seed=0).network
-    parts = {"head": network.head.parameters(), "backbone": network.backbone_parameters()}
+    optimizer = AdamW(lr=1e-2, backbone_lr=1e-3)
     default = LoopSettings(epochs=2, accumulate=1, clip_norm=0.0, head_only_epochs=0, seed=0)
     return Trainer(
         network=network,
         loss=CrossEntropy(),
+        task=LABELS,
         class_weights=class_weights,
-        optimizer=AdamW(lr=1e-2, backbone_lr=1e-3).build(parameter_groups(parts, {"head": 1e-2, "backbone": 1e-3})),
+        optimizer=optimizer.build(optimizer.groups(network.layers())),
         scaler=hardware.gradient_scaler(),
         schedule=schedule or Constant(),
         settings=dataclasses.replace(default, **(settings or {})),
@@ -72,17 +74,17 @@ def no_losses() -> list[float]:
     return []
 
 
-def never_stop(tell_state) -> None:
+def never_stop() -> None:
     """What is called wherever training could be left."""
 
 
-def run(trainer: Trainer, batch_size: int = 4, first_epoch: int = 0):
-    return list(trainer.fit(inputs(trainer, batch_size), EpochState(first_epoch), no_losses, never_stop))
+def run(trainer: Trainer, batch_size: int = 4):
+    return list(trainer.fit(inputs(trainer, batch_size), no_losses, never_stop))
 
 
 def predictions(trainer: Trainer, validation_batch_size: int = 4) -> Predictions:
     images = inputs(trainer, validation_batch_size=validation_batch_size)
-    return predict(trainer.network, images.validation, images.prepare_validation, lambda: None)
+    return trainer.predict(images.validation, images.prepare_validation, lambda: None)
 
 
 def head(trainer: Trainer) -> torch.Tensor:
@@ -102,7 +104,7 @@ def test_an_epoch_is_what_plain_pytorch_does():
     for epoch in range(2):
         total, correct = 0.0, 0
         for batch in batches().epoch(epoch):
-            images, targets = Preparation(MEAN, STD, CPU.device)(batch)
+            images, targets, _ = Preparation(MEAN, STD, CPU.device)(batch)
             logits = network(images)
             loss = torch.nn.functional.cross_entropy(logits, targets)
             optimizer.zero_grad()
@@ -168,7 +170,7 @@ def test_the_loss_may_fall_and_the_predictions_are_those_of_the_trained_network(
     results = run(trainer)
     assert results[-1].train_loss < results[0].train_loss
     again = predictions(trainer)
-    assert np.array_equal(results[-1].validation.logits, again.logits)
+    assert np.array_equal(results[-1].validation.outputs, again.outputs)
     assert results[-1].validation.probabilities.sum(axis=1) == pytest.approx(np.ones(10))
 
 
@@ -177,7 +179,7 @@ def test_validation_does_not_depend_on_the_batch_size(batch_size):
     trainer = make_trainer()
     reference = predictions(trainer)
     other = predictions(trainer, batch_size)
-    assert np.allclose(reference.logits, other.logits, atol=1e-4)
+    assert np.allclose(reference.outputs, other.outputs, atol=1e-4)
     assert np.array_equal(reference.targets, other.targets)
 
 
@@ -187,13 +189,12 @@ def test_training_from_the_middle_repeats_the_rest(strategy):
     whole = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
     expected = run(whole)
     half = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
-    steps = half.fit(inputs(half), EpochState(0), no_losses, never_stop)
+    steps = half.fit(inputs(half), no_losses, never_stop)
     next(steps)
     fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(), settings={"epochs": 3})
-    fresh.network.load_state_dict(half.network.state_dict())
-    fresh.optimizer.load_state_dict(half.optimizer.state_dict())
+    fresh.load_state_dict(half.state_dict(batches_per_epoch=3))
     torch.rand(17)  # whatever else drew random numbers in between
-    rest = run(fresh, first_epoch=1)
+    rest = run(fresh)
     assert [result.train_loss for result in rest] == [result.train_loss for result in expected[1:]]
     assert torch.equal(head(fresh), head(whole))
 
@@ -215,31 +216,29 @@ def test_training_can_be_left_after_any_step_and_in_the_validation(strategy, acc
     places = 2 * (whole.steps(3) + 3)
     for place in range(places):
         left = make_trainer(strategy, dropout=0.5, schedule=Cosine(per_step=True), settings=settings)
-        states: list[EpochState] = []
+        rests = iter(range(place + 1))
 
-        def leave(tell_state, states=states, place=place):
-            states.append(tell_state())
-            if len(states) > place:
+        def leave(rests=rests, place=place):
+            if next(rests) == place:
                 raise Left
 
         done: list = []
         with pytest.raises(Left):
-            done.extend(left.fit(inputs(left), EpochState(0), no_losses, leave))
+            done.extend(left.fit(inputs(left), no_losses, leave))
         fresh = make_trainer(strategy, dropout=0.5, schedule=Cosine(per_step=True), settings=settings)
-        fresh.network.load_state_dict(left.network.state_dict())
-        fresh.optimizer.load_state_dict(left.optimizer.state_dict())
+        fresh.load_state_dict(left.state_dict(batches_per_epoch=3))
         torch.rand(17)  # whatever else drew random numbers in between
-        rest = list(fresh.fit(inputs(fresh), states[-1], no_losses, never_stop))
+        rest = list(fresh.fit(inputs(fresh), no_losses, never_stop))
         for result, other in zip(rest, expected[-len(rest) :], strict=True):
             assert (result.train_loss, result.train_acc) == (other.train_loss, other.train_acc), place
-            assert np.array_equal(result.validation.logits, other.validation.logits), place
+            assert np.array_equal(result.validation.outputs, other.validation.outputs), place
         assert torch.equal(head(fresh), head(whole)), place
 
 
 def test_only_the_head_moves_in_head_only_epochs():
     trainer = make_trainer(strategy=FrozenLastBlock(), settings={"epochs": 2, "head_only_epochs": 1})
     body = {k: v.clone() for k, v in trainer.network.state_dict().items() if not k.startswith("head.")}
-    epochs = trainer.fit(inputs(trainer), EpochState(0), no_losses, never_stop)
+    epochs = trainer.fit(inputs(trainer), no_losses, never_stop)
     before = head(trainer)
     next(epochs)
     assert all(torch.equal(trainer.network.state_dict()[k], v) for k, v in body.items())
@@ -252,7 +251,7 @@ def test_bf16_trains_nearly_the_same():
     bf16 = Hardware(torch.device("cpu"), "bf16", 1, True)
     one, other = run(make_trainer())[0], run(make_trainer(hardware=bf16))[0]
     assert one.train_loss == pytest.approx(other.train_loss, rel=0.05)
-    assert other.validation.logits.dtype == np.float32
+    assert other.validation.outputs.dtype == np.float32
 
 
 def test_a_loss_that_is_not_finite_names_the_images():
@@ -269,7 +268,7 @@ def test_a_gradient_that_is_not_finite_names_the_images_of_the_step():
     trainer.network.head.weight.register_hook(lambda gradient: gradient * float("inf"))
     states: list[EpochState] = []
     with pytest.raises(NonFiniteLossError, match="gradient of 8 images") as caught:
-        list(trainer.fit(inputs(trainer), EpochState(0), no_losses, lambda tell_state: states.append(tell_state())))
+        list(trainer.fit(inputs(trainer), no_losses, lambda: states.append(trainer.position)))
     first, second, _ = batches().epoch(0)
     assert caught.value.positions == [*first.positions, *second.positions]
     assert not states
@@ -280,7 +279,7 @@ def test_steps_that_overflow_in_fp16_are_skipped_and_counted():
     trainer = make_trainer(hardware=Hardware(torch.device("cpu"), "fp16", 1, True), settings={"epochs": 40})
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
     before = head(trainer)
-    results = trainer.fit(inputs(trainer), EpochState(0), no_losses, never_stop)
+    results = trainer.fit(inputs(trainer), no_losses, never_stop)
     assert next(results).skipped_steps == 3
     assert torch.equal(head(trainer), before), "a step that is skipped changes no weight"
     rest = list(results)
@@ -308,7 +307,7 @@ def test_the_schedule_sees_the_losses_of_the_epochs_before():
     trainer = make_trainer(schedule=Plateau(warmup_epochs=0, patience=0), settings={"epochs": 4})
     losses: list[float] = []
     rates = []
-    for result in trainer.fit(inputs(trainer), EpochState(0), lambda: losses, never_stop):
+    for result in trainer.fit(inputs(trainer), lambda: losses, never_stop):
         rates.append(result.learning_rates["head"])
         losses.append([1.0, 2.0, 0.5, 0.4][result.epoch])
     assert rates == pytest.approx([1e-2, 1e-2, 5e-3, 5e-3])

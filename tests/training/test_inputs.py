@@ -89,13 +89,13 @@ def test_banked_inputs_are_the_streamed_ones(tmp_path, changes):
     assert other.train.sizes == one.train.sizes
     for epoch in EPOCHS:
         for a, b in zip(one.train.epoch(epoch), other.train.epoch(epoch), strict=True):
-            (expected, targets), (found, found_targets) = one.prepare(a), other.prepare(b)
+            (expected, targets, _), (found, found_targets, _) = one.prepare(a), other.prepare(b)
             assert torch.equal(found, expected)
             assert found.stride() == expected.stride()
             assert torch.equal(found_targets, targets)
             assert np.array_equal(a.positions, b.positions)
     for a, b in zip(one.validation, other.validation, strict=True):
-        (expected, targets), (found, found_targets) = one.prepare_validation(a), other.prepare_validation(b)
+        (expected, targets, _), (found, found_targets, _) = one.prepare_validation(a), other.prepare_validation(b)
         assert torch.equal(found, expected)
         assert found.dtype == torch.float32
         assert torch.equal(found_targets, targets)

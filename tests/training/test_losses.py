@@ -34,18 +34,18 @@ def test_the_sampler_and_the_weights_do_not_both_balance(requested, sampler, exp
 def test_one_value_an_image_by_hand():
     logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
     targets = torch.tensor([0, 1])
-    plain = CrossEntropy().per_image(logits, targets, None)
+    plain = CrossEntropy().per_sample(logits, targets, None)
     assert plain.tolist() == pytest.approx([-math.log(0.75), math.log(2)])
-    weighted = CrossEntropy().per_image(logits, targets, torch.tensor([2.0, 0.5]))
+    weighted = CrossEntropy().per_sample(logits, targets, torch.tensor([2.0, 0.5]))
     assert weighted.tolist() == pytest.approx([-2 * math.log(0.75), 0.5 * math.log(2)])
-    smooth = CrossEntropy(label_smoothing=0.2).per_image(logits, targets, None)
+    smooth = CrossEntropy(label_smoothing=0.2).per_sample(logits, targets, None)
     assert smooth[0].item() == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)))
 
 
 def test_the_mean_over_images_does_not_depend_on_how_they_are_batched():
     random = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(7, 3, generator=random), torch.tensor([0, 1, 2, 0, 0, 1, 2])
-    whole = CrossEntropy().per_image(logits, targets, None).mean()
-    parts = sum(CrossEntropy().per_image(logits[a:b], targets[a:b], None).sum() for a, b in [(0, 4), (4, 6), (6, 7)])
+    whole = CrossEntropy().per_sample(logits, targets, None).mean()
+    parts = sum(CrossEntropy().per_sample(logits[a:b], targets[a:b], None).sum() for a, b in [(0, 4), (4, 6), (6, 7)])
     assert whole.item() == pytest.approx(parts.item() / 7)
     assert whole.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, targets).item())

@@ -18,13 +18,14 @@ from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.header import PROJECTION_MODALITIES, Header
-from mammo.data.labels import DENSITY, NO_LABEL, parse_labels, plain_numbers
+from mammo.data.labels import NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.data.quoting import shown_file
 from mammo.data.spelling import compare_key
 from mammo.support.errors import BadFile, DataError
+from mammo.tasks.multiclass import DENSITY
 
 CSV_NAME = "classificacao.csv"
 ACCESSION = "AccessionNumber"

@@ -13,10 +13,10 @@ from pathlib import Path
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, is_image_name, list_files
 from mammo.data.formats.tabular import read_text
-from mammo.data.labels import DENSITY
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions
 from mammo.support.errors import DataError
+from mammo.tasks.multiclass import DENSITY
 
 FEATURE_FILE = "featureS.txt"
 LABELS = {str(number): name for number, name in enumerate(DENSITY)}
