@@ -54,9 +54,9 @@ def work(line: CommandLine) -> None:
     options: EmbedOptions = line.options
     check(options, line.data)
     # A mistake on the command line has been answered before torch and scikit-learn are imported.
+    from mammo.embedding.analysis import analyse, closing_lines, outputs_in, require_free, write_results
     from mammo.embedding.features import embedded_images
     from mammo.embedding.projections import require_umap
-    from mammo.embedding.results import analyse, closing_lines, outputs_in, require_free, write_results
     from mammo.runs.closing import show
     from mammo.support.progress import start_logging
 

@@ -21,7 +21,7 @@ from mammo.runs.directory import RunDirectory, require_inside
 from mammo.runs.folders import is_run_folder, is_sweep_folder, results_in
 from mammo.support.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.support.progress import start_logging
-from mammo.sweeps.results import COMPLETED
+from mammo.sweeps.reading import COMPLETED
 
 MULTIRUN = Path("multirun")
 REPORT_FOLDER = "report"
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file", "a folder for the report", "--output DIR")
         # Not before mistakes are answered: these load matplotlib, pandas and scikit-learn.
-        from mammo.reporting.write import outputs_for, write_report
+        from mammo.reporting.report_files import outputs_for, write_report
         from mammo.sweeps.summary import close_sweep
 
         start_logging("error")  # what is undefined in one of many sets of predictions is null in the files

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # What commands import sooner or later.
 PRELOADED = (
     "mammo.cli.entry", "mammo.runs.training", "mammo.runs.failures", "mammo.sweeps.summary",
-    "mammo.reporting.compose", "mammo.sweeps.search", "matplotlib.figure",
+    "mammo.reporting.assembly", "mammo.sweeps.search", "matplotlib.figure",
 )  # fmt: skip
 LARGEST_REQUEST_BYTES = 100_000
 

@@ -14,7 +14,7 @@ from mammo.support.files import read_json
 from mammo.support.progress import track
 from mammo.sweeps.findings import Finding as SweepFinding
 from mammo.sweeps.findings import find, folds_were_swept
-from mammo.sweeps.results import RunResult, SweepResults, read_sweep
+from mammo.sweeps.reading import RunResult, SweepResults, read_sweep
 from mammo.sweeps.summary import SCHEMA_VERSION, cv_summary, sweep_summary
 
 SUMMARY_FILE = "sweep_summary.json"

@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from mammo.reporting.document import Block, Code, Group, Heading, Photograph, Section, Text
-from mammo.reporting.material import Material, RunMaterial, best_position
-from mammo.reporting.words import plural
+from mammo.reporting.report_data import ReportData, ReportedRun, best_position
+from mammo.reporting.summary_text import plural
 from mammo.support.files import read_bytes, read_csv, safe_name
 from mammo.support.table import Bar, Cell, Column, Role, Table
 from mammo.support.table import columns as plain_columns
@@ -82,7 +82,7 @@ def _picture(file: Path) -> bytes | None:
     return buffer.getvalue()
 
 
-def mean_predictions(runs: Sequence[RunMaterial]) -> pd.DataFrame | None:
+def mean_predictions(runs: Sequence[ReportedRun]) -> pd.DataFrame | None:
     """Predictions of runs averaged image by image; None where they cannot be read or have different classes.
 
     Columns: image_id (the index), laterality, view, y_true, y_pred, `p_<class>` (mean over the runs that validated the
@@ -108,19 +108,19 @@ def mean_predictions(runs: Sequence[RunMaterial]) -> pd.DataFrame | None:
     return mean
 
 
-def cases_section(material: Material) -> Section | None:
+def cases_section(data: ReportData) -> Section | None:
     """The most wrong and the most uncertain images of the best configuration; None without predictions."""
-    best = best_position(material)
+    best = best_position(data)
     if best is None:
         return None
-    runs = material.of(best)
+    runs = data.of(best)
     mean = mean_predictions(runs)
     if mean is None:
         return None
     several = int(mean["num_runs"].max()) > 1
     words = []
-    if len(material.findings) > 1:
-        words.append(f"Of {material.name_of(best)}, the best: {material.findings[best].configuration.label}.")
+    if len(data.findings) > 1:
+        words.append(f"Of {data.name_of(best)}, the best: {data.findings[best].configuration.label}.")
     if several:
         words.append("Probabilities are means over the runs that validated the image.")
     words.append("An image that every run gets wrong is worth a second look at its label.")
@@ -160,9 +160,9 @@ def _role(name: str, true: str, predicted: str) -> Role:
     return "true" if name == true else "predicted" if name == predicted else ""
 
 
-def _pictures(runs: Sequence[RunMaterial], mean: pd.DataFrame, image_ids: Sequence[str]) -> Iterator[Block]:
+def _pictures(runs: Sequence[ReportedRun], mean: pd.DataFrame, image_ids: Sequence[str]) -> Iterator[Block]:
     """Heat maps of these cases, then of others, as many as there is room for."""
-    pictures: dict[str, tuple[bytes, RunMaterial]] = {}
+    pictures: dict[str, tuple[bytes, ReportedRun]] = {}
     for wanted in (image_ids, None):
         for run in runs:
             room = MAX_PICTURES - len(pictures)
@@ -197,16 +197,16 @@ def _caption(image_id: str, listed: _Explained, of_mean: str, label: str) -> str
     return f"{image_id}: true class {listed.y_true}, {predicted}{mean}"
 
 
-def _with_pictures(run: RunMaterial) -> list[str]:
+def _with_pictures(run: ReportedRun) -> list[str]:
     return sorted(_explained(run.result.folder))
 
 
-def gradcam_file(run: RunMaterial) -> str:
+def gradcam_file(run: ReportedRun) -> str:
     """The name, without suffix, of the figure of a run's heat maps."""
     return f"density_gradcam_{run.key}"
 
 
-def gradcam_pictures(run: RunMaterial) -> list[tuple[str, bytes]]:
+def gradcam_pictures(run: ReportedRun) -> list[tuple[str, bytes]]:
     """The images of a run that have heat maps, each with its id, for a figure; the most wrong ones first."""
     mean = mean_predictions([run])
     if mean is None:

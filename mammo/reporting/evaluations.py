@@ -19,8 +19,8 @@ from mammo.evaluation.figures import (
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import names_in, shown_in
 from mammo.reporting.document import Block, Drawing, Panel, Section, Text
-from mammo.reporting.material import Material, best_position
-from mammo.reporting.words import NOT_COMPARABLE, plural, plural_of, unit_of
+from mammo.reporting.report_data import ReportData, best_position
+from mammo.reporting.summary_text import NOT_COMPARABLE, plural, plural_of, unit_of
 from mammo.runs.evaluation import read_temperature
 from mammo.support.errors import TrainingError
 from mammo.support.progress import track
@@ -64,17 +64,17 @@ class Evaluations:
     remarks: list[str]
 
 
-def evaluate_best(material: Material) -> Evaluations:
+def evaluate_best(data: ReportData) -> Evaluations:
     """Evaluate the finished runs of the best configuration; where folds were swept, all folds of a seed as one set."""
-    best = best_position(material)
+    best = best_position(data)
     if best is None:
         remark = f"The configurations were {NOT_COMPARABLE}, so none is evaluated as the best. Of each: mammo.evaluate"
-        return Evaluations([], [] if material.is_comparable else [remark])
+        return Evaluations([], [] if data.is_comparable else [remark])
     remarks = []
-    if len(material.findings) > 1:
-        label = material.findings[best].configuration.label
-        remarks.append(f"Of {material.name_of(best)}, the best: {label}. {OTHERS}")
-    found, sets, unit = _sets(material, best), [], unit_of(material.of(best)[0])
+    if len(data.findings) > 1:
+        label = data.findings[best].configuration.label
+        remarks.append(f"Of {data.name_of(best)}, the best: {label}. {OTHERS}")
+    found, sets, unit = _sets(data, best), [], unit_of(data.of(best)[0])
     if len(found) > MAX_SETS:
         remarks.append(f"The first {MAX_SETS} of {len(found)}. {OTHERS}")
     for label, key, predictions, temperature in track(found[:MAX_SETS], "Evaluating", len(found[:MAX_SETS])):
@@ -85,11 +85,11 @@ def evaluate_best(material: Material) -> Evaluations:
     return Evaluations(sets, remarks)
 
 
-def _sets(material: Material, best: int) -> list[tuple[str, str, PredictionTable, float | None]]:
+def _sets(data: ReportData, best: int) -> list[tuple[str, str, PredictionTable, float | None]]:
     """Label, key, predictions and, of a run, temperature of each set."""
-    runs = [run for run in material.of(best) if run.predictions is not None]
-    pooled = material.findings[best].pooled
-    config = f"_config{best + 1}" if len(material.findings) > 1 else ""
+    runs = [run for run in data.of(best) if run.predictions is not None]
+    pooled = data.findings[best].pooled
+    config = f"_config{best + 1}" if len(data.findings) > 1 else ""
     if pooled is not None and pooled.by_seed:
         found: list[tuple[str, str, PredictionTable, float | None]] = []
         for seed in pooled.by_seed:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
 from mammo.support.plain_text import figure_text
-from mammo.sweeps.results import number_or_none
+from mammo.sweeps.reading import number_or_none
 
 PANEL_INCHES = (3.4, 2.35)
 GROUP_COLOURS = (VAL_COLOUR, TRAIN_COLOUR, *OTHER_COLOURS)

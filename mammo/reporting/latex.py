@@ -5,32 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME
-from mammo.reporting.material import Material
-from mammo.reporting.tested import HeldOut
-from mammo.reporting.values import interval, number, text
-from mammo.reporting.words import NOT_COMPARABLE, network, over_trainings, plural, plural_of, unit_of, validated_on
+from mammo.reporting.held_out import HeldOut
+from mammo.reporting.json_access import interval, number, text
+from mammo.reporting.report_data import ReportData
+from mammo.reporting.summary_text import (
+    NOT_COMPARABLE,
+    network,
+    over_trainings,
+    plural,
+    plural_of,
+    unit_of,
+    validated_on,
+)
 from mammo.support.table import DASH, Table, columns, latex_lines, limits, mean_and_std, row, three_decimals
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import metric_order
 
 
-def latex(material: Material) -> str:
+def latex(data: ReportData) -> str:
     """A table of all metrics of the only configuration, or of the main metrics of each; a comment without results."""
-    with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
+    with_results = [i for i, one in enumerate(data.findings) if one.configuration.completed]
     if not with_results:
         return "% No run is finished, so there is no table.\n"
-    table = _one(material, with_results[0]) if len(with_results) == 1 else _several(material, with_results)
+    table = _one(data, with_results[0]) if len(with_results) == 1 else _several(data, with_results)
     return "\n".join(["% needs \\usepackage{booktabs}", *latex_lines(table, "tab:density"), ""])
 
 
-def _one(material: Material, position: int) -> Table:
+def _one(data: ReportData, position: int) -> Table:
     """A row for each metric; patients set aside come first, where the runs were tested on such."""
-    runs, finding = material.of(position), material.findings[position]
+    runs, finding = data.of(position), data.findings[position]
     pooled = finding.pooled.mean if finding.pooled is not None else None
-    names, unit = metric_order(material.results), unit_of(runs[0])
+    names, unit = metric_order(data.results), unit_of(runs[0])
     parts, notes, selected, mean_sd = [], [], "", ", mean +- SD"
-    if (tested := material.held_out[position]) is not None:
+    if (tested := data.held_out[position]) is not None:
         what, selected = _tested(tested, unit), ", on which the epochs were selected"
         notes.append(f"Test: {what}; intervals over {unit}.")
         parts += [(f"Test{mean_sd if tested.num_runs > 1 else ''}", [_mean(tested.scores[name]) for name in names]),
@@ -48,8 +56,8 @@ def _one(material: Material, position: int) -> Table:
             f"Validation over {plural(len(runs), 'run')}{selected}: mean, standard deviation (ddof = 1) and Student's "
             f"t interval of the mean {over_trainings(runs)}."
         )
-        if pooled is None and any(material.over_patients(position, name) for name in names):
-            parts.append((f"95% over {unit}", [limits(material.over_patients(position, name)) for name in names]))
+        if pooled is None and any(data.over_patients(position, name) for name in names):
+            parts.append((f"95% over {unit}", [limits(data.over_patients(position, name)) for name in names]))
             notes.append(f"Over {unit}: of the mean, resampled, the same draws for every run.")
     if pooled is not None:
         parts += [("Pooled", [three_decimals(number(pooled, name)) for name in names]),
@@ -60,7 +68,7 @@ def _one(material: Material, position: int) -> Table:
     rows = [
         row(BY_NAME[name].title, *cells) for name, *cells in zip(names, *(cells for _, cells in parts), strict=True)
     ]
-    title = f"{network(material, position)} on {text(runs[0].summary, 'data', 'name')}."
+    title = f"{network(data, position)} on {text(runs[0].summary, 'data', 'name')}."
     return Table(title, columns("Metric", numbers=[head for head, _ in parts]), tuple(rows), note=" ".join(notes))
 
 
@@ -75,15 +83,15 @@ def _tested(tested: HeldOut, unit: str) -> str:
     return f"{plural(tested.num_images, 'image')}{of_whom} set aside from training and selection{over}"
 
 
-def _several(material: Material, positions: Sequence[int]) -> Table:
+def _several(data: ReportData, positions: Sequence[int]) -> Table:
     """Rows for each configuration: of the patients set aside, where its runs were tested on such, and of validation."""
-    names = metrics_of_tables(material.results)
-    is_tested, rows = any(material.held_out[i] is not None for i in positions), []
+    names = metrics_of_tables(data.results)
+    is_tested, rows = any(data.held_out[i] is not None for i in positions), []
     for i in positions:
-        finding, tested = material.findings[i], material.held_out[i]
+        finding, tested = data.findings[i], data.held_out[i]
         label, validation = finding.configuration.label, "Validation" if is_tested else ""
         if tested is not None:
-            what = f"Test ({plural_of(tested.num_patients, unit_of(material.of(i)[0]))})"
+            what = f"Test ({plural_of(tested.num_patients, unit_of(data.of(i)[0]))})"
             rows.append(row(label, what, str(tested.num_runs), *(_mean(tested.scores[name]) for name in names)))
         n = str(len(finding.configuration.completed))
         rows.append(row(label, validation, n, *(_mean(finding.aggregate[name]) for name in names)))
@@ -91,6 +99,6 @@ def _several(material: Material, positions: Sequence[int]) -> Table:
     caption = f"{of}: mean and standard deviation over n runs, not over patients."
     if is_tested:
         caption += " Test: patients set aside from training and selection. Validation selected the epochs."
-    caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
+    caption += "" if data.is_comparable else f" The configurations were {NOT_COMPARABLE}."
     heads = columns("Configuration", "Images of", numbers=("n", *(BY_NAME[name].title for name in names)))
     return Table(caption, heads, tuple(rows)).without_empty_columns()

@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import look, mapping, number, text
-from mammo.reporting.words import listed, plural, unit_of
-from mammo.sweeps.results import FAILED, STATUSES
+from mammo.reporting.json_access import look, mapping, number, text
+from mammo.reporting.report_data import ReportData, ReportedRun
+from mammo.reporting.summary_text import listed, plural, unit_of
+from mammo.sweeps.reading import FAILED, STATUSES
 
 # Below these an interval is so wide that a reader has to be told.
 FEW_PATIENTS, FEW_IMAGES_OF_A_CLASS = 50, 10
 
 
-def warnings(material: Material) -> tuple[str, ...]:
+def warnings(data: ReportData) -> tuple[str, ...]:
     """What has to be known before a number is believed."""
-    completed = material.completed
-    mixed = [f"{one.configuration.label}: {one.configuration.problem}" for one in material.findings
+    completed = data.completed
+    mixed = [f"{one.configuration.label}: {one.configuration.problem}" for one in data.findings
              if one.configuration.problem]  # fmt: skip
     return (
-        *_missing_runs(material), *_about_networks(completed), *_about_data(completed), *_about_code(completed), *mixed,
+        *_missing_runs(data), *_about_networks(completed), *_about_data(completed), *_about_code(completed), *mixed,
     )  # fmt: skip
 
 
-def _missing_runs(material: Material) -> Iterable[str]:
-    counts = Counter(run.result.status for run in material.runs if not run.result.is_completed)
+def _missing_runs(data: ReportData) -> Iterable[str]:
+    counts = Counter(run.result.status for run in data.runs if not run.result.is_completed)
     if counts:
         parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
         why = " The reasons are below." if counts[FAILED] else ""
-        yield f"{sum(counts.values())} of {plural(len(material.runs), 'run')} have no results ({listed(parts)}).{why}"
-    if unknown := [run for run in material.completed if run.configuration is None]:
+        yield f"{sum(counts.values())} of {plural(len(data.runs), 'run')} have no results ({listed(parts)}).{why}"
+    if unknown := [run for run in data.completed if run.configuration is None]:
         n = f"{len(unknown)} finished {'run' if len(unknown) == 1 else 'runs'}"
         yield f"The configuration of {n} cannot be read, so no mean includes them."
-    if material.results.trials_to_come:
-        yield f"{plural(material.results.trials_to_come, 'trial')} of the search are still to come."
+    if data.results.trials_to_come:
+        yield f"{plural(data.results.trials_to_come, 'trial')} of the search are still to come."
 
 
-def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
+def _about_data(completed: Sequence[ReportedRun]) -> Iterable[str]:
     if generated := [run for run in completed if run.config.get("data.format") == "phantom"]:
         yield f"{_share(generated, completed)} used generated images, whose numbers say nothing about real breasts."
     if any(text(run.summary, "data", "group_by") == "image" for run in completed):
@@ -59,7 +59,7 @@ def _about_data(completed: Sequence[RunMaterial]) -> Iterable[str]:
         yield f"Hardly represented in the validation of a run: class {shown}."
 
 
-def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
+def _about_networks(completed: Sequence[ReportedRun]) -> Iterable[str]:
     if random := [run for run in completed if run.result.has_random_weights]:
         yield f"{_share(random, completed)} started from RANDOM weights, which does not show what the network can do."
     if collapsed := [run for run in completed if run.result.has_collapsed]:
@@ -69,7 +69,7 @@ def _about_networks(completed: Sequence[RunMaterial]) -> Iterable[str]:
         yield "Options for debugging were on (train.max_batches or train.overfit_batches): these are no results."
 
 
-def _about_code(completed: Sequence[RunMaterial]) -> Iterable[str]:
+def _about_code(completed: Sequence[ReportedRun]) -> Iterable[str]:
     if dirty := [run for run in completed if look(run.summary, "git", "dirty") is True]:
         yield f"{_share(dirty, completed)} came from code with changes that are in no commit."
     commits = {text(run.summary, "git", "commit") for run in completed}
@@ -77,7 +77,7 @@ def _about_code(completed: Sequence[RunMaterial]) -> Iterable[str]:
         yield f"The runs came from {len(commits)} different versions of the code."
 
 
-def _share(some: Sequence[RunMaterial], of_all: Sequence[RunMaterial]) -> str:
+def _share(some: Sequence[ReportedRun], of_all: Sequence[ReportedRun]) -> str:
     """The beginning of a sentence about some of the finished runs."""
     if len(of_all) == 1:
         return "The finished run"

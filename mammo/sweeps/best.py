@@ -14,7 +14,7 @@ from mammo.support.outputs import Outputs
 from mammo.support.schema import guarded_keys
 from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.plan import Job
-from mammo.sweeps.results import BEST_FOLDER
+from mammo.sweeps.reading import BEST_FOLDER
 from mammo.sweeps.search_figures import FIGURES, plot_search
 
 # What describes the place and the way of running, not the configuration that was found.

@@ -18,7 +18,7 @@ from mammo.sweeps.findings import (
     model_selection,
     ranked_trials,
 )
-from mammo.sweeps.results import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults
+from mammo.sweeps.reading import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults
 from mammo.sweeps.tables import metric_order, overview_table, parameter, spread_table
 
 SHOWN_TRIALS = 10

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo.support.plain_text import as_typed
-from mammo.sweeps.results import Published, RunResult, SweepResults
+from mammo.sweeps.reading import Published, RunResult, SweepResults
 
 SEED, FOLD, AUGMENT_SEED = "seed", "data.fold", "augment.seed"
 # In place of the number, where the seed of the augmentation follows that of the run.

@@ -25,7 +25,7 @@ from mammo.support.figures import (
 )
 from mammo.support.plain_text import figure_text
 from mammo.sweeps.findings import Finding, score
-from mammo.sweeps.results import RunResult
+from mammo.sweeps.reading import RunResult
 
 FOLD_COLOURS = (TRAIN_COLOUR, VAL_COLOUR, *OTHER_COLOURS)
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P")

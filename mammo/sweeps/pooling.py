@@ -18,7 +18,7 @@ from mammo.evaluation.metrics import Floats, Metrics, checked_cases, compute_met
 from mammo.runs.stored import SplitManifest, read_stored
 from mammo.support.errors import TrainingError
 from mammo.support.files import read_csv
-from mammo.sweeps.results import RunResult
+from mammo.sweeps.reading import RunResult
 
 DRAWS, SEED = 2000, 0
 # A number that somebody has written down is counted to.

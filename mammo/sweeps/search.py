@@ -29,7 +29,7 @@ from mammo.sweeps.best import require_free, write_findings
 from mammo.sweeps.findings import best_trial
 from mammo.sweeps.launching import Outcome, say
 from mammo.sweeps.plan import Arguments, Job, key_of, make_job, sweep_name
-from mammo.sweeps.results import read_sweep
+from mammo.sweeps.reading import read_sweep
 from mammo.sweeps.session import OpenSweep, Session, SweepError
 from mammo.sweeps.space import searched
 from mammo.sweeps.study import (

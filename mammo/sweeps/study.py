@@ -25,7 +25,7 @@ from mammo.evaluation.selection import ModelSelection
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import without_credentials
-from mammo.sweeps.results import number_or_none
+from mammo.sweeps.reading import number_or_none
 
 STUDY_FILE = "study.db"
 # What Optuna, its samplers and its storage raise when a study holds other things than they have put there.

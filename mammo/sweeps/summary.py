@@ -26,10 +26,10 @@ from mammo.sweeps.findings import (
     ranked_trials,
     score,
 )
-from mammo.sweeps.page import markdown
 from mammo.sweeps.pooling import split_fingerprint
-from mammo.sweeps.results import RunResult, SweepResults, read_sweep
+from mammo.sweeps.reading import RunResult, SweepResults, read_sweep
 from mammo.sweeps.statistics import Components, Spread
+from mammo.sweeps.summary_page import markdown
 from mammo.sweeps.tables import ELSEWHERE
 
 # 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful.

@@ -8,7 +8,7 @@ from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.support.table import Cell, Column, Table, columns, limits, mean_and_std, row, span, three_decimals
 from mammo.sweeps.findings import BestTrial, Finding, best_trial, metrics_of_tables, model_selection, ranked_trials
-from mammo.sweeps.results import SweepResults, Trial
+from mammo.sweeps.reading import SweepResults, Trial
 
 ELSEWHERE = "reported on another dataset"
 # What an interval of Student's t is about: another training, not other patients.

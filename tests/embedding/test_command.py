@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mammo.cli.tool import parse
 from mammo.embed import TOOL, work
+from mammo.embedding.analysis import OWN_FILES, analyse, closing_lines, verdict
 from mammo.embedding.features import Embedded
 from mammo.embedding.probes import run_probes
-from mammo.embedding.results import OWN_FILES, analyse, closing_lines, verdict
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import make_predictions
 from mammo.support.errors import DataError, UserError

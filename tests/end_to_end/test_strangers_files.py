@@ -22,7 +22,7 @@ from mammo.support.errors import RunDirectoryError, WeightsError
 from mammo.support.files import read_json
 from mammo.support.keyed_rows import KeyedRows
 from mammo.support.yaml_files import read_yaml
-from mammo.sweeps.results import read_sweep
+from mammo.sweeps.reading import read_sweep
 from mammo.training.checkpoint import load_checkpoint
 from tests.config.test_config import composed
 

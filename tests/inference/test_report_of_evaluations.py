@@ -12,9 +12,9 @@ from mammo.evaluate import TOOL
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.predictions import read_predictions
 from mammo.reporting.latex import latex
-from mammo.reporting.material import read_material
-from mammo.reporting.words import finding, tiles
-from mammo.reporting.write import write_report
+from mammo.reporting.report_data import read_report_data
+from mammo.reporting.report_files import write_report
+from mammo.reporting.summary_text import finding, tiles
 from tests.inference.conftest import run_of
 from tests.sweeps.sweeps import change, load
 
@@ -48,27 +48,27 @@ def test_the_result_on_patients_set_aside_comes_first(sweep, command):
         run_of(sweep, "full_finetune"), sweep.parent / "set-aside" / run_of(sweep, "full_finetune").name
     )
     validation = load(run / "metrics/val_metrics.json")
-    assert not any(word in " ".join(finding(read_material([run]))) for word in ("test image", "set aside from"))
+    assert not any(word in " ".join(finding(read_report_data([run]))) for word in ("test image", "set aside from"))
     command(TOOL, run, "split=test")
     test = load(run / "evaluation/test/evaluation.json")["metrics"]
-    material = read_material([run])
-    first, second, third = finding(material)[:3]
+    data = read_report_data([run])
+    first, second, third = finding(data)[:3]
     assert first.startswith(f"On {test['num_images']} test images, set aside from training and selection, ")
     assert f"balanced accuracy of {test['bal_acc_adj']:.3f}" in first
     assert "validation images, on which the epochs were selected" in second
     assert f"of {validation['bal_acc_adj']:.3f}" in third
-    for tile, name in zip(tiles(material), ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"), strict=True):
+    for tile, name in zip(tiles(data), ("bal_acc_adj", "kappa_quadratic", "auc_ovr", "acc"), strict=True):
         assert tile.label.startswith("Test: ")
         assert tile.value == f"{test[name]:.3f}"
         assert f"on validation, which selected the epochs: {validation[name]:.3f}" in tile.hint
         assert f"{test['num_patients']} images set aside" in tile.hint
-    table = latex(material)
+    table = latex(data)
     assert r"Metric & Test & 95\% over images & Validation & 95\% interval" in table
     assert f"Accuracy & {test['acc']:.3f} & " in table
     # What includes images that were learnt from is no test.
     change(run / "evaluation/test/evaluation.json", data=load(run / "evaluation/test/evaluation.json")["data"]
            | {"num_trained_on": 1})  # fmt: skip
-    assert "set aside from" not in " ".join(finding(read_material([run])))
+    assert "set aside from" not in " ".join(finding(read_report_data([run])))
 
 
 def test_of_several_trainings_the_mean_on_patients_set_aside_comes_first(sweep, command):
@@ -81,16 +81,16 @@ def test_of_several_trainings_the_mean_on_patients_set_aside_comes_first(sweep, 
     right = np.mean([one.probabilities.argmax(axis=1) == one.targets for one in tables], axis=0)
     drawn = right[np.random.default_rng(0).integers(len(right), size=(2000, len(right)))].mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    material = read_material(runs)
-    assert "mean chance-adjusted balanced accuracy" in finding(material)[0]
-    assert "over 2 of 2 runs" in finding(material)[0]
-    tile = tiles(material)[-1]
+    data = read_report_data(runs)
+    assert "mean chance-adjusted balanced accuracy" in finding(data)[0]
+    assert "over 2 of 2 runs" in finding(data)[0]
+    tile = tiles(data)[-1]
     assert (tile.label, tile.value) == ("Test: Accuracy", f"{np.mean([test['acc'] for test in tests]):.3f}")
     assert tile.interval == f"{low:.3f} to {high:.3f}"
-    assert r"Test, mean $\pm$ SD & 95\% over images & Validation, mean $\pm$ SD" in latex(material)
+    assert r"Test, mean $\pm$ SD & 95\% over images & Validation, mean $\pm$ SD" in latex(data)
     (runs[1] / "evaluation/test/evaluation.json").unlink()
-    assert f"{tests[0]['bal_acc_adj']:.3f}" in finding(read_material(runs))[0]
-    assert "over 1 of 2 runs" in finding(read_material(runs))[0]
+    assert f"{tests[0]['bal_acc_adj']:.3f}" in finding(read_report_data(runs))[0]
+    assert "over 1 of 2 runs" in finding(read_report_data(runs))[0]
 
 
 def test_comparisons_of_earlier_versions_stand_in_a_report(sweep, command, tmp_path):
@@ -117,9 +117,9 @@ def test_what_is_of_another_checkpoint_is_left_out(sweep, command, tmp_path):
         file = run / "evaluation" / split / "evaluation.json"
         (network,) = load(file)["networks"]
         change(file, networks=[network | {"checkpoint_sha256": "0" * 64, "epoch": 7}])
-    material = read_material([run])
-    assert material.runs[0].evaluations == material.runs[0].comparisons == ()
+    data = read_report_data([run])
+    assert data.runs[0].evaluations == data.runs[0].comparisons == ()
     what = "another checkpoint (epoch 7), not of the best one of this run, so it is left out"
     assert [f"{run.name}: evaluation/{split} is of {what}" for split in ("test", "val")] == [
-        problem for problem in material.problems if "evaluation/" in problem
+        problem for problem in data.problems if "evaluation/" in problem
     ]

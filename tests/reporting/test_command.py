@@ -17,13 +17,13 @@ from PIL import Image
 from mammo.checks.results import check_results
 from mammo.reporting.cases import MAX_FILE_BYTES, PICTURE_WIDTH_PX, overlays
 from mammo.reporting.figures import Curve, gradcam_figure, training_figure
-from mammo.reporting.write import write_report
+from mammo.reporting.report_files import write_report
 from mammo.runs.directory import RunDirectory
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.support.figures import GREY, VAL_COLOUR
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import latex_text
-from mammo.sweeps.results import read_sweep
+from mammo.sweeps.reading import read_sweep
 from tests.conftest import REPOSITORY
 from tests.reporting.conftest import report
 from tests.reporting.pages import Page

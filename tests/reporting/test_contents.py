@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mammo.reporting.compose import compose
+from mammo.reporting.assembly import assemble
 from mammo.reporting.document import Details, Group, Report
 from mammo.reporting.evaluations import evaluate_best
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
-from mammo.reporting.material import Material, read_material
+from mammo.reporting.report_data import ReportData, read_report_data
 from mammo.support.table import Table
 from mammo.sweeps.summary import close_sweep
 from tests.reporting.pages import Page
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.slow
 HUGE = pytest.param(10**400, id="huge")
 
 
-def made_of(*folders: Path) -> tuple[Material, Report]:
-    material = read_material(folders)
-    return material, compose(material, evaluate_best(material), [])
+def made_of(*folders: Path) -> tuple[ReportData, Report]:
+    data = read_report_data(folders)
+    return data, assemble(data, evaluate_best(data), [])
 
 
 def tables(blocks: Any) -> list[Table]:
@@ -87,16 +87,16 @@ def test_trainings_on_the_same_patients_are_not_taken_for_other_patients(sweep):
         right = [[max(names, key=lambda name: float(row[name])) == f"p_{row['y_true']}" for row in one] for one in rows]
         means.append(np.mean([[of_run[i] for i in chosen] for of_run in right]))
     low, high = np.percentile(means, [2.5, 97.5])
-    material, report = made_of(*folders)
+    data, report = made_of(*folders)
     tile = next(tile for tile in report.tiles if tile.label == "Accuracy")
     assert tile.interval == f"{low:.3f} to {high:.3f}"
-    over_runs = material.spread(0, "acc").ci95
+    over_runs = data.spread(0, "acc").ci95
     assert f"over trainings {over_runs[0]:.3f} to {over_runs[1]:.3f}" in tile.hint
     assert "over 2 trainings on the same images, not over images" in report.finding[0]
     assert report.finding[1].startswith("Over images, the 95% interval of this mean is")
     assert "The interval" not in report.finding[0]
     assert "The interval" in report.finding[1]
-    assert r"95\% over runs & 95\% over images" in latex(material)
+    assert r"95\% over runs & 95\% over images" in latex(data)
 
 
 def test_what_was_validated_on_different_images_is_not_ranked(sweep):
@@ -105,19 +105,19 @@ def test_what_was_validated_on_different_images_is_not_ranked(sweep):
     assert "of 2 configurations" in made_of(run, other)[1].finding[0].lower()
     summary = load(other / "summary.json")
     change(other / "summary.json", data=summary["data"] | {"fingerprint": "0" * 64})
-    assert not read_material([run, other]).is_comparable
+    assert not read_report_data([run, other]).is_comparable
     turned = variant(other, "turned", {"data.orient": False}, ["data.orient=false"], {})
-    assert read_material([run, turned]).is_comparable  # the same images, not turned
+    assert read_report_data([run, turned]).is_comparable  # the same images, not turned
     change(other / "summary.json", data=summary["data"])
     write_rows(other / "val_predictions.csv", rows_of(other / "val_predictions.csv")[1:])
-    material, report = made_of(run, other)
+    data, report = made_of(run, other)
     assert report.finding[0] == (
         "The 2 configurations were validated on different images: not comparable. None is the best."
     )
     assert len(report.finding) == 3
     assert report.tiles == ()
     assert "next is" not in html(report)
-    assert "not comparable" in latex(material)
+    assert "not comparable" in latex(data)
     assert "not comparable" in section(report, "runs")[0].note
 
 
@@ -162,9 +162,9 @@ def test_warnings_come_first(reported, tmp_path):
 
 
 def test_the_most_wrong_and_the_most_uncertain_are_found(reported):
-    material, report = made_of(reported)
-    rows = [row for run in material.runs for row in run.predictions.table.to_dict("records")]
-    names = material.runs[0].predictions.class_names
+    data, report = made_of(reported)
+    rows = [row for run in data.runs for row in run.predictions.table.to_dict("records")]
+    names = data.runs[0].predictions.class_names
     wrong = sorted((row[f"p_{row['y_true']}"], row["image_id"]) for row in rows if row["y_true"] != row["y_pred"])
     entropy = {row["image_id"]: stats.entropy([row[f"p_{name}"] for name in names], base=len(names)) for row in rows}
     most_wrong, most_uncertain = section(report, "cases")
@@ -193,7 +193,7 @@ def test_markdown_says_the_same_as_the_page(reported):
 def test_latex_is_one_whole_table(reported, sweep):
     other = variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": 0.0})
     for folders in ([reported], [runs_of(reported)[0]], [sweep], [other]):
-        text = latex(read_material(folders))
+        text = latex(read_report_data(folders))
         assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
         assert text.isascii()
         stripped = re.sub(r"\\[{}$%&#_]", "", text)
@@ -206,25 +206,25 @@ def test_latex_is_one_whole_table(reported, sweep):
         assert len(rows) >= 2
         assert all(line.endswith(r"\\") and len(re.split(r"(?<!\\)&", line)) == width for line in rows)
     metrics = load(runs_of(reported)[0] / "metrics/val_metrics.json")
-    assert f"Accuracy & {metrics['acc']:.3f} & [" in latex(read_material([runs_of(reported)[0]]))
+    assert f"Accuracy & {metrics['acc']:.3f} & [" in latex(read_report_data([runs_of(reported)[0]]))
 
 
 def test_configurations_are_compared_and_their_differences_marked(sweep):
     for seed, fold in itertools.product((42, 43), (0, 1)):
         run = run_of(sweep, seed, fold)
         variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": -0.2})
-    material, report = made_of(sweep)
+    data, report = made_of(sweep)
     assert "Of 2 configurations," in report.finding[0]
     overview = section(report, "metrics")[0]
     for i, row in enumerate(overview.rows[1::2]):
-        low, high = material.findings[i].pooled.mean["ci95"]["bal_acc_adj"]
+        low, high = data.findings[i].pooled.mean["ci95"]["bal_acc_adj"]
         assert row[2].below == f"[{low:.3f}, {high:.3f}]"
     differing = section(report, "configuration")[0]
     assert sorted(row[0] for row in cells(differing)) == ["data.fold", "optimizer.lr", "seed"]
     marked = re.findall(r"<mark>(.*?)</mark>", html(report))
     assert set(marked) == {"optimizer.lr", "seed", "data.fold", "0.001 (4 x), 0.5 (4 x)", "42 (4 x), 43 (4 x)",
                            "0 (4 x), 1 (4 x)"}  # fmt: skip
-    assert sorted(run.key for run in material.runs) == [
+    assert sorted(run.key for run in data.runs) == [
         "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0", "seed42_config2_fold1",
         "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0", "seed43_config2_fold1",
     ]  # fmt: skip
@@ -267,10 +267,10 @@ def test_a_cell_holds_one_estimate_and_its_row_names_it(sweep):
     for seed, fold in itertools.product((42, 43), (0, 1)):
         run = run_of(sweep, seed, fold)
         variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"ece": 0.1 + fold / 10})
-    material, report = made_of(sweep)
+    data, report = made_of(sweep)
     overview = section(report, "metrics")[0]
     assert [row[1] for row in cells(overview)] == ["mean +- std of 4 runs", "all folds pooled [95% over images]"] * 2
-    for i, finding in enumerate(material.findings):
+    for i, finding in enumerate(data.findings):
         over_runs, pooled = overview.rows[2 * i : 2 * i + 2]
         ece = [column.title for column in overview.columns].index("Calibration error")
         spread, mean = finding.aggregate["ece"], finding.pooled.mean
@@ -324,10 +324,10 @@ def test_a_search_is_said_to_flatter(sweep):
     assert "confirm it on patients the search has not seen" in report.finding[1]
     assert "2 trials of the search are still to come." in report.warnings
     assert [row[0] for row in cells(section(report, "metrics")[0])] == ["3", "2", "1", "0"]
-    material = read_material([sweep])
-    assert [run.label for run in material.runs] == [f"trial {i}, seed {run.result.seed}, fold {run.result.fold}"
-                                                    for i, run in enumerate(material.runs)]  # fmt: skip
-    assert material.runs[3].key == f"seed{material.runs[3].result.seed}_trial3_fold{material.runs[3].result.fold}"
+    data = read_report_data([sweep])
+    assert [run.label for run in data.runs] == [f"trial {i}, seed {run.result.seed}, fold {run.result.fold}"
+                                                    for i, run in enumerate(data.runs)]  # fmt: skip
+    assert data.runs[3].key == f"seed{data.runs[3].result.seed}_trial3_fold{data.runs[3].result.fold}"
 
 
 def test_failed_and_unfinished_runs_are_shown_as_such(sweep):
@@ -353,10 +353,10 @@ def test_no_run_at_all_is_a_report_too(sweep):
     for run in runs_of(sweep):
         change(run / "summary.json", status="failed", metrics=None)
         (run / "train_history.json").unlink()
-    material, report = made_of(sweep)
+    data, report = made_of(sweep)
     assert report.finding == ("No run is finished, so there is no result to report.",)
     assert report.tiles == ()
-    assert latex(material).startswith("% No run is finished")
+    assert latex(data).startswith("% No run is finished")
     assert Page(html(report)).faults == []
 
 
@@ -372,9 +372,9 @@ def test_values_of_other_types_are_no_obstacle(reported, tmp_path, name, value):
     if name == "train_history.json":
         spoilt[0]["epoch"] = 1
     (copy / name).write_text(json.dumps(spoilt))
-    material, report = made_of(copy)
+    data, report = made_of(copy)
     assert markdown(report)
-    assert latex(material)
+    assert latex(data)
 
 
 def _spoilt(item: Any, value: Any) -> Any:
@@ -402,9 +402,9 @@ def test_damaged_files_are_named(reported, tmp_path, content):
     names = ("train_history.json", "metrics/val_metrics.json", "val_predictions.csv", "quarantine.csv", "config.yaml")
     for name in names:
         (copy / name).write_bytes(content)
-    material, report = made_of(copy)
+    data, report = made_of(copy)
     assert Page(html(report)).faults == []
-    problems = " ".join(material.problems)
+    problems = " ".join(data.problems)
     assert "config.yaml" in problems
     assert "val_predictions.csv" in problems
 

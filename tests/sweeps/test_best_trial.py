@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mammo.sweeps.findings import BestTrial, best_trial
-from mammo.sweeps.results import COMPLETED, RunResult, SweepResults, Trial
+from mammo.sweeps.reading import COMPLETED, RunResult, SweepResults, Trial
 
 
 def search(

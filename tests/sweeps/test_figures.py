@@ -14,7 +14,7 @@ from mammo.support.figures import STYLE
 from mammo.sweeps.configurations import Configuration
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import Finding
-from mammo.sweeps.results import RunResult
+from mammo.sweeps.reading import RunResult
 from mammo.sweeps.statistics import spread
 
 NAMES = ("bal_acc_adj", "kappa_quadratic")

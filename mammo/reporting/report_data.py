@@ -14,9 +14,9 @@ from typing import Any
 
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
 from mammo.evaluation.scores import SCORE_NAMES
-from mammo.reporting.patients import mean_intervals
-from mammo.reporting.tested import HeldOut, TestedRun, held_out, is_test
-from mammo.reporting.values import count, interval, mapping, number, text
+from mammo.reporting.held_out import HeldOut, TestedRun, held_out, is_test
+from mammo.reporting.json_access import count, interval, mapping, number, text
+from mammo.reporting.mean_intervals import mean_intervals
 from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.runs.folders import is_run_folder
 from mammo.runs.reading import BEST, RunFiles, read_files
@@ -24,17 +24,17 @@ from mammo.support.dotted_keys import flatten
 from mammo.support.files import file_sha256, read_json
 from mammo.support.progress import track
 from mammo.sweeps.findings import Finding, best_trial, find, model_selection
-from mammo.sweeps.results import RunResult, SweepResults, read_run, read_sweep, without_repeated
+from mammo.sweeps.reading import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
 
 
 @dataclasses.dataclass(frozen=True)
-class RunMaterial:
+class ReportedRun:
     """A run with its files.
 
     `label` tells it from the others ("seed 42, fold 0"), and so does `key` in the names of its figures
-    ("seed42_fold0"). `configuration` is the position of its configuration in `Material.findings`, and `config` has the
-    whole configuration with dotted keys. `evaluations` and `comparisons` are what `mammo.evaluate` has left of it, and
+    ("seed42_fold0"). `configuration` is the position of its configuration in `ReportData.findings`, `config` the whole
+    configuration with dotted keys. `evaluations` and `comparisons` are what `mammo.evaluate` has left of it, and
     `tested` is that on the patients set aside.
     """
 
@@ -70,7 +70,7 @@ class RunMaterial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Material:
+class ReportData:
     """Runs, what they say together, and what could not be read.
 
     `intervals_over_patients` has of each finding the 95% intervals of its scores from resampling patients, by name: of
@@ -81,17 +81,17 @@ class Material:
     title: str
     results: SweepResults
     findings: list[Finding]
-    runs: list[RunMaterial]
+    runs: list[ReportedRun]
     problems: list[str]
     intervals_over_patients: list[Mapping[str, Any]]
     held_out: list[HeldOut | None]
 
     @property
-    def completed(self) -> list[RunMaterial]:
+    def completed(self) -> list[ReportedRun]:
         """The runs with results."""
         return [run for run in self.runs if run.result.is_completed]
 
-    def of(self, position: int) -> list[RunMaterial]:
+    def of(self, position: int) -> list[ReportedRun]:
         """The finished runs of a configuration."""
         return [run for run in self.completed if run.configuration == position]
 
@@ -120,7 +120,7 @@ class Material:
         return self.findings[position].aggregate[name]
 
 
-def read_material(folders: Sequence[Path]) -> Material:
+def read_report_data(folders: Sequence[Path]) -> ReportData:
     """All runs in some folders, each that of a run or of a sweep."""
     results = _read_folders(folders)
     findings = find(results)
@@ -139,7 +139,7 @@ def read_material(folders: Sequence[Path]) -> Material:
         )
         tested = _tested(run, folders, problems)
         runs.append(
-            RunMaterial(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
+            ReportedRun(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
         )
     completed = [run for run in runs if run.result.is_completed]
     over_patients, tests = [], []
@@ -148,7 +148,7 @@ def read_material(folders: Sequence[Path]) -> Material:
         over_patients.append(_over_patients(finding, of_finding))
         known_tests = [run.tested for run in of_finding if run.tested is not None]
         tests.append(held_out(known_tests, len(of_finding), SCORE_NAMES))
-    return Material(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
+    return ReportData(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
 
 
 def _tested(run: RunResult, folders: Sequence[Path], problems: list[str]) -> TestedRun | None:
@@ -170,7 +170,7 @@ def _tested(run: RunResult, folders: Sequence[Path], problems: list[str]) -> Tes
     return None
 
 
-def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str, Any]:
+def _over_patients(finding: Finding, runs: Sequence[ReportedRun]) -> Mapping[str, Any]:
     if finding.pooled is not None and finding.pooled.mean is not None:
         return mapping(finding.pooled.mean, "ci95")
     if len(runs) == 1:
@@ -178,7 +178,7 @@ def _over_patients(finding: Finding, runs: Sequence[RunMaterial]) -> Mapping[str
     return mean_intervals([run.predictions for run in runs])
 
 
-def _validated(runs: Sequence[RunMaterial], by_fingerprint: bool) -> tuple[frozenset[Any], ...]:
+def _validated(runs: Sequence[ReportedRun], by_fingerprint: bool) -> tuple[frozenset[Any], ...]:
     """On which data, classes and images runs were validated; empty where it is not known."""
     tables = [run.predictions for run in runs if run.predictions is not None]
     data = [run.result.data_fingerprint if by_fingerprint else text(run.summary, "data", "name") for run in runs]
@@ -316,21 +316,21 @@ def _keys(results: SweepResults, position: Mapping[str, int], num_configurations
     return keys
 
 
-def best_position(material: Material) -> int | None:
+def best_position(data: ReportData) -> int | None:
     """The configuration with the best mean of what was monitored; None without a finished run.
 
     None as well where configurations were validated on different images: none of them is the best. In a search it is
     that of the best trial.
     """
-    if material.results.is_search:
-        best = best_trial(material.results)
+    if data.results.is_search:
+        best = best_trial(data.results)
         runs = set(best.trial.runs) if best is not None else set()
-        of_best = (i for i, one in enumerate(material.findings) if runs & {run.name for run in one.configuration.runs})
+        of_best = (i for i, one in enumerate(data.findings) if runs & {run.name for run in one.configuration.runs})
         return next(of_best, None)
-    if not material.is_comparable:
+    if not data.is_comparable:
         return None
-    measure = model_selection(material.results)
+    measure = model_selection(data.results)
     sign = -1.0 if measure.minimised else 1.0
-    means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(material.findings)]
+    means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(data.findings)]
     ranked = [(sign * mean, -i) for i, mean in means if mean is not None]
     return -max(ranked)[1] if ranked else None

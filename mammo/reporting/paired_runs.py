@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mammo.evaluation.scores import BY_NAME
-from mammo.reporting.material import Material, RunMaterial
+from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.sweeps.findings import EQUAL
 from mammo.sweeps.findings import score as score_of
 
@@ -23,15 +23,15 @@ class Pairs(NamedTuple):
         return sum(self)
 
 
-def count_pairs(material: Material, one: int, other: int, score: str) -> Pairs:
+def count_pairs(data: ReportData, one: int, other: int, score: str) -> Pairs:
     """Runs of two configurations with equal seed, fold and validation images, by who has the better score.
 
     Pairs in which a score is undefined are left out.
     """
     sign = -1.0 if BY_NAME[score].lower_is_better else 1.0
-    of_other = {_key(run): run for run in material.of(other)}
+    of_other = {_key(run): run for run in data.of(other)}
     gains = []
-    for run in material.of(one):
+    for run in data.of(one):
         paired = of_other.get(_key(run))
         if paired is None or not _images(run) or _images(run) != _images(paired):
             continue
@@ -42,10 +42,10 @@ def count_pairs(material: Material, one: int, other: int, score: str) -> Pairs:
     return Pairs(ahead, behind, len(gains) - ahead - behind)
 
 
-def _key(run: RunMaterial) -> tuple[int | None, int | None]:
+def _key(run: ReportedRun) -> tuple[int | None, int | None]:
     return run.result.seed, run.result.fold
 
 
-def _images(run: RunMaterial) -> frozenset[str]:
+def _images(run: ReportedRun) -> frozenset[str]:
     """The validation images of a run; empty where they are not known."""
     return frozenset() if run.predictions is None else frozenset(run.predictions.table["image_id"])

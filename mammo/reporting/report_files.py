@@ -9,17 +9,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mammo.reporting.assembly import TRAINING_FILE, assemble, curve, group_of, training_curves
 from mammo.reporting.cases import gradcam_file, gradcam_pictures
 from mammo.reporting.classes import class_names, has_confusion_matrix
-from mammo.reporting.compose import TRAINING_FILE, compose, curve, group_of, training_curves
 from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
 from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
+from mammo.reporting.json_access import look
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
-from mammo.reporting.material import Material, best_position, read_material
-from mammo.reporting.results import COMPARISON_FILE
-from mammo.reporting.values import look
+from mammo.reporting.metric_tables import COMPARISON_FILE
+from mammo.reporting.report_data import ReportData, best_position, read_report_data
 from mammo.runs.figures import confusion_matrix_figure
 from mammo.support.figures import figure_bytes
 from mammo.support.files import read_json
@@ -50,9 +50,9 @@ def write_report(folders: Sequence[Path], output: Path, *, overwrite: bool = Fal
     OutputError where a figure may not be written.
     """
     outputs = outputs_for(folders, output, overwrite=overwrite)
-    material = read_material(folders)
-    evaluations = evaluate_best(material)
-    figures = figures_of(material, evaluations.sets)
+    data = read_report_data(folders)
+    evaluations = evaluate_best(data)
+    figures = figures_of(data, evaluations.sets)
     names = [f"{stem}{suffix}" for stem in figures for suffix in (".png", ".pdf")]
     outputs.require_free(names)
     earlier = _listed_figures(output)
@@ -60,11 +60,11 @@ def write_report(folders: Sequence[Path], output: Path, *, overwrite: bool = Fal
         figure = build()
         for name in (f"{stem}.png", f"{stem}.pdf"):
             outputs.write_bytes(name, figure_bytes(figure, name))
-    report = compose(material, evaluations, names)
+    report = assemble(data, evaluations, names)
     outputs.write_text("report.md", markdown(report))
-    outputs.write_text("report_table.tex", latex(material))
+    outputs.write_text("report_table.tex", latex(data))
     outputs.write_text("report.html", html(report))
-    runs = [run.result.name for run in material.runs]
+    runs = [run.result.name for run in data.runs]
     outputs.write_json(LIST_FILE, {"schema_version": SCHEMA_VERSION, "runs": runs, "figures": names})
     for name in earlier - set(names):
         outputs.remove(name)
@@ -81,7 +81,7 @@ def _listed_figures(output: Path) -> set[str]:
     return {name for name in texts if _FIGURE_NAME.fullmatch(name)}
 
 
-def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:
+def figures_of(data: ReportData, sets: Sequence[EvaluatedSet]) -> dict[str, Callable[[], Figure]]:
     """Name without suffix of each figure beside the report, and what builds it.
 
     `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
@@ -90,17 +90,17 @@ def figures_of(material: Material, sets: Sequence[EvaluatedSet]) -> dict[str, Ca
     `density_comparison` their scores. Of a search, only the runs of the best trial have figures of their own.
     """
     figures: dict[str, Callable[[], Figure]] = {}
-    if curves := training_curves(material):
+    if curves := training_curves(data):
         figures[TRAINING_FILE] = functools.partial(training_figure, curves, PANELS)
-    compared = [finding for finding in material.findings if finding.configuration.completed]
-    if compared and len(material.completed) > 1 and not material.results.is_search:
-        figures[COMPARISON_FILE] = functools.partial(comparison_figure, compared, metrics_of_figure(material.results))
+    compared = [finding for finding in data.findings if finding.configuration.completed]
+    if compared and len(data.completed) > 1 and not data.results.is_search:
+        figures[COMPARISON_FILE] = functools.partial(comparison_figure, compared, metrics_of_figure(data.results))
     # A search has too many runs to look at each.
-    best = best_position(material)
-    for run in material.of(best) if material.results.is_search and best is not None else material.runs:
-        name = "" if len(material.runs) == 1 else run.label
+    best = best_position(data)
+    for run in data.of(best) if data.results.is_search and best is not None else data.runs:
+        name = "" if len(data.runs) == 1 else run.label
         if run.history:
-            one = curve(run, group_of(material, run))
+            one = curve(run, group_of(data, run))
             figures[f"density_train_{run.key}"] = functools.partial(training_figure, [one], title=name)
         if has_confusion_matrix(run):
             matrix = look(run.metrics, "confusion_matrix")

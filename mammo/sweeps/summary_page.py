@@ -10,7 +10,7 @@ from mammo.support.plain_text import markdown_text
 from mammo.support.table import Table, columns, markdown_lines, row, three_decimals
 from mammo.sweeps.closing import notes, state_line, unfinished_jobs
 from mammo.sweeps.findings import Finding, best_trial, metrics_of_tables, model_selection, score
-from mammo.sweeps.results import SweepResults
+from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.tables import OVER_RUNS, overview_table, pooled_table, spread_table, trials_table, variance_table
 
 

@@ -1,4 +1,4 @@
-"""From features to what is left of them: files, figures, and lines that say what they mean."""
+"""Features analysed: projections, probes and clusters, and what is left of them: files, figures, last lines."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.reporting.document import Block, Details, Drawing, Heading, Panel, Section, Text
-from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import interval, number, text
-from mammo.reporting.words import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
+from mammo.reporting.json_access import interval, number, text
+from mammo.reporting.report_data import ReportData, ReportedRun
+from mammo.reporting.summary_text import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
 from mammo.support.table import (
     Cell,
     Column,
@@ -37,7 +37,7 @@ from mammo.sweeps.tables import (
 COMPARISON_FILE = "density_comparison"
 
 
-def runs_section(material: Material) -> Section:
+def runs_section(data: ReportData) -> Section:
     """Every run with its state and its metrics; why some have none."""
     lower = [score.title.lower() for score in shown_in("run") if score.lower_is_better]
     table = Table(
@@ -46,21 +46,21 @@ def runs_section(material: Material) -> Section:
             *columns("run", "status", numbers=("best epoch",)),
             *(Column(score.title, is_number=True) for score in shown_in("run")),
         ),
-        tuple(_run_row(run) for run in material.runs),
-        note=("" if material.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
+        tuple(_run_row(run) for run in data.runs),
+        note=("" if data.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
         + f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
-        f"which flatters a little: a claim needs patients set aside. {interval_note(_unit(material))}",
+        f"which flatters a little: a claim needs patients set aside. {interval_note(_unit(data))}",
     )
-    failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(material.results)]
-    return Section("runs", "Runs", (table, *failed, *_configurations(material)))
+    failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(data.results)]
+    return Section("runs", "Runs", (table, *failed, *_configurations(data)))
 
 
-def _unit(material: Material) -> str:
+def _unit(data: ReportData) -> str:
     """What is resampled: patient, exam or image."""
-    return unit_of(material.completed[0]).removesuffix("s") if material.completed else "patient"
+    return unit_of(data.completed[0]).removesuffix("s") if data.completed else "patient"
 
 
-def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
+def _run_row(run: ReportedRun) -> tuple[Cell, ...]:
     tone: Tone = "good" if run.result.is_completed else "bad"
     best, last = number(run.summary, "best_epoch"), number(run.summary, "epochs_run")
     epochs = "-" if best is None or last is None else f"{best:.0f} of {last:.0f}"
@@ -68,55 +68,55 @@ def _run_row(run: RunMaterial) -> tuple[Cell, ...]:
     return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
 
 
-def _configurations(material: Material) -> Iterator[Block]:
-    if len(material.findings) < 2 or material.results.is_search:
+def _configurations(data: ReportData) -> Iterator[Block]:
+    if len(data.findings) < 2 or data.results.is_search:
         return
     yield Heading("Configurations")
     rows = []
-    for i, finding in enumerate(material.findings):
+    for i, finding in enumerate(data.findings):
         one = finding.configuration
         rows.append(row(f"configuration {i + 1}", one.label, str(len(one.completed)), str(len(one.runs))))
     yield Table("What tells the configurations apart", columns("name", "options", numbers=("finished", "runs")),
                 tuple(rows))  # fmt: skip
 
 
-def metrics_section(material: Material) -> Section | None:
+def metrics_section(data: ReportData) -> Section | None:
     """Mean and spread over runs, pooled folds, what the spread is due to; None where no run is finished."""
-    if not material.completed:
+    if not data.completed:
         return None
     blocks: list[Block] = []
-    if material.results.is_search:
-        blocks += filter(None, [trials_table(material.results)])
+    if data.results.is_search:
+        blocks += filter(None, [trials_table(data.results)])
     else:
-        blocks += [*_overview(material), *_comparison(material), *_spreads(material)]
-    blocks += _pooled(material)
-    tables = (variance_table(finding, caption_suffix(material, i)) for i, finding in enumerate(material.findings))
+        blocks += [*_overview(data), *_comparison(data), *_spreads(data)]
+    blocks += _pooled(data)
+    tables = (variance_table(finding, caption_suffix(data, i)) for i, finding in enumerate(data.findings))
     blocks += filter(None, tables)
     return Section("metrics", "Metrics over runs", tuple(blocks)) if blocks else None
 
 
-def caption_suffix(material: Material, position: int) -> str:
+def caption_suffix(data: ReportData, position: int) -> str:
     """The caption's addition for a configuration, where there are several."""
-    if len(material.findings) == 1:
+    if len(data.findings) == 1:
         return ""
-    return f", {material.name_of(position)}: {material.findings[position].configuration.label}"
+    return f", {data.name_of(position)}: {data.findings[position].configuration.label}"
 
 
-def _overview(material: Material) -> Iterator[Block]:
+def _overview(data: ReportData) -> Iterator[Block]:
     """Rows for each configuration, where there are several; what is not the same estimate is not in one cell."""
-    if len(material.findings) < 2:
+    if len(data.findings) < 2:
         return
     names = names_in("compared")
     rows = []
-    for i, finding in enumerate(material.findings):
-        runs = material.of(i)
+    for i, finding in enumerate(data.findings):
+        runs = data.of(i)
         if not runs:
             continue
         head = Cell(f"configuration {i + 1}", below=finding.configuration.label)
         unit, means = unit_of(runs[0]), [finding.aggregate[name].mean for name in names]
-        intervals = [material.over_patients(i, name) for name in names]
+        intervals = [data.over_patients(i, name) for name in names]
         pooled = finding.pooled.mean if finding.pooled is not None else None
-        if (tested := material.held_out[i]) is not None:
+        if (tested := data.held_out[i]) is not None:
             what = f"test, mean of {plural(tested.num_runs, 'run')} [95% over {plural_of(tested.num_patients, unit)}]"
             of_test = [estimate(tested.mean(name), tested.over_patients(name)) for name in names]
             rows.append(row(head, what, *of_test))
@@ -140,29 +140,29 @@ def _overview(material: Material) -> Iterator[Block]:
         columns("configuration", "estimate", numbers=[BY_NAME[name].title for name in names]),
         tuple(rows),
         note="Of validation where nothing else is said. Each interval is of the value above it."
-        + ("" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
+        + ("" if data.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
 
 
-def _comparison(material: Material) -> Iterator[Block]:
-    findings = [one for one in material.findings if one.configuration.completed]
-    if len(material.completed) > 1 and findings:
-        names = metrics_of_figure(material.results)
+def _comparison(data: ReportData) -> Iterator[Block]:
+    findings = [one for one in data.findings if one.configuration.completed]
+    if len(data.completed) > 1 and findings:
+        names = metrics_of_figure(data.results)
         words = f"{listed([BY_NAME[name].title for name in names])} of every run, with means and intervals"
         caption = f"{words} over runs, not over patients."
-        caption += "" if material.is_comparable else f" The configurations were {NOT_COMPARABLE}."
+        caption += "" if data.is_comparable else f" The configurations were {NOT_COMPARABLE}."
         yield Drawing((Panel(words, comparison_figure(findings, names)),), caption, (COMPARISON_FILE,))
 
 
-def _spreads(material: Material) -> Iterator[Block]:
-    tables = [*_spread_tables(material)]
+def _spreads(data: ReportData) -> Iterator[Block]:
+    tables = [*_spread_tables(data)]
     if not tables:
         return
     if len(tables) == 1:
         yield tables[0]
     else:
         yield Details(f"All metrics of {len(tables)} configurations", tuple(tables))
-    folds = any(len(finding.configuration.folds) > 1 for finding in material.findings)
+    folds = any(len(finding.configuration.folds) > 1 for finding in data.findings)
     approximate = " Folds share training data, so an interval over folds is approximate." if folds else ""
     yield Text(
         "Standard deviation with ddof=1; interval of the mean over runs by Student's t with n - 1 degrees of freedom; "
@@ -172,25 +172,25 @@ def _spreads(material: Material) -> Iterator[Block]:
     )
 
 
-def _spread_tables(material: Material) -> Iterator[Table]:
-    for i, finding in enumerate(material.findings):
-        runs = material.of(i)
+def _spread_tables(data: ReportData) -> Iterator[Table]:
+    for i, finding in enumerate(data.findings):
+        runs = data.of(i)
         if not runs or (len(runs) < 2 and not finding.configuration.published):
             continue
         over_runs = f"{OVER_RUNS}: {over_trainings(runs)}."
         # Of pooled folds the interval over patients stands in a table of its own.
         others, note = [], f"The interval is of the mean. {over_runs}"
         if finding.pooled is None:
-            others = [(f"95% over {unit_of(runs[0])}", lambda name, i=i: limits(material.over_patients(i, name)))]
+            others = [(f"95% over {unit_of(runs[0])}", lambda name, i=i: limits(data.over_patients(i, name)))]
             note = f"Both intervals are of the mean. {over_runs}"
-        caption = f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(material, i)}"
-        yield spread_table(finding, metric_order(material.results), caption, others=others, note=note)
+        caption = f"Mean and spread over {plural(len(runs), 'run')}{caption_suffix(data, i)}"
+        yield spread_table(finding, metric_order(data.results), caption, others=others, note=note)
 
 
-def _pooled(material: Material) -> Iterator[Block]:
-    for i, finding in enumerate(material.findings):
+def _pooled(data: ReportData) -> Iterator[Block]:
+    for i, finding in enumerate(data.findings):
         for problem in finding.pooled.problems if finding.pooled is not None else ():
             yield Text(problem, tone="bad")
-        unit = unit_of(material.of(i)[0]).removesuffix("s") if material.of(i) else "patient"
-        if table := pooled_table(finding, metric_order(material.results), caption_suffix(material, i), unit):
+        unit = unit_of(data.of(i)[0]).removesuffix("s") if data.of(i) else "patient"
+        if table := pooled_table(finding, metric_order(data.results), caption_suffix(data, i), unit):
             yield table

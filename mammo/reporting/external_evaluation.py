@@ -7,9 +7,9 @@ from typing import Any
 
 from mammo.evaluation.scores import names_in, shown_in
 from mammo.reporting.document import Block, Section, Text
-from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import count, interval, look, number, text, texts
-from mammo.reporting.words import plural
+from mammo.reporting.json_access import count, interval, look, number, text, texts
+from mammo.reporting.report_data import ReportData, ReportedRun
+from mammo.reporting.summary_text import plural
 from mammo.runs.comparison import as_written_now
 from mammo.support.table import (
     Cell,
@@ -27,21 +27,21 @@ HOW = (
 )
 
 
-def elsewhere_section(material: Material) -> Section | None:
+def external_section(data: ReportData) -> Section | None:
     """Scores on test images and on other datasets, and differences from other runs; None without a finished run."""
-    if not material.completed:
+    if not data.completed:
         return None
-    found = [(run, one) for run in material.completed for one in run.evaluations if _is_elsewhere(one)]
+    found = [(run, one) for run in data.completed for one in run.evaluations if _is_external(one)]
     new = [pair for pair in found if not _num_trained_on(pair[1])]
     learnt = [pair for pair in found if _num_trained_on(pair[1])]
     blocks: list[Block] = [_scores("Scores beyond the validation set", new)] if new else [Text(HOW, tone="muted")]
     blocks += [_scores("Scores that include images learnt from", learnt)] if learnt else []
-    compared = [(run, comparison) for run in material.completed for comparison in run.comparisons]
+    compared = [(run, comparison) for run in data.completed for comparison in run.comparisons]
     blocks += [_differences(run, comparison) for run, comparison in compared]
     return Section("elsewhere", "On other images", tuple(blocks))
 
 
-def _is_elsewhere(evaluation: Mapping[str, Any]) -> bool:
+def _is_external(evaluation: Mapping[str, Any]) -> bool:
     return look(evaluation, "data", "split") != "val" or look(evaluation, "data", "is_own") is not True
 
 
@@ -49,7 +49,7 @@ def _num_trained_on(evaluation: Mapping[str, Any]) -> float:
     return number(evaluation, "data", "num_trained_on") or 0
 
 
-def _scores(caption: str, found: Sequence[tuple[RunMaterial, Mapping[str, Any]]]) -> Table:
+def _scores(caption: str, found: Sequence[tuple[ReportedRun, Mapping[str, Any]]]) -> Table:
     rows = []
     for run, evaluation in found:
         trained_on = _num_trained_on(evaluation)
@@ -82,7 +82,7 @@ def _where(evaluation: Mapping[str, Any]) -> str:
     return f"{name}, {split}" if look(evaluation, "data", "is_own") is True else name
 
 
-def _differences(run: RunMaterial, comparison: Mapping[str, Any]) -> Table:
+def _differences(run: ReportedRun, comparison: Mapping[str, Any]) -> Table:
     known = as_written_now(comparison)
     other, this = (*texts(known, "names"), "the other", "this")[:2]
     rows = []

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.reporting.document import Block, Code, Details, Heading, Section, Text
-from mammo.reporting.material import Material, RunMaterial
-from mammo.reporting.values import count, look, mapping, number, text, texts
-from mammo.reporting.words import plural
+from mammo.reporting.json_access import count, look, mapping, number, text, texts
+from mammo.reporting.report_data import ReportData, ReportedRun
+from mammo.reporting.summary_text import plural
 from mammo.support.plain_text import as_typed, without_folders
 from mammo.support.table import Cell, Column, Table, columns, row
 
@@ -34,7 +34,7 @@ def shown_value(value: Any) -> str:
     return without_folders(as_typed(value))
 
 
-def by_value(runs: Sequence[RunMaterial], of: Callable[[RunMaterial], str]) -> str:
+def by_value(runs: Sequence[ReportedRun], of: Callable[[ReportedRun], str]) -> str:
     """What is the same for all runs, or each value with how many have it."""
     values = Counter(of(run) for run in runs)
     if len(values) == 1:
@@ -42,7 +42,7 @@ def by_value(runs: Sequence[RunMaterial], of: Callable[[RunMaterial], str]) -> s
     return "; ".join(f"{value or 'not known'} ({plural(n, 'run')})" for value, n in values.items())
 
 
-def _facts(caption: str, runs: Sequence[RunMaterial], facts: Mapping[str, Callable[[RunMaterial], str]]) -> Table:
+def _facts(caption: str, runs: Sequence[ReportedRun], facts: Mapping[str, Callable[[ReportedRun], str]]) -> Table:
     rows = []
     for name, of in facts.items():
         value = by_value(runs, of)
@@ -51,9 +51,9 @@ def _facts(caption: str, runs: Sequence[RunMaterial], facts: Mapping[str, Callab
     return Table(caption, columns("what", "value"), tuple(rows), shape="facts")
 
 
-def data_section(material: Material) -> Section:
+def data_section(data: ReportData) -> Section:
     """What was learnt from and validated on."""
-    started = [run for run in material.runs if look(run.summary, "data") is not None]
+    started = [run for run in data.runs if look(run.summary, "data") is not None]
     if not started:
         return Section("data", "Data and split", (Text("No run has come to its data.", tone="bad"),))
     facts = _facts(
@@ -75,9 +75,9 @@ def data_section(material: Material) -> Section:
     return Section("data", "Data and split", (facts, *_split(started)))
 
 
-def _split(runs: Sequence[RunMaterial]) -> Iterator[Block]:
+def _split(runs: Sequence[ReportedRun]) -> Iterator[Block]:
     """The parts of each division; runs with the same one share its rows."""
-    divisions: dict[str, list[RunMaterial]] = {}
+    divisions: dict[str, list[ReportedRun]] = {}
     for run in runs:
         divisions.setdefault(text(run.summary, "split", "fingerprint"), []).append(run)
     names = list(dict.fromkeys(name for run in runs for name in mapping(run.summary, "split", "train", "class_counts")))
@@ -101,17 +101,17 @@ def _split(runs: Sequence[RunMaterial]) -> Iterator[Block]:
                     note="; ".join(dict.fromkeys(notes)))  # fmt: skip
 
 
-def quarantine_section(material: Material) -> Section:
+def quarantine_section(data: ReportData) -> Section:
     """Everything that was left out, and why."""
     found: dict[tuple[str, str, str], None] = {}
-    for run in material.runs:
+    for run in data.runs:
         table = run.files.quarantine
         if table is not None and {"image_id", "stage", "reason"} <= set(table.columns):
             found |= dict.fromkeys(
                 (line["image_id"], line["stage"], without_folders(line["reason"])) for line in table.rows
             )
     if not found:
-        known = any(run.files.quarantine is not None for run in material.runs)
+        known = any(run.files.quarantine is not None for run in data.runs)
         words = "Nothing was left out." if known else "No run has a quarantine.csv: it is not known what was left out."
         return Section("quarantine", "Left out", (Text(words),))
     counts = Counter((stage, reason) for _, stage, reason in found)
@@ -131,9 +131,9 @@ def quarantine_section(material: Material) -> Section:
     return Section("quarantine", "Left out", (Text(words), by_reason, Details(f"All {len(lines):,}", (listed,))))
 
 
-def configuration_section(material: Material) -> Section:
+def configuration_section(data: ReportData) -> Section:
     """Every option; those in which the runs differ stand first and are marked in the whole list."""
-    runs = [run for run in material.runs if run.config]
+    runs = [run for run in data.runs if run.config]
     if not runs:
         return Section("configuration", "Configuration", (Text("No config.yaml could be read.", tone="bad"),))
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
@@ -158,7 +158,7 @@ def configuration_section(material: Material) -> Section:
     return Section("configuration", "Configuration", (*blocks, Details(f"All {len(keys)} options", (whole,))))
 
 
-def _differences(runs: Sequence[RunMaterial], keys: Sequence[str], values: Mapping[str, Sequence[str]]) -> Table:
+def _differences(runs: Sequence[ReportedRun], keys: Sequence[str], values: Mapping[str, Sequence[str]]) -> Table:
     caption = "Options in which the runs differ"
     if len(runs) > MAX_RUN_COLUMNS:
         return Table(caption, columns("option", "values"), tuple(row(key, _listed_values(values[key])) for key in keys))
@@ -173,25 +173,25 @@ def _listed_values(values: Sequence[str]) -> str:
     return ", ".join(f"{value} ({n} x)" if n > 1 else value for value, n in counts.items())
 
 
-def provenance_section(material: Material) -> Section:
+def provenance_section(data: ReportData) -> Section:
     """Which code, machine, weights and commands made the runs, and when."""
-    runs = [run for run in material.runs if run.summary]
+    runs = [run for run in data.runs if run.summary]
     blocks: list[Block] = []
     if runs:
         blocks += [_code_and_machine(runs), _times(runs), _commands(runs)]
     else:
         blocks.append(Text("No summary.json could be read.", tone="bad"))
-    if material.problems:
+    if data.problems:
         blocks.append(Heading("Not understood"))
-        blocks += [Text(problem, tone="bad") for problem in material.problems]
+        blocks += [Text(problem, tone="bad") for problem in data.problems]
     return Section("provenance", "Provenance", tuple(blocks))
 
 
-def _code_and_machine(runs: Sequence[RunMaterial]) -> Table:
-    def environment(key: str) -> Callable[[RunMaterial], str]:
+def _code_and_machine(runs: Sequence[ReportedRun]) -> Table:
+    def environment(key: str) -> Callable[[ReportedRun], str]:
         return lambda run: as_typed(value) if (value := look(run.summary, "environment", key)) is not None else ""
 
-    def versions(run: RunMaterial) -> str:
+    def versions(run: ReportedRun) -> str:
         names = ("python", "torch", "torchvision", "timm", "hydra")
         return ", ".join(f"{name} {value}" for name in names if (value := text(run.summary, "environment", name)))
 
@@ -209,21 +209,21 @@ def _code_and_machine(runs: Sequence[RunMaterial]) -> Table:
                 filter(None, (text(run.summary, "environment", "device"),
                               text(run.summary, "environment", "device_name")))),
             "CPU threads": environment("threads"),
-            "number format in training": environment("amp_dtype"),
+            "dtype in training": environment("amp_dtype"),
             "deterministic kernels": environment("deterministic"),
             "model": lambda run: text(run.summary, "model", "name"),
             "weights": lambda run: text(run.summary, "model", "weights", "source"),
             "why these weights": lambda run: text(run.summary, "model", "weights", "reason"),
             "SHA-256 of the weights": lambda run: text(run.summary, "model", "weights", "sha256")[:SHORT_HASH],
             "parameters": lambda run: count(run.summary, "model", "parameters_total"),
-            "of these learn": lambda run: count(run.summary, "model", "parameters_trainable"),
+            "trainable parameters": lambda run: count(run.summary, "model", "parameters_trainable"),
             "strategy": lambda run: text(run.summary, "strategy"),
             "sampler": lambda run: text(run.summary, "balance", "sampler"),
         },
     )  # fmt: skip
 
 
-def _changes(run: RunMaterial) -> str:
+def _changes(run: ReportedRun) -> str:
     dirty = look(run.summary, "git", "dirty")
     if dirty is None:
         return "not known"
@@ -231,7 +231,7 @@ def _changes(run: RunMaterial) -> str:
     return f"yes (SHA-256 of the difference {digest})" if dirty else "none"
 
 
-def _times(runs: Sequence[RunMaterial]) -> Table:
+def _times(runs: Sequence[ReportedRun]) -> Table:
     rows = []
     for run in runs:
         seconds = number(run.summary, "seconds")
@@ -258,7 +258,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {int(seconds % 60):02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _commands(runs: Sequence[RunMaterial]) -> Details:
+def _commands(runs: Sequence[ReportedRun]) -> Details:
     commands = dict.fromkeys(_command(text(run.summary, "command")) for run in runs)
     blocks = tuple(Code(command) for command in commands if command)
     return Details("Commands, folders cut to their last names", blocks or (Text("not recorded"),))

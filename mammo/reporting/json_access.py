@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mammo.evaluation.intervals import NO_SPREAD
-from mammo.sweeps.results import number_or_none
+from mammo.sweeps.reading import number_or_none
 
 
 def look(tree: Any, *path: str) -> Any:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.reporting.document import Tile
-from mammo.reporting.material import Material, RunMaterial, best_position
-from mammo.reporting.pairs import count_pairs
-from mammo.reporting.values import count, interval, number, text
+from mammo.reporting.json_access import count, interval, number, text
+from mammo.reporting.paired_runs import count_pairs
+from mammo.reporting.report_data import ReportData, ReportedRun, best_position
 from mammo.support.table import span
 from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
-from mammo.sweeps.results import SweepResults
+from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.statistics import Spread
 
 # What follows a result of patients set aside.
@@ -22,11 +22,11 @@ UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
 
-def title(material: Material) -> str:
+def title(data: ReportData) -> str:
     """What the report is about."""
-    if len(material.runs) == 1:
-        return material.runs[0].result.name
-    return material.title
+    if len(data.runs) == 1:
+        return data.runs[0].result.name
+    return data.title
 
 
 def listed(words: Sequence[object]) -> str:
@@ -45,12 +45,12 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def unit_of(run: RunMaterial) -> str:
+def unit_of(run: ReportedRun) -> str:
     """What was kept together in the split: patients, exams or images."""
     return UNITS.get(text(run.summary, "data", "group_by"), "patients")
 
 
-def validated_on(run: RunMaterial) -> str:
+def validated_on(run: ReportedRun) -> str:
     """On what a run was validated: `64 images of 32 patients of mias`."""
     images, patients = count(run.summary, "split", "val", "images"), count(run.summary, "split", "val", "patients")
     unit = unit_of(run)
@@ -58,42 +58,42 @@ def validated_on(run: RunMaterial) -> str:
     return f"{images} images{of_whom} of the dataset {text(run.summary, 'data', 'name') or 'unknown'}"
 
 
-def finding(material: Material) -> tuple[str, ...]:
+def finding(data: ReportData) -> tuple[str, ...]:
     """What was found, in sentences."""
-    best = best_position(material)
-    if material.results.is_search and material.results.trials:
-        return (*_of_test(material, best), *_of_search(material.results))
+    best = best_position(data)
+    if data.results.is_search and data.results.trials:
+        return (*_of_test(data, best), *_of_search(data.results))
     if best is None:
-        if not material.is_comparable:
-            return _not_ranked(material)
-        if n := len(material.completed):
+        if not data.is_comparable:
+            return _not_ranked(data)
+        if n := len(data.completed):
             runs = "A run is finished, but its" if n == 1 else f"{n} runs are finished, but their"
             return (f"{runs} configuration cannot be read by this version; the metrics stand below.",)
         return ("No run is finished, so there is no result to report.",)
-    sentences = _of_test(material, best)
-    with_results = [i for i, one in enumerate(material.findings) if one.configuration.completed]
+    sentences = _of_test(data, best)
+    with_results = [i for i, one in enumerate(data.findings) if one.configuration.completed]
     if len(with_results) > 1:
-        sentences += _of_several(material, best, with_results)
+        sentences += _of_several(data, best, with_results)
     else:
-        sentences.append(_of_one(material, best))
-    sentences += _of_pooled(material, best) or _over_patients(material, best)
-    others = [name for name in names_in("headline")[1:] if name != model_selection(material.results).name]
-    shown = [f"{_named(name)} {mean:.3f}" for name in others if (mean := material.spread(best, name).mean) is not None]
-    averaged = "On average over its runs: " if len(material.of(best)) > 1 else "Further: "
+        sentences.append(_of_one(data, best))
+    sentences += _of_pooled(data, best) or _over_patients(data, best)
+    others = [name for name in names_in("headline")[1:] if name != model_selection(data.results).name]
+    shown = [f"{_named(name)} {mean:.3f}" for name in others if (mean := data.spread(best, name).mean) is not None]
+    averaged = "On average over its runs: " if len(data.of(best)) > 1 else "Further: "
     return (*sentences, *([f"{averaged}{listed(shown)}."] if shown else []))
 
 
-def _of_test(material: Material, position: int | None) -> list[str]:
+def _of_test(data: ReportData, position: int | None) -> list[str]:
     """What the best configuration scores on the patients set aside; nothing where it was not tested."""
-    found = None if position is None else material.held_out[position]
+    found = None if position is None else data.held_out[position]
     if found is None or position is None:
         return []
-    runs, name = material.of(position), model_selection(material.results).name
+    runs, name = data.of(position), model_selection(data.results).name
     unit, limits = unit_of(runs[0]), found.over_patients(name)
     of_whom = "" if unit == "images" else f" of {plural_of(found.num_patients, unit)}"
-    subject = network(material, position)
-    if len(material.findings) > 1:
-        subject = f"{material.name_of(position)} ({material.findings[position].configuration.label})"
+    subject = network(data, position)
+    if len(data.findings) > 1:
+        subject = f"{data.name_of(position)} ({data.findings[position].configuration.label})"
     mean = "mean " if found.num_runs > 1 else ""
     over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
     without = NO_INTERVAL if found.intervals else "no interval: the predictions do not allow it"
@@ -110,17 +110,17 @@ def plural_of(n: int, unit: str) -> str:
     return plural(n, unit.removesuffix("s"))
 
 
-def network(material: Material, position: int) -> str:
+def network(data: ReportData, position: int) -> str:
     """The network of a configuration and how much of it learns."""
-    identity = material.findings[position].configuration.runs[0].identity or {}
+    identity = data.findings[position].configuration.runs[0].identity or {}
     return f"{identity.get('model.name')} (strategy {identity.get('strategy.name')})"
 
 
-def _of_one(material: Material, position: int) -> str:
+def _of_one(data: ReportData, position: int) -> str:
     """The finding of the only configuration."""
-    runs, name = material.of(position), model_selection(material.results).name
-    spread = material.spread(position, name)
-    subject = network(material, position)
+    runs, name = data.of(position), model_selection(data.results).name
+    spread = data.spread(position, name)
+    subject = network(data, position)
     if len(runs) == 1:
         limits = interval(runs[0].metrics, "ci95", name)
         inside = f" (95% interval {span(limits)} over {unit_of(runs[0])})" if limits else ""
@@ -139,7 +139,7 @@ def _value(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
+def _runs_in_words(runs: Sequence[ReportedRun]) -> str:
     parts = []
     for what, values in (
         ("seeds", {run.result.seed for run in runs}),
@@ -151,7 +151,7 @@ def _runs_in_words(runs: Sequence[RunMaterial]) -> str:
     return plural(len(runs), "run") + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
+def _spread_in_words(spread: Spread, runs: Sequence[ReportedRun]) -> str:
     if spread.std is None:
         return ""
     if spread.ci95 is None:
@@ -159,7 +159,7 @@ def _spread_in_words(spread: Spread, runs: Sequence[RunMaterial]) -> str:
     return f" (standard deviation {spread.std:.3f}; 95% interval {span(spread.ci95)} {over_trainings(runs)})"
 
 
-def over_trainings(runs: Sequence[RunMaterial]) -> str:
+def over_trainings(runs: Sequence[ReportedRun]) -> str:
     """What an interval over runs is about: the chance of another training, not that of other patients."""
     whom = unit_of(runs[0])
     if _are_of_one_split(runs):
@@ -168,14 +168,14 @@ def over_trainings(runs: Sequence[RunMaterial]) -> str:
     return f"over {plural(len(runs), 'training')}, not over {whom}"
 
 
-def _are_of_one_split(runs: Sequence[RunMaterial]) -> bool:
+def _are_of_one_split(runs: Sequence[ReportedRun]) -> bool:
     return len({text(run.summary, "split", "fingerprint") for run in runs}) == 1
 
 
-def _over_patients(material: Material, position: int) -> list[str]:
+def _over_patients(data: ReportData, position: int) -> list[str]:
     """What the mean of several trainings on the same images says of other patients."""
-    runs, name = material.of(position), model_selection(material.results).name
-    limits = material.over_patients(position, name)
+    runs, name = data.of(position), model_selection(data.results).name
+    limits = data.over_patients(position, name)
     if len(runs) < 2 or limits is None:
         return []
     return [
@@ -188,27 +188,27 @@ NOT_COMPARABLE = "validated on different images: not comparable"
 MAX_LISTED = 6
 
 
-def _not_ranked(material: Material) -> tuple[str, ...]:
+def _not_ranked(data: ReportData) -> tuple[str, ...]:
     """Each configuration by itself."""
-    name = model_selection(material.results).name
-    positions = [i for i in range(len(material.findings)) if material.of(i)]
+    name = model_selection(data.results).name
+    positions = [i for i in range(len(data.findings)) if data.of(i)]
     sentences = [f"The {len(positions)} configurations were {NOT_COMPARABLE}. None is the best."]
     for i in positions[:MAX_LISTED]:
-        sentences += _of_test(material, i)[:1]
+        sentences += _of_test(data, i)[:1]
     if len(sentences) > 1:
         sentences.append(SELECTED_ON)
     for i in positions[:MAX_LISTED]:
-        runs = material.of(i)
+        runs = data.of(i)
         mean = "mean " if len(runs) > 1 else ""
         sentences.append(
-            f"{material.name_of(i).capitalize()} ({material.findings[i].configuration.label}): {mean}{_named(name)} "
-            f"{_value(material.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
+            f"{data.name_of(i).capitalize()} ({data.findings[i].configuration.label}): {mean}{_named(name)} "
+            f"{_value(data.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
             f"{_validation_in_words(runs)}."
         )
     return tuple(sentences)
 
 
-def _validation_in_words(runs: Sequence[RunMaterial]) -> str:
+def _validation_in_words(runs: Sequence[ReportedRun]) -> str:
     if _are_of_one_split(runs):
         return validated_on(runs[0])
     return f"a different part of the dataset {text(runs[0].summary, 'data', 'name')} in each fold"
@@ -225,59 +225,59 @@ def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
     return f" The interval includes chance ({chance:g}): that the network does better than guessing is not shown."
 
 
-def _of_several(material: Material, best: int, with_results: Sequence[int]) -> list[str]:
+def _of_several(data: ReportData, best: int, with_results: Sequence[int]) -> list[str]:
     """The best configuration and the next."""
-    name = model_selection(material.results).name
+    name = model_selection(data.results).name
     sign = 1.0 if BY_NAME[name].lower_is_better else -1.0
-    defined = [i for i in with_results if material.spread(i, name).mean is not None]
-    ranked = sorted(defined, key=lambda i: (sign * (material.spread(i, name).mean or 0.0), i))
-    first = material.spread(best, name)
-    label = material.findings[best].configuration.label
+    defined = [i for i in with_results if data.spread(i, name).mean is not None]
+    ranked = sorted(defined, key=lambda i: (sign * (data.spread(i, name).mean or 0.0), i))
+    first = data.spread(best, name)
+    label = data.findings[best].configuration.label
     order = "lowest" if BY_NAME[name].lower_is_better else "highest"
     sentences = [
         f"Of {len(with_results)} configurations, {label} has the {order} mean {_named(name)}: {_value(first.mean)}"
-        f"{_spread_in_words(first, material.of(best))}, over {_runs_in_words(material.of(best))}, validated on "
-        f"{_validation_in_words(material.of(best))}."
+        f"{_spread_in_words(first, data.of(best))}, over {_runs_in_words(data.of(best))}, validated on "
+        f"{_validation_in_words(data.of(best))}."
     ]
-    if collapsed := sum(run.result.has_collapsed for run in material.of(best)):
-        n = len(material.of(best))
+    if collapsed := sum(run.result.has_collapsed for run in data.of(best)):
+        n = len(data.of(best))
         sentences[0] += " It collapsed." if n == 1 else f" {collapsed} of its {n} runs collapsed."
     if len(ranked) > 1:
-        second = material.spread(ranked[1], name)
-        means = {i: material.spread(i, name).mean or 0.0 for i in ranked}
+        second = data.spread(ranked[1], name)
+        means = {i: data.spread(i, name).mean or 0.0 for i in ranked}
         level = [i for i in ranked if math.isclose(means[i], means[best], abs_tol=EQUAL)]
-        next_label = material.findings[ranked[1]].configuration.label
+        next_label = data.findings[ranked[1]].configuration.label
         place = "The next is" if len(level) < 2 else "Level with it is"
         if len(level) > 2:
             place = f"Level with it are {len(level) - 1} configurations, the first of them"
         sentences.append(
             f"{place} {next_label} with "
-            f"{_value(second.mean)}{_spread_in_words(second, material.of(ranked[1]))}. "
-            f"{_pairs(material, best, ranked[1])}"
+            f"{_value(second.mean)}{_spread_in_words(second, data.of(ranked[1]))}. "
+            f"{_pairs(data, best, ranked[1])}"
         )
     return sentences
 
 
-def _pairs(material: Material, best: int, other: int) -> str:
+def _pairs(data: ReportData, best: int, other: int) -> str:
     """How many pairs favour which; it is no test, so nothing is said of other patients or trainings."""
-    pairs = count_pairs(material, best, other, model_selection(material.results).name)
+    pairs = count_pairs(data, best, other, model_selection(data.results).name)
     if not pairs.total:
         return "No two of their runs have the same seed, fold and validation images: nothing can be paired."
-    labels = [material.findings[i].configuration.label for i in (best, other)]
+    labels = [data.findings[i].configuration.label for i in (best, other)]
     return (
         f"Of {plural(pairs.total, 'pair')} of runs with equal seed and fold, {pairs.one} favour {labels[0]} and "
         f"{pairs.other} {labels[1]}; {pairs.neither} {'is' if pairs.neither == 1 else 'are'} equal."
     )
 
 
-def _of_pooled(material: Material, position: int) -> list[str]:
-    pooled = material.findings[position].pooled
+def _of_pooled(data: ReportData, position: int) -> list[str]:
+    pooled = data.findings[position].pooled
     if pooled is None or pooled.mean is None:
         return []
-    name = model_selection(material.results).name
+    name = model_selection(data.results).name
     seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
     limits = interval(pooled.mean, "ci95", name)
-    inside = f" (95% interval {span(limits)} over {unit_of(material.of(position)[0])})" if limits else ""
+    inside = f" (95% interval {span(limits)} over {unit_of(data.of(position)[0])})" if limits else ""
     return [
         f"All {count(pooled.mean, 'num_images')} images, each predicted by a network that had not seen it, give"
         f"{seeds} {_value(number(pooled.mean, name))}{inside}.{_against_chance(name, limits)}"
@@ -298,21 +298,21 @@ def _of_search(results: SweepResults) -> tuple[str, ...]:
     )
 
 
-def tiles(material: Material) -> tuple[Tile, ...]:
+def tiles(data: ReportData) -> tuple[Tile, ...]:
     """The four numbers that stand first: of the best configuration.
 
     They are of the patients set aside where it was tested, with validation beside; else pooled over folds where that
     can be done.
     """
-    best = best_position(material)
+    best = best_position(data)
     if best is None:
         return ()
     found = []
-    names = dict.fromkeys([model_selection(material.results).name, *names_in("headline")])
+    names = dict.fromkeys([model_selection(data.results).name, *names_in("headline")])
     for name in list(names)[:4]:
-        value, limits, what = _validation(material, best, name)
-        title, unit = BY_NAME[name].title, unit_of(material.of(best)[0])
-        if (tested := material.held_out[best]) is not None:
+        value, limits, what = _validation(data, best, name)
+        title, unit = BY_NAME[name].title, unit_of(data.of(best)[0])
+        if (tested := data.held_out[best]) is not None:
             before = f"{_value(value)}, {span(limits)}" if limits else _value(value)
             what = (
                 f"{plural_of(tested.num_patients, unit)} set aside; on validation, which selected the epochs: {before}"
@@ -324,13 +324,13 @@ def tiles(material: Material) -> tuple[Tile, ...]:
     return tuple(found)
 
 
-def _validation(material: Material, position: int, name: str) -> tuple[float | None, tuple[float, float] | None, str]:
+def _validation(data: ReportData, position: int, name: str) -> tuple[float | None, tuple[float, float] | None, str]:
     """A validation score of a configuration, its interval over patients, and which estimate it is."""
-    runs, pooled, spread = material.of(position), material.findings[position].pooled, material.spread(position, name)
+    runs, pooled, spread = data.of(position), data.findings[position].pooled, data.spread(position, name)
     value, what = spread.mean, f"resampled {unit_of(runs[0])}"
     if pooled is not None and pooled.mean is not None:
         value, what = number(pooled.mean, name), f"out of fold; {what}"
     elif len(runs) > 1:
         what = f"mean of {plural(spread.n, 'run')}; {what}"
         what += f"; over trainings {span(spread.ci95)}" if spread.ci95 else ""
-    return value, material.over_patients(position, name), what
+    return value, data.over_patients(position, name), what
