@@ -1,16 +1,22 @@
-"""Makes the pictures of README.md, so that they can be made again when the figures change.
+"""Makes the pictures of README.md and of these pages, so that they can be made again when the figures change.
 
     python -m mammo.train model=efficientnet_lite0 optimizer.lr=1e-3
     python -m mammo.explain outputs/<that run>
-    python docs/make_images.py outputs/<that run>
+    python -m mammo.train -m data=mias data.root=DIR model=efficientnet_lite0 optimizer.lr=1e-3 train.epochs=10 \
+        data.image_size=224 seed=42,43,44 sweep.name=mias
+    python -m mammo.report multirun/mias
+    python docs/make_images.py outputs/<that run> multirun/mias
 
-writes docs/images/phantom.png (a woman of each class, four views), docs/images/run.png (the figures of the run) and
-docs/images/heatmaps.png (its most confident right and wrong cases).
+writes into docs/images: phantom.png (a woman of each class, four views), run.png (the figures of the run), heatmaps.png
+(its most confident right and wrong cases) and report.png (the top of the report; Chromium takes it). With the sweep
+alone, only that.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +31,7 @@ VIEW_SIZE_PX = (128, 159)
 GAP_PX, TITLE_PX, SEAM_PX = 12, 26, 1
 RUN_HEIGHT_PX = 560
 HEAT_MAPS_WIDTH_PX = 700
+REPORT_SIZE_PX = (1100, 1130)
 
 
 def first_woman_of_each_class() -> dict[str, list[Image.Image]]:
@@ -75,10 +82,24 @@ def heat_maps(run: Path) -> Image.Image:
         return picture.convert("RGB").resize((HEAT_MAPS_WIDTH_PX, height), Image.Resampling.LANCZOS)
 
 
+def report(sweep: Path) -> Image.Image:
+    """The top of `report.html` of a sweep, as a browser shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture, size = Path(folder) / "report.png", ",".join(map(str, REPORT_SIZE_PX))
+        words = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}", f"--screenshot={picture}"]
+        page = (sweep / "report" / "report.html").resolve().as_uri()
+        subprocess.run(["chromium", *words, f"--user-data-dir={folder}", page], check=True, capture_output=True)
+        with Image.open(picture) as image:
+            return image.convert("RGB")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python docs/make_images.py RUN_DIRECTORY")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python docs/make_images.py [RUN_DIRECTORY] SWEEP_DIRECTORY")
     FOLDER.mkdir(exist_ok=True)
-    contact_sheet().save(FOLDER / "phantom.png", optimize=True)
-    run_figure(Path(sys.argv[1])).quantize(128).save(FOLDER / "run.png", optimize=True)
-    heat_maps(Path(sys.argv[1])).quantize(256).save(FOLDER / "heatmaps.png", optimize=True)
+    *runs, sweep = map(Path, sys.argv[1:])
+    for run in runs:
+        contact_sheet().save(FOLDER / "phantom.png", optimize=True)
+        run_figure(run).quantize(128).save(FOLDER / "run.png", optimize=True)
+        heat_maps(run).quantize(256).save(FOLDER / "heatmaps.png", optimize=True)
+    report(sweep).quantize(128).save(FOLDER / "report.png", optimize=True)
