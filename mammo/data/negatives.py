@@ -31,9 +31,6 @@ def read_negatives(
     """
     reader = partial(_read, settings=settings)
     num_processes = num_processes_for(len(files), FILES_PER_PROCESS, num_workers)
-    if num_processes == 0:
-        yield from map(reader, files)
-        return
     with closing(isolated(reader, files, num_processes, timeout_seconds)) as squares:
         for square in squares:
             yield square if isinstance(square, np.ndarray) else None

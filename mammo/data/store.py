@@ -13,7 +13,7 @@ import functools
 import logging
 import shutil
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -217,13 +217,8 @@ class ImageStore:
                 to_read = [i for i in wanted if keys.get(i, "") not in self._rows]
                 _require_room(self.folder, len(to_read) * self._rows.row_bytes)
                 reader, wanted_files = _Reader(self.folder, self.settings), (files[i] for i in to_read)
-                contents: Generator[_Content | Lost, None, None]
-                if num_processes > 0:
-                    contents = isolated(reader, wanted_files, num_processes, timeout_seconds)
-                else:
-                    contents = (reader(file) for file in wanted_files)
                 # Closed at once after an error, too: the processes end before it is reported.
-                with closing(contents):
+                with closing(isolated(reader, wanted_files, num_processes, timeout_seconds)) as contents:
                     left_out, num_decoded = self._take_in(files, to_read, contents, keys, hashes, progress)
         # What another process has stored meanwhile is not read again here, but must be found.
         self._rows.refresh()

@@ -8,6 +8,7 @@ Long work can be interrupted between two items, with mammo.support.interruption.
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import os
 import sys
@@ -162,6 +163,17 @@ def _bars() -> Iterator[Progress]:
             _shown = None
 
 
+@contextmanager
+def _bar(label: str, total: int | None, **fields: Any) -> Iterator[Callable[..., None]]:
+    """A function that changes a bar on the terminal."""
+    with _bars() as bars:
+        task = bars.add_task(label, total=total, **fields)
+        try:
+            yield functools.partial(bars.update, task)
+        finally:
+            bars.remove_task(task)
+
+
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
     """The items, with their progress shown; whoever works on them asks whether to stop."""
     with _shown_count(label, total) as count:
@@ -185,12 +197,8 @@ def counting(label: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def _shown_count(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     if console.is_terminal:
-        with _bars() as bars:
-            task = bars.add_task(label, total=total)
-            try:
-                yield lambda done, of: bars.update(task, completed=done, total=of)
-            finally:
-                bars.remove_task(task)
+        with _bar(label, total) as update:
+            yield lambda done, of: update(completed=done, total=of)
         return
     start = last_line = time.monotonic()
 
@@ -212,9 +220,5 @@ def overall(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
     if not console.is_terminal:
         yield lambda done, remark: None
         return
-    with _bars() as bars:
-        task = bars.add_task(label, total=total, **{OVERALL: True})
-        try:
-            yield lambda done, remark: bars.update(task, completed=done, description=f"{label} {remark}".strip())
-        finally:
-            bars.remove_task(task)
+    with _bar(label, total, **{OVERALL: True}) as update:
+        yield lambda done, remark: update(completed=done, description=f"{label} {remark}".strip())

@@ -98,32 +98,30 @@ def lacking(tree: Any, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 @functools.cache
-def _fields(shape: Any) -> dict[str, Any]:
-    return typing.get_type_hints(shape, include_extras=True)
+def _fields(shape: Any) -> dict[str, tuple[Any, bool]]:
+    """The type of each key of a TypedDict, and whether the key is required."""
+    hints = typing.get_type_hints(shape, include_extras=True)
+    optional = {key for key, member in hints.items() if typing.get_origin(member) is typing.NotRequired}
+    return {
+        key: (typing.get_args(member)[0] if key in optional else member, key in shape.__required_keys__ - optional)
+        for key, member in hints.items()
+    }
 
 
 def required_keys(shape: Any) -> tuple[str, ...]:
     """The keys of a TypedDict that are not marked as optional, in order."""
-    fields = _fields(shape)
-    return tuple(
-        key
-        for key, member in fields.items()
-        if key in shape.__required_keys__ and typing.get_origin(member) is not typing.NotRequired
-    )
+    return tuple(key for key, (_, is_required) in _fields(shape).items() if is_required)
 
 
 def _mapping_faults(value: Any, shape: Any, complete: bool, key: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield _fault(value, dict, key)
         return
-    for name, member in _fields(shape).items():
+    for name, (member, is_required) in _fields(shape).items():
         inner = f"{key}.{name}" if key else name
-        is_optional = typing.get_origin(member) is typing.NotRequired
-        if is_optional:
-            (member,) = typing.get_args(member)
         if name in value:
             yield from faults(value[name], member, complete=complete, key=inner)
-        elif complete and not is_optional and name in shape.__required_keys__:
+        elif complete and is_required:
             yield f"{inner} is missing"
 
 
