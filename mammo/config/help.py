@@ -64,12 +64,9 @@ def option_lines(options_class: type, path: str = "", note: str = "") -> list[st
             lines += option_lines(annotation, f"{key}.")  # type: ignore[arg-type]
         else:
             lines += [f"  {key}={_shown(defaults[field.name])}{note}"]
-            lines += _wrapped(" " * 6, _meaning(annotation, field.metadata))
+            meaning = f"{field.metadata['doc']} - {describe(annotation, {**field.metadata, 'doc': ''})}"
+            lines += _wrapped(" " * 6, meaning)
     return lines
-
-
-def _meaning(annotation: Any, metadata: Any) -> str:
-    return f"{metadata['doc']} - {describe(annotation, {**metadata, 'doc': ''})}"
 
 
 def _shown(value: Any) -> str:

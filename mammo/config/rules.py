@@ -58,24 +58,13 @@ def _data_rules(data: DataOptions, model: ModelOptions) -> Iterator[Rule]:
     yield data.root == "", "data.root", "is empty", "the folder of the dataset"
     yield data.classes == [], "data.classes", "is empty", "null, or the classes in order"
     yield data.val_fraction + data.test_fraction >= 1, "data.val_fraction", whole, "a sum below 1"
-    yield (
-        data.kind is not None and data.format != "cbis_ddsm",
-        "data.kind",
-        f"{data.kind!r} {no_effect}",
-        "it belongs to data=cbis_ddsm",
-    )
-    yield (
-        data.csv is not None and data.format not in ("archive", "table", "auto"),
-        "data.csv",
-        no_effect,
-        "it belongs to data=archive, table and auto",
-    )
-    yield (
-        data.phantom != PhantomOptions() and data.format != "phantom",
-        "data.phantom",
-        no_effect,
-        "it belongs to data=phantom",
-    )
+    is_of_csv = data.format in ("archive", "table", "auto")
+    for key, has_no_effect, found, formats in (
+        ("data.kind", data.kind and data.format != "cbis_ddsm", f"{data.kind!r} {no_effect}", "cbis_ddsm"),
+        ("data.csv", data.csv is not None and not is_of_csv, no_effect, "archive, table and auto"),
+        ("data.phantom", data.phantom != PhantomOptions() and data.format != "phantom", no_effect, "phantom"),
+    ):
+        yield bool(has_no_effect), key, found, f"it belongs to data={formats}"
     yield (
         data.implants == "exclude" and not is_archive,
         "data.implants",

@@ -92,10 +92,7 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
         log.warning("%s", NOT_KNOWN)
     part = shown.split if shown.is_own else safe_name(_name_of(choice, trained.config.data))
     of_run = trained.folder(OWN_FOLDER)
-    if of_run is not None:
-        folder = of_run / part
-    else:
-        folder = Path(OWN_FOLDER) / safe_name(f"{trained.name}-{part}")
+    folder = Path(OWN_FOLDER) / safe_name(f"{trained.name}-{part}") if of_run is None else of_run / part
     source = {
         "kind": "run",
         "run": trained.name,

@@ -66,11 +66,11 @@ def check_images(trained: Trained, choice: DataChoice, cache_dir: str | None) ->
             error.found,
         )
         return CheckImages(generated_images(trained), "generated images, of no patient", False)
-    name = trained.config.data.name if choice.composed is None else choice.composed.name
-    is_phantom = (trained.config.data if choice.composed is None else choice.composed).format == "phantom"
+    data = choice.composed or trained.config.data
+    is_phantom = data.format == "phantom"
     what = "validation images of the run" if shown.split == "val" else "images"
     spread = np.linspace(0, len(shown.rows) - 1, min(NUM_IMAGES, len(shown.rows))).round().astype(np.intp)
-    words = f"{what} ({name}{', generated' if is_phantom else ''})"
+    words = f"{what} ({data.name}{', generated' if is_phantom else ''})"
     return CheckImages(shown.dataset.part(shown.rows[spread]), words, not is_phantom)
 
 
