@@ -18,7 +18,7 @@ import numpy as np
 from pydicom import uid
 
 from mammo.data import jpeg, jpeg2000
-from mammo.data.layout import Layout
+from mammo.data.pixel_layout import Layout
 from mammo.data.stored_bits import bits_of_cells, fitted
 from mammo.support.errors import BadFile
 

@@ -26,7 +26,7 @@ from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code
 from mammo.data.functional_groups import as_one_frame
 from mammo.data.grey import GreyImage
 from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse
-from mammo.data.layout import MAX_FRAME_VALUES
+from mammo.data.pixel_layout import MAX_FRAME_VALUES
 from mammo.data.presentation import CONSTANT, SHOWS_NOTHING, may_be_reduced, shown_image
 from mammo.support.errors import BadFile
 

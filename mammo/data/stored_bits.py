@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from mammo.data.layout import Layout
+from mammo.data.pixel_layout import Layout
 from mammo.support.errors import BadFile
 
 # Of the range of the stored bits. Film with letters at strong compression overshoots by a third of it beside them, and

@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from mammo.data.decode import decode_stored_values
-from mammo.data.layout import MAX_FRAME_VALUES, MAX_VALUES
+from mammo.data.pixel_layout import MAX_FRAME_VALUES, MAX_VALUES
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import DICOM, INDEX, decoded_by_pydicom, needs_shared_data, quiet_pydicom
 

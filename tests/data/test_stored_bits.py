@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from mammo.data.decode import decode_reduced, decode_stored_values
-from mammo.data.layout import layout_of
+from mammo.data.pixel_layout import layout_of
 from mammo.data.stored_bits import fitted
 from mammo.support.errors import BadFile
 from tests.data.test_decode import make, make_compressed
