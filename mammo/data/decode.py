@@ -22,7 +22,7 @@ from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offs
 
 from mammo.data import jpeg2000
 from mammo.data.codecs import JPEG_2000, checked_jpeg_2000, decode_frame, is_whole, refuse_syntax
-from mammo.data.elements import bad_file_if_it_fails, transfer_syntax_of
+from mammo.data.dicom_elements import bad_file_if_it_fails, transfer_syntax_of
 from mammo.data.pixel_layout import Layout, layout_of
 from mammo.data.stored_bits import bits_of_cells, fitted
 from mammo.support.errors import BadFile

@@ -22,7 +22,7 @@ from pydicom import uid
 from pydicom.filereader import read_dataset, read_preamble
 
 from mammo.data.decode import decode_reduced, decode_stored_values
-from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code
+from mammo.data.dicom_elements import bad_file_if_it_fails, integer_of, shown_code
 from mammo.data.functional_groups import as_one_frame
 from mammo.data.grey import GreyImage
 from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse

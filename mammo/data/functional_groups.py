@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import pydicom
 from pydicom.datadict import tag_for_keyword
 
-from mammo.data.elements import bad_file_if_it_fails
+from mammo.data.dicom_elements import bad_file_if_it_fails
 
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 GROUP_TAGS = [SHARED, PER_FRAME]

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import pydicom
 
-from mammo.data.elements import bad_file_if_it_fails, integer_of, shown_code, text_of, transfer_syntax_of
+from mammo.data.dicom_elements import bad_file_if_it_fails, integer_of, shown_code, text_of, transfer_syntax_of
 from mammo.data.functional_groups import GROUP_TAGS, as_one_frame
 from mammo.data.views import MODIFIER_CODES, VIEW_CODES, VIEWS, full_view, read_view, side_of
 from mammo.support.errors import BadFile

@@ -16,7 +16,7 @@ from PIL import TiffImagePlugin as TIFF
 from PIL.TiffImagePlugin import TiffImageFile
 
 from mammo.data.dicom import Header, Source, looks_like_dicom, open_dicom
-from mammo.data.elements import bad_file_if_it_fails
+from mammo.data.dicom_elements import bad_file_if_it_fails
 from mammo.data.grey import GreyImage
 from mammo.data.jpeg import refuse_completed
 from mammo.data.preprocess import breast_percentiles

@@ -6,7 +6,7 @@ import dataclasses
 
 import pydicom
 
-from mammo.data.elements import integer_of, shown_code, text_of
+from mammo.data.dicom_elements import integer_of, shown_code, text_of
 from mammo.support.errors import BadFile
 
 # The largest mammograms are films of 30 million pixels, and a 100-slice tomosynthesis stack of 2457 x 1996 pixels

@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-from mammo.data.elements import bad_file_if_it_fails, text_of, transfer_syntax_of
+from mammo.data.dicom_elements import bad_file_if_it_fails, text_of, transfer_syntax_of
 from mammo.data.grey import GreyImage
 from mammo.data.pixel_layout import padding_range, stored_range
 from mammo.data.preprocess import breast_percentiles

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mammo.data.elements import shown_code
+from mammo.data.dicom_elements import shown_code
 from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files
 from mammo.data.header import Header
 from mammo.data.header_remarks import WORDS, remarks_on

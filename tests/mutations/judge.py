@@ -32,7 +32,7 @@ from pydicom import uid
 
 from mammo.data.decode import decode_stored_values
 from mammo.data.dicom import looks_like_dicom, open_dicom, read_header
-from mammo.data.elements import integer_of, transfer_syntax_of
+from mammo.data.dicom_elements import integer_of, transfer_syntax_of
 from mammo.data.formats import read_manifest
 from mammo.data.images import turned
 from mammo.data.labels import apply_task

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
-from mammo.data.elements import shown_code
+from mammo.data.dicom_elements import shown_code
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
