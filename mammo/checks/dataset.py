@@ -13,7 +13,7 @@ from mammo.checks.report import Finding, Section, Table, counted, note, ok, prob
 from mammo.data.attributes import vendor_of
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.dicom import looks_like_dicom, read_header
-from mammo.data.header import Header
+from mammo.data.dicom_header import Header
 from mammo.data.image_list import Counting
 from mammo.data.manifest import LeftOut
 from mammo.data.options import DataOptions

@@ -2,7 +2,7 @@
 
 Vendors differ in polarity, in the window or lookup table that goes with an image and in what they call
 background; what is read here follows the standard through all of it, and refuses what is no mammogram ready
-for presentation. Only the tags listed here and in `mammo.data.header` are ever read: no name, no date.
+for presentation. Only the tags listed here and in `mammo.data.dicom_header` are ever read: no name, no date.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pydicom.filereader import read_dataset, read_preamble
 
 from mammo.data.decode import decode_reduced, decode_stored_values
 from mammo.data.dicom_elements import bad_file_if_it_fails, integer_of, shown_code
+from mammo.data.dicom_header import FRAMES, HEADER_TAGS, Header, header_of, refuse
 from mammo.data.functional_groups import as_one_frame
 from mammo.data.grey import GreyImage
-from mammo.data.header import FRAMES, HEADER_TAGS, Header, header_of, refuse
 from mammo.data.pixel_layout import MAX_FRAME_VALUES
 from mammo.data.presentation import CONSTANT, SHOWS_NOTHING, may_be_reduced, shown_image
 from mammo.support.errors import BadFile

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
-from mammo.data.header import UNSTATED_MG, Header
+from mammo.data.dicom_header import UNSTATED_MG, Header
 from mammo.support.files import MAX_TABLE_BYTES, read_bytes
 
 NO_MODALITY, TWO_SIDES, OTHER_SIDE = "no_modality", "two_sides", "other_side"

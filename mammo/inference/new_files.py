@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mammo.data.dicom_elements import shown_code
+from mammo.data.dicom_header import Header
 from mammo.data.formats.rows import contents_of, id_of, is_image_name, list_files
-from mammo.data.header import Header
 from mammo.data.header_remarks import WORDS, remarks_on
 from mammo.data.images import ALL_KINDS, is_coloured, open_image
 from mammo.data.pixels import PixelSettings, pixels_of

@@ -18,7 +18,7 @@ import torch
 from mammo.config.check import check_stored
 from mammo.config.tree import Config, image_size_px
 from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation
-from mammo.data.header import accepted_kinds
+from mammo.data.dicom_header import accepted_kinds
 from mammo.data.pixels import PixelSettings
 from mammo.models.build import build_for
 from mammo.models.network import Network

@@ -7,8 +7,8 @@ from collections.abc import Collection
 import numpy as np
 
 from mammo.data.dicom import Source, open_dicom
+from mammo.data.dicom_header import Header
 from mammo.data.grey import GreyImage
-from mammo.data.header import Header
 from mammo.data.images import open_image
 from mammo.data.preprocess import locate
 

@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mammo.data.dicom import looks_like_dicom, read_header
-from mammo.data.header import accepted_kinds
+from mammo.data.dicom_header import accepted_kinds
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import (
     DICOM,

@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from mammo.data.dicom import open_dicom, read_header
-from mammo.data.header import accepted_kinds
+from mammo.data.dicom_header import accepted_kinds
 from mammo.support.errors import BadFile
 from tests.data.dicom_files import RAMP, STREAMS, build, code_item, dicom_file, lut_item, quiet_pydicom, save
 from tests.data.reading import read_dicom

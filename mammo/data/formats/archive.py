@@ -13,11 +13,11 @@ from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.dicom_elements import shown_code
+from mammo.data.dicom_header import PROJECTION_MODALITIES, Header
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, list_files
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
-from mammo.data.header import PROJECTION_MODALITIES, Header
 from mammo.data.labels import NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
 from mammo.data.options import DataOptions

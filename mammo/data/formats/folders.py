@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from mammo.data.dicom import looks_like_dicom, read_header
+from mammo.data.dicom_header import PROJECTION_MODALITIES
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import (
     Row,
@@ -21,7 +22,6 @@ from mammo.data.formats.rows import (
     is_image_name,
 )
 from mammo.data.formats.tabular import is_hidden
-from mammo.data.header import PROJECTION_MODALITIES
 from mammo.data.images import looks_like_picture
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
