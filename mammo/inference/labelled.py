@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mammo.data.attributes import attributes_of
 from mammo.data.dataset import Dataset
+from mammo.data.vendors_and_ages import attributes_of
 from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions, read_predictions
 from mammo.inference.datasets import ShownImages, load_shown
 from mammo.inference.ensemble import Ensemble

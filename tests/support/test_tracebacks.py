@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo.data.attributes import attributes_of
 from mammo.data.labels import limit_patients
+from mammo.data.vendors_and_ages import attributes_of
 from mammo.evaluation.exams import exam_predictions
 from mammo.support.errors import DataError
 from mammo.support.files import read_csv

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from mammo.data.attributes import age_band_of, attributes_of, vendor_of
 from mammo.data.manifest import make_table
+from mammo.data.vendors_and_ages import age_band_of, attributes_of, vendor_of
 from mammo.support.progress import counting
 from tests.data.dicom_files import RAMP, build, save
 
