@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
-from mammo.data.formats.features import FEATURE_FILE, exam_feature_files, feature_file
+from mammo.data.formats.feature_files import FEATURE_FILE, exam_feature_files, feature_file
 from mammo.data.formats.registry import READERS, Progress, reader
 from mammo.data.formats.rows import as_on_disk, contents_of, is_image_name
 from mammo.data.formats.table import find_csv

@@ -6,7 +6,7 @@ import pytest
 from small_datasets import column, left_out, write_png
 
 from mammo.data.formats import read_manifest
-from mammo.data.formats.features import parse_features
+from mammo.data.formats.feature_files import parse_features
 from mammo.data.formats.rows import ALLOW_OUTSIDE
 from mammo.support.errors import DataError
 
