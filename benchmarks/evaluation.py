@@ -43,7 +43,7 @@ def measure(settings: Settings) -> PartResult:
             f"Made-up predictions of four classes, {IMAGES_A_PATIENT} images a patient. The table: everything that "
             f"`mammo.evaluate` computes from predictions, {DRAWS:,} draws of the patients for each interval: scores, "
             "classes, views, sides, four vendors, age bands, exams, curves.",
-            f"Resampling: all scores of all images, {DRAWS:,} draws at once, against `compute_metrics` (scikit-learn) "
+            f"Resampling: all scores of all images, {DRAWS:,} draws at once, against `compute_metrics` "
             f"on the images of one draw after the other, {loop_draws} of them; both as ms a draw.",
         ],
     )  # fmt: skip

@@ -18,8 +18,8 @@ from sklearn.metrics import (
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.config.tree import Config
 from mammo.evaluation.metrics import compute_metrics
-from mammo.evaluation.scores import names_in
-from mammo.evaluation.selection import ModelSelection, Scores
+from mammo.evaluation.scores import SCORE_NAMES, names_in
+from mammo.evaluation.selection import ModelSelection
 from mammo.runs.reading import CsvTable, RunFiles
 from mammo.runs.summary import MATRICES
 from mammo.support.files import read_csv
@@ -46,7 +46,7 @@ def check_metrics(run: RunFiles, config: Config | None) -> Iterator[Finding]:
         scalar = {key: value for key, value in run.metrics.items() if key not in MATRICES}
         wrong = _differences(run.summary["metrics"], scalar, "val_metrics.json has")
         if config is not None:
-            objective = ModelSelection(config.train.monitor).objective(_scores(run.metrics))
+            objective = ModelSelection(config.train.monitor).objective(run.metrics)
             stated = {"objective": run.summary["objective"], "monitor.value": run.summary["monitor"]["value"]}
             wrong += _differences(stated, dict.fromkeys(stated, objective))
         if run.history:
@@ -135,19 +135,15 @@ def _by_sklearn(table: CsvTable) -> dict[str, Any]:
 def _intervals_finding(metrics: Mapping[str, Any]) -> Finding:
     pairs = {name: pair for name, pair in metrics["ci95"].items() if pair is not None}
     reversed_ones = [name for name, (low, high) in pairs.items() if not low <= high]
-    absent = sorted(set(vars(_scores(metrics))) - set(metrics["ci95"]))
+    absent = sorted(set(SCORE_NAMES) - set(metrics["ci95"]))
     wrong = [f"the limits of {name} are reversed" for name in reversed_ones] + [f"{name} is missing" for name in absent]
     return _compared("ci95", wrong, f"{len(pairs)} intervals")
-
-
-def _scores(metrics: Mapping[str, Any]) -> Scores:
-    return Scores(**{name: metrics[name] for name in vars(Scores())})
 
 
 def _best_epochs(history: list[dict[str, Any]], selection: ModelSelection) -> list[int]:
     best, epochs = None, []
     for record in history:
-        scores = Scores(**{name: record[f"val_{name}"] for name in names_in("history")})
+        scores = {name: record[f"val_{name}"] for name in names_in("history")}
         if selection.is_better(scores, best):
             best = scores
             epochs.append(record["epoch"])

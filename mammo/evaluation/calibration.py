@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from mammo.evaluation.metrics import ECE_BINS, Floats, confidence_bins, finite_log
+from mammo.evaluation.cases import ECE_BINS, Floats, confidence_bins, finite_log
 from mammo.evaluation.predictions import PredictionTable
 
 # Beyond these a network is not miscalibrated but useless, or the images are too few to tell.

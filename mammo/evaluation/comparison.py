@@ -10,10 +10,8 @@ import pandas as pd
 from scipy.stats import binomtest, chi2
 
 from mammo.evaluation.intervals import bootstrap, percentile_interval
-from mammo.evaluation.metrics import compute_metrics
+from mammo.evaluation.metrics import metrics_of
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.scores import SCORE_NAMES
-from mammo.evaluation.selection import Scores
 from mammo.evaluation.subgroups import cases_of
 from mammo.support.errors import ComparisonError
 
@@ -166,20 +164,18 @@ def _right(predictions: PredictionTable) -> np.ndarray:
 
 def _differences(first: PredictionTable, second: PredictionTable, draws: int, seed: int) -> dict[str, Difference]:
     # Seed and patients are the same, so the n-th draw of both is of the same patients.
-    drawn_first, drawn_second = (bootstrap(cases_of(each), draws, seed) for each in (first, second))
-    of_first, of_second = _scores(first), _scores(second)
+    cases = cases_of(first), cases_of(second)
+    drawn_first, drawn_second = (bootstrap(each, draws, seed) for each in cases)
+    of_first, of_second = (metrics_of(each, warn=False).scores for each in cases)
     differences = {}
-    for name in SCORE_NAMES:
-        one, other = getattr(of_first, name), getattr(of_second, name)
-        defined = one is not None and other is not None
-        interval = percentile_interval(drawn_second[name] - drawn_first[name]) if defined else None
-        differences[name] = Difference(one, other, other - one if defined else None, interval)
+    for name, one in of_first.items():
+        other = of_second[name]
+        if one is None or other is None:
+            differences[name] = Difference(one, other, None, None)
+        else:
+            interval = percentile_interval(drawn_second[name] - drawn_first[name])
+            differences[name] = Difference(one, other, other - one, interval)
     return differences
-
-
-def _scores(predictions: PredictionTable) -> Scores:
-    arguments = predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
-    return compute_metrics(*arguments, warn=False).scores
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> McNemar:

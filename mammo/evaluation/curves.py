@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mammo.evaluation.metrics import Floats
+from mammo.evaluation.cases import Floats
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.subgroups import ClassScores
 
@@ -37,10 +37,10 @@ def roc_curves(predictions: PredictionTable, classes: Sequence[ClassScores]) -> 
     """The ROC curve of each class that some images have and some have not; areas from `per_class`."""
     curves = []
     for c, scores in enumerate(classes):
-        if scores.auc is None:
+        if (area := scores.scores["auc"]) is None:
             continue
         false_positives, true_positives, _ = roc_curve(predictions.targets == c, predictions.probabilities[:, c])
-        curves.append(_curve(scores, false_positives, true_positives, scores.auc, "auc", len(predictions)))
+        curves.append(_curve(scores, false_positives, true_positives, area, "auc", len(predictions)))
     return curves
 
 
@@ -48,12 +48,11 @@ def precision_recall_curves(predictions: PredictionTable, classes: Sequence[Clas
     """The precision-recall curve of each class that any image has; areas from `per_class`."""
     curves = []
     for c, scores in enumerate(classes):
-        if scores.average_precision is None:
+        if (area := scores.scores["average_precision"]) is None:
             continue
         precision, recall, _ = precision_recall_curve(
             predictions.targets == c, predictions.probabilities[:, c], drop_intermediate=True
         )
-        area = scores.average_precision
         curves.append(_curve(scores, recall[::-1], precision[::-1], area, "average_precision", len(predictions)))
     return curves
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from mammo.evaluation.calibration import Reliability, reliability, with_temperature
+from mammo.evaluation.cases import ECE_BINS, checked_cases
 from mammo.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from mammo.evaluation.exams import ExamPredictions, exam_predictions
 from mammo.evaluation.intervals import bootstrap
-from mammo.evaluation.metrics import ECE_BINS, Metrics, as_lists, checked_cases
+from mammo.evaluation.metrics import Metrics, as_lists
 from mammo.evaluation.predictions import PredictionTable, make_predictions
 from mammo.evaluation.subgroups import ClassScores, Subgroup, cases_of, metrics_with_intervals, per_class, subgroups
 
@@ -62,7 +63,7 @@ class Evaluation:
                 "metrics": self.exam_metrics.to_dict() if self.exam_metrics else None,
                 "num_disagreeing": self.num_exams_disagreeing,
             },
-            "per_class": [_plain(each) | {"is_small": each.is_small} for each in self.classes],
+            "per_class": [each.to_dict() for each in self.classes],
             "subgroups": [
                 {"attribute": each.attribute, "value": each.value, "num_images": each.num_images,
                  "num_patients": each.num_patients, "is_small": each.is_small, "metrics": each.metrics.to_dict()}
@@ -92,7 +93,7 @@ def evaluate(
     """
     order = np.argsort(predictions.table["image_id"].to_numpy(dtype=str), kind="stable")
     predictions = predictions.rows(order)
-    drawn = bootstrap(cases_of(predictions), draws, seed, average_precision=True)
+    drawn = bootstrap(cases_of(predictions), draws, seed, per_class=True)
     exams = exam_predictions(predictions)
     classes = per_class(predictions, draws, seed, drawn)
     return Evaluation(

@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammo.evaluation.calibration import Bins
+from mammo.evaluation.cases import ECE_BINS
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
-from mammo.evaluation.metrics import ECE_BINS, Metrics
+from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
 from mammo.support.figures import GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR
@@ -167,7 +168,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
         axes = figure.subplots()
         for y, (_, metrics, colour) in enumerate(rows):
             if metrics is not None:
-                _draw_row(axes, y, getattr(metrics, score), (metrics.ci95 or {}).get(score), colour)
+                _draw_row(axes, y, metrics.scores[score], (metrics.ci95 or {}).get(score), colour)
                 counts = f"{metrics.num_images} / {metrics.num_patients}"
                 axes.text(1.03, y, counts, transform=axes.get_yaxis_transform(), va="center_baseline", fontsize=7,
                           color=GREY if colour == PALE else "black")  # fmt: skip

@@ -14,6 +14,8 @@ from typing import Literal, get_args
 # elsewhere: of other images; subgroups, exams: of parts of the images, and of exams; compared: of models beside each
 # other; run: of a run beside others; card: of a model card; sweep: with means and spread over runs.
 Place = Literal["auto", "history", "headline", "elsewhere", "subgroups", "exams", "compared", "run", "card", "sweep"]
+EVERYWHERE = frozenset(get_args(Place))
+MULTICLASS = "multiclass"  # the kind of a task: each image is of one of K classes
 
 
 def _zero(num_classes: int) -> float:
@@ -22,12 +24,14 @@ def _zero(num_classes: int) -> float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """A score of a set of predictions; adding one is adding an entry to `SCORES`.
+    """A score of a set of predictions.
 
-    `name` is its key in files, `title` heads a table or figure, `short` fits beside numbers into 80 columns, `sentence`
-    names it within a sentence, `log` in the line of an epoch (empty: not there) with `log_digits`. `rank` orders the
-    scores where they are shown, 1 first; files have them in the order of the table. `hint` says what its values mean
-    and `chance` what guessing gets, None where that depends on the images. `worst` is the worst value with K classes.
+    Adding one is adding an entry to `SCORES` and a property of that name to the cases of the `kinds` of task that have
+    it (`mammo.evaluation.cases`): its value, and what it is in every draw of the bootstrap. `name` is its key in files,
+    `title` heads a table or figure, `short` fits beside numbers into 80 columns, `sentence` names it in a sentence and
+    `log` in the line of an epoch (empty: not there), there with `log_digits`. `rank` orders the scores where they are
+    shown, 1 first; files have them in the order of the table. `hint` says what its values mean and `chance` what
+    guessing gets, None where that depends on the images. `worst` is the worst value with K classes.
     """
 
     name: str
@@ -42,10 +46,23 @@ class Score:
     chance: float | None = None
     worst: Callable[[int], float] = _zero
     lower_is_better: bool = False
-    needs_all_classes: bool = False  # a mean over classes: without one of them it is another quantity
+    kinds: frozenset[str] = frozenset({MULTICLASS})
 
 
-EVERYWHERE = frozenset(get_args(Place))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """A score of each class; `is_metric` puts it into `val_metrics.json`, `is_drawn` gives it intervals."""
+
+    name: str
+    title: str
+    is_metric: bool = True
+    is_drawn: bool = True
+    kinds: frozenset[str] = frozenset({MULTICLASS})
+
+    @property
+    def key(self) -> str:
+        """What it is called where scores of all images are too."""
+        return f"per_class_{self.name}"
 
 
 def _in(*places: Place) -> frozenset[Place]:
@@ -81,7 +98,6 @@ SCORES = (
         sentence="balanced accuracy",
         rank=7,
         shown_in=_in("history", "sweep"),
-        needs_all_classes=True,
     ),
     Score(
         name="bal_acc_adj",
@@ -94,7 +110,6 @@ SCORES = (
         hint="0 guessing, 1 perfect",
         chance=0.0,
         worst=lambda num_classes: -1.0 / (num_classes - 1),
-        needs_all_classes=True,
     ),
     Score(
         name="kappa",
@@ -125,7 +140,6 @@ SCORES = (
         rank=6,
         shown_in=_in("auto", "history", "exams", "compared", "run", "card", "sweep"),
         log="MacroF1",
-        needs_all_classes=True,
     ),
     Score(
         name="auc_ovr",
@@ -137,7 +151,6 @@ SCORES = (
         log="AUC",
         hint="0.5 chance, 1 perfect",
         chance=0.5,
-        needs_all_classes=True,
     ),
     Score(
         name="auc_ovo",
@@ -146,7 +159,6 @@ SCORES = (
         rank=5,
         shown_in=_in("history"),
         chance=0.5,
-        needs_all_classes=True,
     ),
     Score(
         name="mae",
@@ -167,15 +179,35 @@ SCORES = (
         lower_is_better=True,
     ),
 )
+# Scores of each class against the rest.
+CLASS_SCORES = (
+    ClassScore(name="loss", title="loss", is_drawn=False),
+    ClassScore(name="precision", title="precision"),
+    ClassScore(name="recall", title="recall"),
+    ClassScore(name="f1", title="F1"),
+    ClassScore(name="auc", title="AUC", is_metric=False),
+    ClassScore(name="average_precision", title="average precision", is_metric=False),
+)
 BY_NAME = {score.name: score for score in SCORES}
 SCORE_NAMES = tuple(BY_NAME)
 
 
-def shown_in(place: Place) -> tuple[Score, ...]:
+def scores_of(kind: str) -> tuple[Score, ...]:
+    """The scores of a kind of task, in the order of the table."""
+    return tuple(score for score in SCORES if kind in score.kinds)
+
+
+def class_scores_of(kind: str) -> tuple[ClassScore, ...]:
+    """The scores of single classes, or labels, of a kind of task."""
+    return tuple(score for score in CLASS_SCORES if kind in score.kinds)
+
+
+def shown_in(place: Place, kind: str = MULTICLASS) -> tuple[Score, ...]:
     """The scores that are shown in a place, in the order in which they are shown."""
-    return tuple(sorted((score for score in SCORES if place in score.shown_in), key=lambda score: score.rank))
+    shown = [score for score in scores_of(kind) if place in score.shown_in]
+    return tuple(sorted(shown, key=lambda score: score.rank))
 
 
-def names_in(place: Place) -> tuple[str, ...]:
+def names_in(place: Place, kind: str = MULTICLASS) -> tuple[str, ...]:
     """The names of `shown_in`."""
-    return tuple(score.name for score in shown_in(place))
+    return tuple(score.name for score in shown_in(place, kind))

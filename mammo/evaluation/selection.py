@@ -8,31 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
-from mammo.evaluation.scores import BY_NAME, SCORE_NAMES, names_in
+from mammo.evaluation.scores import BY_NAME, MULTICLASS, SCORE_NAMES, names_in
 
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """The scalar metrics of one epoch, each a float or None where it is undefined."""
-
-    loss: float | None = None
-    acc: float | None = None
-    bal_acc: float | None = None
-    bal_acc_adj: float | None = None
-    kappa: float | None = None
-    kappa_quadratic: float | None = None
-    macro_f1: float | None = None
-    auc_ovr: float | None = None
-    auc_ovo: float | None = None
-    mae: float | None = None
-    ece: float | None = None
-
-
+# The scores of one epoch by their names, None where undefined; a score that is not there is undefined too.
+Scores = dict[str, float | None]
 MONITORS: tuple[str, ...] = ("auto", *SCORE_NAMES)
-AUTO_ORDER: tuple[str, ...] = names_in("auto")
 
 MIN_KAPPA_QUADRATIC = 0.1
 MIN_IMAGES_FOR_ZERO_RECALL = 5
@@ -62,6 +45,7 @@ class ModelSelection:
     """
 
     monitor: str = "auto"
+    kind: str = MULTICLASS  # of the task
 
     def __post_init__(self) -> None:
         if self.monitor not in MONITORS:
@@ -70,7 +54,7 @@ class ModelSelection:
     @property
     def name(self) -> str:
         """The score that stands for the run: bal_acc_adj under `auto`, else the monitored one."""
-        return AUTO_ORDER[0] if self.monitor == "auto" else self.monitor
+        return self._order[0]
 
     @property
     def minimised(self) -> bool:
@@ -88,19 +72,22 @@ class ModelSelection:
 
     def objective(self, scores: Scores) -> float:
         """The number a run returns to a search; an undefined score gives its worst value."""
-        value = getattr(scores, self.name)
+        value = scores.get(self.name)
         if value is None or not math.isfinite(value):
             # The number of classes matters to bal_acc_adj and mae only, and those are never undefined.
-            return worst_objective(self.monitor, num_classes=2)
+            return BY_NAME[self.name].worst(2)
         return float(value)
 
     def _rank(self, scores: Scores) -> tuple[float, ...]:
-        names = AUTO_ORDER if self.monitor == "auto" else (self.monitor,)
-        return tuple(_goodness(scores, name) for name in (*names, "loss"))
+        return tuple(_goodness(scores, name) for name in (*self._order, "loss"))
+
+    @property
+    def _order(self) -> tuple[str, ...]:
+        return names_in("auto", self.kind) if self.monitor == "auto" else (self.monitor,)
 
 
 def _goodness(scores: Scores, name: str) -> float:
-    value = getattr(scores, name)
+    value = scores.get(name)
     if value is None or math.isnan(value):
         return -math.inf
     return -value if BY_NAME[name].lower_is_better else value
@@ -143,9 +130,9 @@ class Predicted(Protocol):
     @property
     def pred_counts(self) -> tuple[int, ...]: ...
     @property
-    def per_class_recall(self) -> tuple[float | None, ...]: ...
+    def per_class(self) -> Mapping[str, tuple[float | None, ...]]: ...
     @property
-    def kappa_quadratic(self) -> float | None: ...
+    def scores(self) -> Scores: ...
 
 
 def detect_collapse(metrics: Predicted) -> str | None:
@@ -157,15 +144,16 @@ def detect_collapse(metrics: Predicted) -> str | None:
     """
     names = metrics.class_names
     never = [name for name, count in zip(names, metrics.pred_counts, strict=True) if count == 0]
-    per_class = zip(names, metrics.per_class_recall, metrics.true_counts, strict=True)
+    per_class = zip(names, metrics.per_class["recall"], metrics.true_counts, strict=True)
     missed = [name for name, recall, n in per_class if recall == 0 and n >= MIN_IMAGES_FOR_ZERO_RECALL]
     findings = []
     if never:
         findings.append(f"{', '.join(never)} never predicted")
     if missed := [name for name in missed if name not in never]:
         findings.append(f"recall 0 for {', '.join(missed)}")
-    if metrics.kappa_quadratic is not None and metrics.kappa_quadratic < MIN_KAPPA_QUADRATIC:
-        findings.append(f"kappa_quadratic {metrics.kappa_quadratic:.3f} is below {MIN_KAPPA_QUADRATIC}")
+    kappa = metrics.scores.get("kappa_quadratic")
+    if kappa is not None and kappa < MIN_KAPPA_QUADRATIC:
+        findings.append(f"kappa_quadratic {kappa:.3f} is below {MIN_KAPPA_QUADRATIC}")
     if not findings:
         return None
     return (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mammo.evaluation.intervals import bootstrap, class_intervals, score_intervals
-from mammo.evaluation.metrics import Cases, Floats, Metrics, checked_cases, compute_metrics
+from mammo.evaluation.cases import Cases, Floats, checked_cases
+from mammo.evaluation.intervals import bootstrap, class_intervals, score_intervals, weighted_scores
+from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
+from mammo.evaluation.scores import class_scores_of
 
 SUBGROUP_ATTRIBUTES = ("view", "laterality", *ATTRIBUTES)
 UNKNOWN = "unknown"
@@ -46,24 +48,25 @@ class Subgroup:
 class ClassScores:
     """Scores of one class against the rest, None where undefined.
 
-    `auc` is the area under the ROC curve, `average_precision` that under the precision-recall curve as a sum of
-    steps. `ci95` maps the names of the scores to [low, high] or None, from the bootstrap over all patients. The
-    images and patients counted, also for `is_small`, are those whose true class it is.
+    `scores` are precision, recall, f1, `auc`, the area under the ROC curve, and `average_precision`, that under the
+    precision-recall curve as a sum of steps. `ci95` maps their names to [low, high] or None, from the bootstrap over
+    all patients. The images and patients counted, also for `is_small`, are those whose true class it is.
     """
 
     class_name: str
     num_images: int
     num_patients: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    auc: float | None
-    average_precision: float | None
+    scores: dict[str, float | None]
     ci95: dict[str, list[float] | None]
 
     @property
     def is_small(self) -> bool:
         return self.num_patients < FEW_PATIENTS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python numbers, text, lists and None."""
+        counts = {"class_name": self.class_name, "num_images": self.num_images, "num_patients": self.num_patients}
+        return {**counts, **self.scores, "ci95": self.ci95, "is_small": self.is_small}
 
 
 def cases_of(predictions: PredictionTable) -> Cases:
@@ -79,11 +82,10 @@ def metrics_with_intervals(
 
     `drawn` is what `intervals.bootstrap` made of these predictions, where it is known already.
     """
-    arguments = predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
-    metrics, cases = compute_metrics(*arguments, warn=warn), cases_of(predictions)
+    cases = cases_of(predictions)
     if drawn is None:
         drawn = bootstrap(cases, draws, seed)
-    return dataclasses.replace(metrics, ci95=score_intervals(drawn, cases))
+    return dataclasses.replace(metrics_of(cases, warn), ci95=score_intervals(drawn, cases))
 
 
 def subgroups(predictions: PredictionTable, draws: int = 2000, seed: int = 0) -> list[Subgroup]:
@@ -111,27 +113,22 @@ def per_class(
 ) -> list[ClassScores]:
     """Scores of each class against the rest, in the order of the classes, those without an image included.
 
-    `drawn` is what `intervals.bootstrap` made of these predictions with `average_precision`, where it is known.
+    `drawn` is what `intervals.bootstrap` made of these predictions with the scores of each class, where it is known.
     """
     cases = cases_of(predictions)
     if drawn is None:
-        drawn = bootstrap(cases, draws, seed, average_precision=True)
-    metrics = compute_metrics(cases.probabilities, cases.targets, predictions.class_names, predictions.patient_ids,
-                              warn=False)  # fmt: skip
+        drawn = bootstrap(cases, draws, seed, per_class=True)
+    once = weighted_scores(cases, np.ones((1, cases.num_patients)), per_class=True)
     found = []
     for c, name in enumerate(predictions.class_names):
-        is_class, scores = cases.targets == c, cases.probabilities[:, c]
-        some, all_of_them = bool(is_class.any()), bool(is_class.all())
+        is_class = cases.targets == c
+        values = {score.name: once[score.key][0, c] for score in class_scores_of(cases.kind) if score.is_drawn}
         found.append(
             ClassScores(
                 class_name=name,
                 num_images=int(is_class.sum()),
                 num_patients=len(np.unique(cases.patients[is_class])),
-                precision=metrics.per_class_precision[c],
-                recall=metrics.per_class_recall[c],
-                f1=metrics.per_class_f1[c],
-                auc=float(roc_auc_score(is_class, scores)) if some and not all_of_them else None,
-                average_precision=float(average_precision_score(is_class, scores)) if some else None,
+                scores={score: None if np.isnan(value) else float(value) for score, value in values.items()},
                 ci95=class_intervals(drawn, cases, c),
             )
         )

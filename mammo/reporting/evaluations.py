@@ -17,7 +17,7 @@ from mammo.evaluation.figures import (
     subgroup_figure,
 )
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.scores import names_in, shown_in
+from mammo.evaluation.scores import CLASS_SCORES, names_in, shown_in
 from mammo.reporting.document import Block, Drawing, Panel, Section, Text
 from mammo.reporting.report_data import ReportData, best_position
 from mammo.reporting.summary_text import NOT_COMPARABLE, plural, plural_of, unit_of
@@ -40,7 +40,6 @@ from mammo.sweeps.tables import metric_cell
 MAX_SETS = 6
 OTHERS = "Of the others: python -m mammo.evaluate run=DIR"
 FEW = "Grey: fewer than 10 {}."
-SCORES_OF_A_CLASS = ("precision", "recall", "f1", "auc", "average_precision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _exams(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     rows = []
     for name in names_in("exams"):
         found = [metrics for one, exams in pairs for metrics in (one.evaluation.metrics, exams)]
-        scores = (estimate(getattr(metrics, name), (metrics.ci95 or {}).get(name)) for metrics in found)
+        scores = (estimate(metrics.scores[name], (metrics.ci95 or {}).get(name)) for metrics in found)
         rows.append((metric_cell(name), *scores))
     yield Table("Exams beside single images", columns("metric", numbers=heads), tuple(rows), note=" ".join(notes))
 
@@ -218,10 +217,10 @@ def _classes(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
     for of_sets in zip(*(one.evaluation.classes for one in sets), strict=True):
         for one, found in zip(sets, of_sets, strict=True):
             tone: Tone = "muted" if found.is_small else ""
-            scores = (estimate(getattr(found, name), found.ci95.get(name), tone) for name in SCORES_OF_A_CLASS)
+            scores = (estimate(value, found.ci95.get(name), tone) for name, value in found.scores.items())
             rows.append(_group_row(found.class_name, one, (found.num_images, found.num_patients), scores, tone))
     if rows:
-        titles = ("precision", "recall", "F1", "AUC", "average precision")
+        titles = (score.title for score in CLASS_SCORES if score.is_drawn)
         is_any_small = any(found.is_small for one in sets for found in one.evaluation.classes)
         heads = columns("class", "predictions", numbers=(*_counted(sets[0].unit), *titles))
         yield Table("Each class against the rest", heads, tuple(rows),
@@ -242,7 +241,7 @@ def _subgroups(sets: Sequence[EvaluatedSet]) -> Iterator[Block]:
                 tone: Tone = "muted" if group.is_small else ""
                 intervals = group.metrics.ci95 or {}
                 scores = (
-                    estimate(getattr(group.metrics, key), intervals.get(key), tone) for key in names_in("subgroups")
+                    estimate(group.metrics.scores[key], intervals.get(key), tone) for key in names_in("subgroups")
                 )
                 title = f"{ATTRIBUTE_TITLES.get(group.attribute, group.attribute)}: {group.value}"
                 rows.append(_group_row(title, one, (group.num_images, group.num_patients), scores, tone))

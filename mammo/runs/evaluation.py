@@ -106,19 +106,19 @@ def evaluation_lines(evaluation: Evaluation, group_by: str) -> list[str]:
 def _needs_note(evaluation: Evaluation) -> bool:
     """Whether an interval is missing, or one that resampling cannot give is shown."""
     shown = [(evaluation.metrics.ci95 or {}).get(key) for key in names_in("headline")]
-    exact = [value for each in evaluation.classes for value in (each.recall, each.precision) if value in (0.0, 1.0)]
+    exact = [each for each in evaluation.classes if {0.0, 1.0} & {each.scores["recall"], each.scores["precision"]}]
     return None in shown or bool(exact)
 
 
 def _score(metrics: Metrics, name: str) -> Cell:
-    return estimate(getattr(metrics, name), (metrics.ci95 or {}).get(name))
+    return estimate(metrics.scores[name], (metrics.ci95 or {}).get(name))
 
 
 def _class_lines(evaluation: Evaluation, group_by: str) -> list[str]:
     shown = ("recall", "precision", "auc")
     rows = tuple(
         row(each.class_name, f"{each.num_images}{'*' if each.is_small else ''}",
-            *(estimate(getattr(each, key), each.ci95.get(key)) for key in shown))
+            *(estimate(each.scores[key], each.ci95.get(key)) for key in shown))
         for each in evaluation.classes
     )  # fmt: skip
     lines = terminal_lines(Table("", columns("class", numbers=("n", "recall", "precision", "AUC")), rows))

@@ -99,12 +99,12 @@ def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
 def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -> list[str]:
     intervals = metrics.ci95 or {}
     scores = tuple(
-        row(one.sentence, three_decimals(getattr(metrics, one.name), UNDEFINED), span(intervals.get(one.name)))
+        row(one.sentence, three_decimals(metrics.scores[one.name], UNDEFINED), span(intervals.get(one.name)))
         for one in shown_in("card")
     )
     classes = tuple(
-        row(name, str(metrics.true_counts[c]), three_decimals(metrics.per_class_recall[c], UNDEFINED),
-            three_decimals(metrics.per_class_precision[c], UNDEFINED), *map(str, metrics.confusion_matrix[c]))
+        row(name, str(metrics.true_counts[c]), three_decimals(metrics.per_class["recall"][c], UNDEFINED),
+            three_decimals(metrics.per_class["precision"][c], UNDEFINED), *map(str, metrics.confusion_matrix[c]))
         for c, name in enumerate(metrics.class_names)
     )  # fmt: skip
     predicted = (f"as {name}" for name in metrics.class_names)
@@ -145,7 +145,7 @@ def _limits(summary: Mapping[str, Any], config: Config, metrics: Metrics) -> lis
     num_classes = len(metrics.class_names)
     weak = [
         f"{markdown_text(name)} ({metrics.confusion_matrix[c][c]} of {metrics.true_counts[c]})"
-        for c, (name, recall) in enumerate(zip(metrics.class_names, metrics.per_class_recall, strict=True))
+        for c, (name, recall) in enumerate(zip(metrics.class_names, metrics.per_class["recall"], strict=True))
         if recall is not None and recall < 1 / num_classes
     ]
     if weak:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.metrics import Metrics, compute_metrics
-from mammo.evaluation.scores import SCORE_NAMES, SCORES, shown_in
+from mammo.evaluation.scores import BY_NAME, SCORE_NAMES, SCORES, Score
 from mammo.evaluation.selection import EarlyStopping, ModelSelection, Scores, detect_collapse
 from mammo.runs.directory import RunDirectory
 from mammo.support.torch_files import fault_of_weights
@@ -23,8 +23,6 @@ from mammo.training.checkpoint import SCHEMA_VERSION, save_checkpoint
 from mammo.training.engine import EpochResult, NonFiniteError, Predictions, Trainer
 
 log = logging.getLogger(__name__)
-
-HISTORY = tuple(score for score in SCORES if "history" in score.shown_in)
 
 
 @dataclasses.dataclass
@@ -57,7 +55,7 @@ class Recorder:
         self.history = [dict(record) for record in checkpoint["history"]]
         best = checkpoint["best_metrics"]
         # What a later version scores besides is not compared.
-        self.best = None if best is None else Scores(**{name: best.get(name) for name in SCORE_NAMES})
+        self.best = None if best is None else {name: best.get(name) for name in SCORE_NAMES}
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
         if self.collapse_reason is not None:
             self._collapsed_since = len(self.history)
@@ -132,7 +130,7 @@ class Recorder:
         content = {
             "schema_version": SCHEMA_VERSION,
             **trainer.state_dict(self.batches_per_epoch),
-            "best_metrics": dataclasses.asdict(self.best) if self.best is not None else None,
+            "best_metrics": self.best,
             "monitor_state": {"best_epoch": self.best_epoch, "collapse_reason": self.collapse_reason},
             "early_stopping_state": {
                 "epochs_since_best": self.early_stopping.epochs_since_best([r["is_best"] for r in self.history])
@@ -162,7 +160,7 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
         "epoch": result.epoch + 1,
         "train_loss": result.train_loss,
         "train_acc": result.train_acc,
-        **{f"val_{score.name}": values[score.name] for score in HISTORY},
+        **{f"val_{name}": value for name, value in metrics.scores.items() if "history" in BY_NAME[name].shown_in},
         "val_pred_counts": values["pred_counts"],
         "lr": result.learning_rates["head"],
         "lr_groups": result.learning_rates,
@@ -176,20 +174,25 @@ def history_record(result: EpochResult, metrics: Metrics, is_best: bool) -> dict
 def short_epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """What fits a terminal of 80 columns of `epoch_line`."""
     losses = f"loss {record['train_loss']:.3f}, validation {record['val_loss']:.3f}"
-    scores = " ".join(f"{score.log} {_number(record[f'val_{score.name}'])}" for score in shown_in("headline")[:2])
+    first = sorted(_logged(record), key=lambda score: score.rank)[:2]
+    scores = " ".join(f"{score.log} {_number(record[f'val_{score.name}'])}" for score in first)
     return f"Epoch {record['epoch']}/{epochs} {losses} {scores}{' best' if record['is_best'] else ''}"
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """The line of the log for one epoch."""
     scores = " ".join(
-        f"{score.log}: {_number(record[f'val_{score.name}'], score.log_digits)}" for score in HISTORY if score.log
+        f"{score.log}: {_number(record[f'val_{score.name}'], score.log_digits)}" for score in _logged(record)
     )
     return (
         f"Epoch {record['epoch']}/{epochs} | Train Loss: {_number(record['train_loss'], 4)} "
         f"Acc: {_number(record['train_acc'], 4)} | Val {scores} PredDist: {record['val_pred_counts']} | "
         f"lr {record['lr']:.1e} | {record['images_per_second']:.0f} img/s" + (" | best" if record["is_best"] else "")
     )
+
+
+def _logged(record: Mapping[str, Any]) -> list[Score]:
+    return [score for score in SCORES if score.log and f"val_{score.name}" in record]
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mammo.evaluation.cases import Floats, checked_cases
 from mammo.evaluation.intervals import bootstrap, percentile_interval, score_intervals
-from mammo.evaluation.metrics import Floats, Metrics, checked_cases, compute_metrics
+from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.runs.stored import SplitManifest, read_stored
 from mammo.support.errors import TrainingError
 from mammo.support.files import read_csv
@@ -82,9 +83,8 @@ def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
     targets = np.array([target for fold in folds for target in fold.targets])
     patient_ids = [patient_id for fold in folds for patient_id in fold.patient_ids]
     try:
-        metrics = compute_metrics(probabilities, targets, first.class_names, patient_ids)
         cases = checked_cases(probabilities, targets, first.class_names, patient_ids, None)
-        drawn = bootstrap(cases, DRAWS, SEED)
+        metrics, drawn = metrics_of(cases), bootstrap(cases, DRAWS, SEED)
     except (ValueError, TrainingError) as error:
         raise CannotPool(str(error)) from error
     metrics = dataclasses.replace(metrics, ci95=score_intervals(drawn, cases))
@@ -139,7 +139,7 @@ def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:
     different images have no interval.
     """
     metrics = [one.metrics for one in pooled]
-    scores = [vars(one.scores) for one in metrics]
+    scores = [one.scores for one in metrics]
     are_paired = len({one.image_ids for one in pooled}) == 1
     return {
         **{name: _mean([values[name] for values in scores]) for name in scores[0]},

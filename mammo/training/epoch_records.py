@@ -5,42 +5,32 @@ Apart from the rest of a checkpoint, whose types need torch: a mistake on a comm
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from collections.abc import Iterable
+from typing import Annotated, Any, NotRequired, TypedDict
 
+from mammo.evaluation.scores import SCORES, Score
 from mammo.support.type_checks import AtLeast, Number, Whole
 
 
-class ScoreTree(TypedDict):
-    """The scores of an epoch; null where one is undefined."""
-
-    loss: Number | None
-    acc: Number | None
-    bal_acc: Number | None
-    bal_acc_adj: Number | None
-    kappa: Number | None
-    kappa_quadratic: Number | None
-    macro_f1: Number | None
-    auc_ovr: Number | None
-    auc_ovo: Number | None
-    mae: Number | None
-    ece: Number | None
+def _fields(scores: Iterable[Score], prefix: str = "") -> dict[str, Any]:
+    """A key for each score, null where it is undefined; scores that not every kind of task has may lack."""
+    every_kind = frozenset[str]().union(*(score.kinds for score in SCORES))
+    shapes = ((score, Number | None) for score in scores)
+    return {prefix + score.name: shape if score.kinds == every_kind else NotRequired[shape] for score, shape in shapes}
 
 
-class Record(TypedDict):
+HISTORY = [score for score in SCORES if "history" in score.shown_in]
+# The scores of an epoch, in checkpoints, and those of them that the history has.
+ScoreTree = TypedDict("ScoreTree", _fields(SCORES))  # type: ignore[misc]
+ValidationTree = TypedDict("ValidationTree", _fields(HISTORY, "val_"))  # type: ignore[misc]
+
+
+class Record(ValidationTree):
     """An epoch of the history."""
 
     epoch: Annotated[int, AtLeast(1)]
     train_loss: Number
     train_acc: Number
-    val_loss: Number | None
-    val_acc: Number | None
-    val_bal_acc: Number | None
-    val_bal_acc_adj: Number | None
-    val_kappa: Number | None
-    val_kappa_quadratic: Number | None
-    val_macro_f1: Number | None
-    val_auc_ovr: Number | None
-    val_auc_ovo: Number | None
     val_pred_counts: list[Whole]
     lr: Number
     lr_groups: dict[str, Number]

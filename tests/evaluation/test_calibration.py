@@ -36,7 +36,7 @@ def test_it_is_the_calibration_error_of_the_metrics_and_the_curve_of_scikit_lear
     metrics = compute_metrics(
         predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
     )
-    assert found.top.ece == pytest.approx(metrics.ece)
+    assert found.top.ece == pytest.approx(metrics.scores["ece"])
     for c, bins in enumerate(found.per_class):
         accuracy, confidence = calibration_curve(predictions.targets == c, predictions.probabilities[:, c], n_bins=15)
         assert [a for a in bins.accuracy if a is not None] == pytest.approx(accuracy)

@@ -75,7 +75,7 @@ def scores(predictions):
     metrics = compute_metrics(
         predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
     )
-    return vars(metrics.scores)
+    return metrics.scores
 
 
 def accuracy(predictions):

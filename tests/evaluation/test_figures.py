@@ -96,7 +96,7 @@ def test_subgroups_have_a_row_each_and_small_ones_are_grey():
         6: TRAIN_COLOUR,
         7: PALE,
     }
-    assert dots(axes)[0].get_xdata()[0] == found.metrics.acc
+    assert dots(axes)[0].get_xdata()[0] == found.metrics.scores["acc"]
     assert list(bars(axes)[0].get_xdata()) == found.metrics.ci95["acc"]
     assert {"120 / 30", "20 / 5", "100 / 25"} <= set(texts(axes))
     assert axes.get_xlabel() == "Accuracy\ngrey: fewer than 10 patients"

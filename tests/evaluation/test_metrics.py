@@ -14,14 +14,15 @@ from sklearn.metrics import (
     cohen_kappa_score,
     f1_score,
     log_loss,
+    precision_recall_fscore_support,
     roc_auc_score,
 )
 
 from mammo.evaluation import intervals as intervals_module
-from mammo.evaluation import metrics as metrics_module
+from mammo.evaluation.cases import checked_cases
 from mammo.evaluation.intervals import bootstrap_ci95
-from mammo.evaluation.metrics import Metrics, compute_metrics, reset_warnings
-from mammo.evaluation.scores import SCORE_NAMES
+from mammo.evaluation.metrics import compute_metrics, reset_warnings
+from mammo.evaluation.scores import CLASS_SCORES, SCORE_NAMES
 from mammo.support.errors import TrainingError
 
 DENSITY = ("A", "B", "C", "D")
@@ -71,9 +72,9 @@ def test_the_test_vector_of_the_decisions():
         "macro_f1": 0.5877,
         "mae": 0.3270,
     }
-    assert {name: round(getattr(m, name), 4) for name in expected} == expected
-    assert m.per_class_precision == pytest.approx((0.3333, 0.5421, 0.8305, 0.6552), abs=5e-5)
-    assert m.per_class_recall == pytest.approx((0.25, 0.7945, 0.5765, 0.8507), abs=5e-5)
+    assert {name: round(m.scores[name], 4) for name in expected} == expected
+    assert m.per_class["precision"] == pytest.approx((0.3333, 0.5421, 0.8305, 0.6552), abs=5e-5)
+    assert m.per_class["recall"] == pytest.approx((0.25, 0.7945, 0.5765, 0.8507), abs=5e-5)
     assert m.pred_counts == (6, 107, 118, 87)
     assert m.true_counts == (8, 73, 170, 67)
     assert m.pred_unique == 4
@@ -85,12 +86,12 @@ def test_every_score_equals_scikit_learn_when_all_classes_are_there():
     probabilities, targets, patients = random_cases(0)
     m = compute_metrics(probabilities, targets, DENSITY, patients)
     predicted = probabilities.argmax(axis=1)
-    assert m.loss == pytest.approx(log_loss(targets, probabilities))
-    assert m.bal_acc == pytest.approx(balanced_accuracy_score(targets, predicted))
-    assert m.bal_acc_adj == pytest.approx(balanced_accuracy_score(targets, predicted, adjusted=True))
-    assert m.macro_f1 == pytest.approx(f1_score(targets, predicted, average="macro"))
-    assert m.auc_ovr == pytest.approx(roc_auc_score(targets, probabilities, multi_class="ovr"))
-    assert m.auc_ovo == pytest.approx(roc_auc_score(targets, probabilities, multi_class="ovo"))
+    assert m.scores["loss"] == pytest.approx(log_loss(targets, probabilities))
+    assert m.scores["bal_acc"] == pytest.approx(balanced_accuracy_score(targets, predicted))
+    assert m.scores["bal_acc_adj"] == pytest.approx(balanced_accuracy_score(targets, predicted, adjusted=True))
+    assert m.scores["macro_f1"] == pytest.approx(f1_score(targets, predicted, average="macro"))
+    assert m.scores["auc_ovr"] == pytest.approx(roc_auc_score(targets, probabilities, multi_class="ovr"))
+    assert m.scores["auc_ovo"] == pytest.approx(roc_auc_score(targets, probabilities, multi_class="ovo"))
     assert m.num_patients == 20
 
 
@@ -100,11 +101,11 @@ def test_a_perfect_model_on_a_set_that_lacks_a_class(caplog):
     with caplog.at_level(logging.WARNING):
         m = compute_metrics(probabilities, targets, DENSITY, ids_of(targets))
         compute_metrics(probabilities, targets, DENSITY, ids_of(targets))
-    perfect = (m.acc, m.bal_acc, m.bal_acc_adj, m.kappa, m.kappa_quadratic, m.auc_ovr, m.auc_ovo)
-    assert perfect == (1.0,) * 7
-    assert m.macro_f1 == 0.75  # over all four classes, 0 where undefined
-    assert m.per_class_recall == m.per_class_precision == m.per_class_f1 == (1.0, 1.0, 1.0, None)
-    assert m.per_class_loss == (0.0, 0.0, 0.0, None)
+    perfect = ("acc", "bal_acc", "bal_acc_adj", "kappa", "kappa_quadratic", "auc_ovr", "auc_ovo")
+    assert {m.scores[name] for name in perfect} == {1.0}
+    assert m.scores["macro_f1"] == 0.75  # over all four classes, 0 where undefined
+    assert m.per_class["recall"] == m.per_class["precision"] == m.per_class["f1"] == (1.0, 1.0, 1.0, None)
+    assert m.per_class["loss"] == (0.0, 0.0, 0.0, None)
     assert m.pred_unique == 3
     absent = [r for r in caplog.records if "no image of class D" in r.getMessage()]
     assert len(absent) == 1
@@ -115,18 +116,18 @@ def test_absent_middle_class_keeps_the_distances():
     # Quadratic weights: observed 4/4 = 1; true (2, 0, 2), predicted (1, 0, 3): expected 4*(2*3 + 2*1)/16 = 2.
     probabilities = np.eye(3)[[0, 2, 2, 2]]
     m = compute_metrics(probabilities, np.array([0, 0, 2, 2]), ("A", "B", "C"), list("abcd"))
-    assert m.mae == 0.5
-    assert m.kappa_quadratic == pytest.approx(0.5)
-    assert m.bal_acc == 0.75
-    assert m.bal_acc_adj == pytest.approx((0.75 - 1 / 3) / (2 / 3))
+    assert m.scores["mae"] == 0.5
+    assert m.scores["kappa_quadratic"] == pytest.approx(0.5)
+    assert m.scores["bal_acc"] == 0.75
+    assert m.scores["bal_acc_adj"] == pytest.approx((0.75 - 1 / 3) / (2 / 3))
 
 
 def test_one_class_only(caplog):
     targets = np.zeros(3, dtype=int)
     with caplog.at_level(logging.WARNING):
         m = compute_metrics(np.eye(2)[targets], targets, ("low", "high"), list("abc"))
-    assert (m.kappa, m.kappa_quadratic, m.auc_ovr, m.auc_ovo) == (None,) * 4
-    assert (m.acc, m.bal_acc, m.bal_acc_adj, m.macro_f1) == (1.0, 1.0, 1.0, 0.5)
+    assert (m.scores["kappa"], m.scores["kappa_quadratic"], m.scores["auc_ovr"], m.scores["auc_ovo"]) == (None,) * 4
+    assert (m.scores["acc"], m.scores["bal_acc"], m.scores["bal_acc_adj"], m.scores["macro_f1"]) == (1.0, 1.0, 1.0, 0.5)
     assert any("auc_ovr" in r.getMessage() and "kappa" in r.getMessage() for r in caplog.records)
     ci95 = bootstrap_ci95(np.eye(2)[targets], targets, ("low", "high"), list("abc"), draws=50)
     assert ci95["kappa"] is ci95["auc_ovr"] is ci95["auc_ovo"] is ci95["macro_f1"] is None
@@ -137,10 +138,10 @@ def test_ties_go_to_the_first_class_and_count_half_in_the_auc():
     probabilities = np.full((4, 2), 0.5)
     m = compute_metrics(probabilities, np.array([0, 0, 1, 1]), ("A", "B"), list("abcd"))
     assert m.pred_counts == (4, 0)
-    assert (m.auc_ovr, m.auc_ovo) == (0.5, 0.5)
-    assert m.kappa == 0.0
-    assert m.per_class_precision == (0.5, None)
-    assert m.per_class_f1 == (pytest.approx(2 / 3), 0.0)
+    assert (m.scores["auc_ovr"], m.scores["auc_ovo"]) == (0.5, 0.5)
+    assert m.scores["kappa"] == 0.0
+    assert m.per_class["precision"] == (0.5, None)
+    assert m.per_class["f1"] == (pytest.approx(2 / 3), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -158,17 +159,17 @@ def test_ece_by_hand(top, correct, expected):
     probabilities = np.array([[p, 1 - p] for p in top])
     targets = np.array([0 if c else 1 for c in correct])
     m = compute_metrics(probabilities, targets, ("A", "B"), ids_of(targets))
-    assert m.ece == pytest.approx(expected)
+    assert m.scores["ece"] == pytest.approx(expected)
 
 
 def test_losses_are_means_over_images_and_probability_zero_stays_finite():
     probabilities = np.array([[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]])
     targets = np.array([0, 0, 1])
     given = compute_metrics(probabilities, targets, ("A", "B"), list("abc"), np.array([1.0, 2.0, 6.0]))
-    assert (given.loss, given.per_class_loss) == (3.0, (1.5, 6.0))
+    assert (given.scores["loss"], given.per_class["loss"]) == (3.0, (1.5, 6.0))
     computed = compute_metrics(probabilities, targets, ("A", "B"), list("abc"))
-    assert computed.per_class_loss[0] == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert math.isfinite(computed.loss)
+    assert computed.per_class["loss"][0] == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert math.isfinite(computed.scores["loss"])
 
 
 def test_to_dict_is_strict_json_in_the_documented_order():
@@ -258,10 +259,10 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
     probabilities, targets, patients = random_cases(3, **options)
     losses = np.random.default_rng(4).random(len(targets))
     names = DENSITY[: options["num_classes"]]
-    cases = metrics_module.checked_cases(probabilities, targets, names, patients, losses)
+    cases = checked_cases(probabilities, targets, names, patients, losses)
     weights = intervals_module.patient_weights(np.random.default_rng(5), cases.num_patients, 30)
     assert (weights.sum(axis=1) == cases.num_patients).all()
-    fast = intervals_module.resampled_scores(cases, weights)
+    fast = intervals_module.weighted_scores(cases, weights)
     number_present = []
     for draw in range(30):
         rows = np.repeat(np.arange(len(targets)), weights[draw, cases.patients].astype(int))
@@ -275,10 +276,10 @@ def test_bootstrap_equals_a_naive_loop_over_scikit_learn(options, lacks_a_class)
 
 def test_bootstrap_of_weights_one_is_the_point_estimate():
     probabilities, targets, patients = random_cases(6, decimals=1)
-    cases = metrics_module.checked_cases(probabilities, targets, DENSITY, patients, None)
-    fast = intervals_module.resampled_scores(cases, np.ones((1, cases.num_patients)))
+    cases = checked_cases(probabilities, targets, DENSITY, patients, None)
+    fast = intervals_module.weighted_scores(cases, np.ones((1, cases.num_patients)))
     point = compute_metrics(probabilities, targets, DENSITY, patients)
-    assert {name: fast[name][0] for name in SCORE_NAMES} == pytest.approx(vars(point.scores))
+    assert {name: fast[name][0] for name in SCORE_NAMES} == pytest.approx(point.scores)
 
 
 def test_intervals_contain_the_point_repeat_and_do_not_depend_on_the_order():
@@ -291,7 +292,7 @@ def test_intervals_contain_the_point_repeat_and_do_not_depend_on_the_order():
     point = compute_metrics(probabilities, targets, DENSITY, patients)
     for name in set(SCORE_NAMES) - {"ece"}:  # the resampled ece is biased upwards
         low, high = ci95[name]
-        assert low < getattr(point, name) < high
+        assert low < point.scores[name] < high
         assert shuffled[name] == pytest.approx(ci95[name])
     json.dumps(ci95, allow_nan=False)
 
@@ -312,7 +313,7 @@ def test_an_interval_is_of_the_same_classes_as_its_value():
     targets = np.array([0] * 18 + [3] * 2)
     probabilities = np.tile([0.7, 0.1, 0.1, 0.1], (20, 1))
     patients = [str(min(i, 18)) for i in range(20)]
-    assert compute_metrics(probabilities, targets, DENSITY, patients).bal_acc_adj == pytest.approx(1 / 3)
+    assert compute_metrics(probabilities, targets, DENSITY, patients).scores["bal_acc_adj"] == pytest.approx(1 / 3)
     ci95 = bootstrap_ci95(probabilities, targets, DENSITY, patients)
     # The same in every draw: 18 of 18 women with A, and 0 of 1 with D, exactly, with an error of 0.025 each.
     low, high = 0.0125 ** (1 / 18) / 2, (1 + 1 - 0.0125) / 2
@@ -361,7 +362,7 @@ def test_the_mean_of_exact_intervals_of_recalls_covers_balanced_accuracy_in_95_o
     targets, recalls = np.repeat([0, 1], [6, 3]), (0.95, 0.6)
     for _ in range(2000):
         right = rng.random(9) < np.take(recalls, targets)
-        cases = metrics_module.checked_cases(
+        cases = checked_cases(
             np.eye(2)[np.where(right, targets, 1 - targets)], targets, ("A", "B"), ids_of(targets), None
         )
         low, high = intervals_module.exact_balanced_accuracy(cases)
@@ -375,8 +376,37 @@ def test_a_single_patient_has_no_interval():
     assert ci95 == dict.fromkeys(SCORE_NAMES)
 
 
-def test_scores_are_the_scalar_metrics():
+def test_every_score_of_the_table_is_there_in_the_order_of_the_table():
     probabilities, targets, patients = random_cases(9)
     m = compute_metrics(probabilities, targets, DENSITY, patients)
-    assert isinstance(m, Metrics)
-    assert {name: getattr(m.scores, name) for name in SCORE_NAMES} == {name: getattr(m, name) for name in SCORE_NAMES}
+    assert tuple(m.scores) == SCORE_NAMES
+    cases = checked_cases(probabilities, targets, DENSITY, patients, None)
+    drawn = intervals_module.bootstrap(cases, 3, 0, per_class=True)
+    assert tuple(drawn) == (*SCORE_NAMES, *(score.key for score in CLASS_SCORES if score.is_drawn))
+    assert {values.shape for name, values in drawn.items() if name in SCORE_NAMES} == {(3,)}
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+@pytest.mark.parametrize("num_images", [1, 2, 8, 33, 500])
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+def test_every_score_is_that_of_scikit_learn(num_images, num_classes, decimals):
+    for seed in range(6):
+        # One class only, some classes, all of them; one class predicted when the others have no chance.
+        options = {"num_classes": num_classes, "classes": range(1 + seed % num_classes), "decimals": decimals}
+        probabilities, targets, patients = random_cases(seed, num_images, 1 + seed, **options)
+        if seed == 5:
+            probabilities = 0.2 * probabilities + 0.8 * np.eye(num_classes)[-1]
+        losses = np.random.default_rng(seed).random(num_images)
+        m = compute_metrics(probabilities, targets, DENSITY[:num_classes], patients, losses, warn=False)
+        found = {name: np.nan if value is None else value for name, value in m.scores.items()}
+        expected = sklearn_scores(probabilities, targets, losses)
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-13, nan_ok=True)
+        if decimals is None:  # to the last digit: histories of earlier versions go on
+            exactly = set(SCORE_NAMES) - {"ece"}
+            assert {name: found[name] for name in exactly} == pytest.approx(
+                {name: expected[name] for name in exactly}, rel=0, abs=0, nan_ok=True
+            )
+        predicted, labels = probabilities.argmax(axis=1), np.arange(num_classes)
+        of_classes = precision_recall_fscore_support(targets, predicted, labels=labels, zero_division=np.nan)
+        for name, values in zip(("precision", "recall", "f1"), of_classes, strict=False):
+            assert m.per_class[name] == tuple(None if np.isnan(value) else value for value in values)

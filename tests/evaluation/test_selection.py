@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 
@@ -65,10 +64,6 @@ def test_a_single_monitor(monitor):
     assert selection.is_better(low, undefined)
     if monitor != "loss":
         assert selection.is_better(Scores(**{"loss": 0.9, monitor: 0.2}), low)
-
-
-def test_scores_survive_a_checkpoint():
-    assert Scores(**dataclasses.asdict(BEST)) == BEST
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-from mammo.evaluation.intervals import PER_CLASS_SCORES, bootstrap_ci95
+from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import compute_metrics, reset_warnings
 from mammo.evaluation.subgroups import UNKNOWN, per_class, subgroups
 from tests.evaluation.tables import DENSITY, random_table, redrawn, shuffled, table
+
+OF_CLASSES = ("precision", "recall", "f1", "auc", "average_precision")
 
 
 def arguments(predictions):
@@ -62,7 +64,7 @@ def test_a_subgroup_of_one_patient_and_one_class_is_undefined_without_a_word(cap
         (lonely,) = [each for each in subgroups(predictions, draws=20) if each.value == "MLO"]
     assert not caplog.records
     assert (lonely.num_patients, lonely.is_small) == (1, True)
-    assert lonely.metrics.auc_ovr is None
+    assert lonely.metrics.scores["auc_ovr"] is None
     assert set(lonely.metrics.ci95.values()) == {None}
 
 
@@ -75,9 +77,9 @@ def test_classes_equal_scikit_learn_and_their_intervals_a_loop_over_patients(opt
     for c, scores in enumerate(found):
         assert scores.class_name == DENSITY[c]
         assert scores.num_images == (predictions.targets == c).sum()
-        for name in PER_CLASS_SCORES:
+        for name in OF_CLASSES:
             expected = point[name][c]
-            assert getattr(scores, name) == (None if np.isnan(expected) else pytest.approx(expected))
+            assert scores.scores[name] == (None if np.isnan(expected) else pytest.approx(expected))
             values = np.array([draw[name][c] for draw in draws])
             defined = values[~np.isnan(values)]
             constant = len(defined) and np.ptp(defined) == 0
@@ -109,15 +111,15 @@ def test_a_class_without_images_has_no_scores_and_few_patients_make_it_small():
     predictions = random_table(5, classes=(0, 1))
     absent = per_class(predictions, draws=20)[3]
     assert (absent.num_images, absent.num_patients, absent.is_small) == (0, 0, True)
-    assert absent.recall is absent.auc is absent.average_precision is None
+    assert absent.scores["recall"] is absent.scores["auc"] is absent.scores["average_precision"] is None
     assert absent.ci95["auc"] is absent.ci95["recall"] is None
     assert not per_class(predictions, draws=20)[0].is_small
 
 
 def test_one_patient_has_no_intervals():
     (first, *_) = per_class(random_table(6, num_patients=1), draws=20)
-    assert first.auc is not None
-    assert first.ci95 == dict.fromkeys(PER_CLASS_SCORES)
+    assert first.scores["auc"] is not None
+    assert first.ci95 == dict.fromkeys(OF_CLASSES)
 
 
 def test_the_order_of_rows_does_not_matter():

@@ -91,7 +91,7 @@ def test_runs_on_the_same_images_are_averaged(sweep, command, tmp_path):
     mean = (members[0].probabilities + members[1].probabilities)[order] / 2
     np.testing.assert_allclose(found.probabilities, mean, atol=1e-6)
     metrics = compute_metrics(mean, found.targets, list("ABCD"), found.patient_ids)
-    assert content_of(tmp_path / "mean")["metrics"]["kappa_quadratic"] == metrics.kappa_quadratic
+    assert content_of(tmp_path / "mean")["metrics"]["kappa_quadratic"] == metrics.scores["kappa_quadratic"]
 
 
 def test_another_dataset_is_an_option_away_and_brings_its_vendors_and_ages(sweep, command, tmp_path):
