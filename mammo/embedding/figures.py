@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammo.embedding.clusters import Clustering, best
 from mammo.embedding.projections import Projection
 from mammo.evaluation.figures import class_colours
-from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, TRAIN_COLOUR, house_style, new_figure
 from mammo.support.plain_text import figure_text
 
 SCATTER_INCHES = (4.2, 3.3)
@@ -38,9 +35,8 @@ def scatter_figure(projection: Projection, targets: np.ndarray, class_names: Seq
     """Points [N, 2] of images, coloured by their class index [N]; large classes lie below small ones."""
     points, counts = projection.points, np.bincount(targets, minlength=len(class_names))
     area = float(np.clip(6000 / len(points), 4, 26))
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=SCATTER_INCHES, layout="constrained")
-        FigureCanvasAgg(figure)
+    with house_style():
+        figure = new_figure(*SCATTER_INCHES)
         axes = figure.subplots()
         order = {c: rank for rank, c in enumerate(np.argsort(-counts, kind="stable"))}
         for c, colour in enumerate(class_colours(len(class_names))):
@@ -69,9 +65,8 @@ def clusters_figure(
     chosen = best(clusterings)
     if chosen is None:
         raise ValueError("there is no clustering to draw")
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, 2.9), layout="constrained")
-        FigureCanvasAgg(figure)
+    with house_style():
+        figure = new_figure(DOUBLE_COLUMN_INCHES, 2.9)
         figure.get_layout_engine().set(w_pad=0.08)  # type: ignore[union-attr, call-arg]
         silhouette, composition = figure.subplots(1, 2)
         _draw_silhouettes(silhouette, clusterings, chosen)

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -21,7 +20,7 @@ from mammo.evaluation.evaluation import Calibration
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
-from mammo.support.figures import GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.figures import GREY, TRAIN_COLOUR, VAL_COLOUR, house_style, new_figure
 from mammo.support.plain_text import figure_text
 
 SINGLE_COLUMN_INCHES = 3.5
@@ -45,9 +44,7 @@ def class_colours(num_classes: int) -> list[Any]:
 
 
 def _figure(height_inches: float, **layout: Any) -> Figure:
-    figure = Figure(figsize=(SINGLE_COLUMN_INCHES, height_inches), layout="constrained", **layout)
-    FigureCanvasAgg(figure)
-    return figure
+    return new_figure(SINGLE_COLUMN_INCHES, height_inches, **layout)
 
 
 def _unit_square(axes: Axes) -> None:
@@ -67,7 +64,7 @@ def reliability_figure(calibration: Calibration) -> Figure:
     if calibration.after is not None:
         label = f"temperature {calibration.temperature:.2f}: ECE {calibration.after.top.ece:.3f}"
         series.append((label, VAL_COLOUR, "D", calibration.after.top))
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         figure = _figure(4.3)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.6, 1])
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
@@ -105,7 +102,7 @@ def roc_figure(curves: Sequence[Curve], class_names: Sequence[str]) -> Figure:
     """
     colours = dict(zip(class_names, class_colours(len(class_names)), strict=True))
     figure, axes = _curves_figure(curves, colours, "AUC", "lower right", "default")
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
     return figure
@@ -119,7 +116,7 @@ def precision_recall_figure(curves: Sequence[Curve], class_names: Sequence[str])
     """
     colours = dict(zip(class_names, class_colours(len(class_names)), strict=True))
     figure, axes = _curves_figure(curves, colours, "average precision", "outside", "steps-pre")
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         for curve in curves:
             axes.plot([1.0, 1.05], [curve.num_positive / curve.num_images] * 2, color=colours[curve.class_name],
                       linewidth=1.4, solid_capstyle="butt", clip_on=False, label="_guessing")  # fmt: skip
@@ -132,7 +129,7 @@ def _curves_figure(
 ) -> tuple[Figure, Axes]:
     if not curves:
         raise ValueError("there is no curve to draw")
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         entry_inches = 0.16 * (len(curves) + 1)
         figure = _figure(3.4 + (entry_inches if legend == "outside" else 0))
         axes = figure.subplots()
@@ -163,7 +160,7 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
         rows.append((ATTRIBUTE_TITLES.get(attribute, attribute), None, "black"))
         members = [each for each in subgroups if each.attribute == attribute]
         rows += [(_short(each.value), each.metrics, PALE if each.is_small else TRAIN_COLOUR) for each in members]
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         figure = _figure(0.75 + ROW_INCHES * len(rows))
         axes = figure.subplots()
         for y, (_, metrics, colour) in enumerate(rows):
@@ -197,7 +194,7 @@ def comparison_figure(
     Intervals without zero are coloured. A lower value is the better one where its label says so.
     """
     first_name, second_name = figure_text(first_name), figure_text(second_name)
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         figure = _figure(0.95 + 1.6 * ROW_INCHES * len(scores))
         axes = figure.subplots()
         axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mammo.explanation.cases import Case
-from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, VAL_COLOUR
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, VAL_COLOUR, house_style, new_figure
 from mammo.support.plain_text import figure_text
 
 # Perceptually uniform, and told apart from the greys below it by its hue throughout.
@@ -62,10 +60,9 @@ def case_figure(case: Case) -> Figure:
     width = (SINGLE_COLUMN_INCHES - 3 * GAP_INCHES) / 2
     height = min(width * rows / columns, MAX_PANEL_HEIGHT_INCHES)
     above, below, line = 0.32, 0.44, 0.12
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         total = above + height + below
-        figure = Figure(figsize=(SINGLE_COLUMN_INCHES, total))
-        FigureCanvasAgg(figure)
+        figure = new_figure(SINGLE_COLUMN_INCHES, total, layout=None)
         _draw_pair(*_pair(figure, case, (GAP_INCHES, below), (width, height), GAP_INCHES), case)
         start = GAP_INCHES / SINGLE_COLUMN_INCHES
         verdict, colour = ("", "black") if case.is_right else (", wrong", VAL_COLOUR)
@@ -157,10 +154,9 @@ def grid_figure(cases: Sequence[Case], class_names: Sequence[str]) -> Figure:
     panel = (pair - PAIR_GAP_INCHES - CELL_GAP_INCHES) / 2
     heights = [_row_height([case for side in row for case in side], panel) for row in rows]
     above, below, label = 0.28, 0.4, 0.2
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         total = above + sum(heights) + len(rows) * label + below
-        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, total))
-        FigureCanvasAgg(figure)
+        figure = new_figure(DOUBLE_COLUMN_INCHES, total, layout=None)
         lefts = [GRID_LEFT_INCHES + i * pair for i in range(num_pairs)]
         places = [lefts[: counts[0]], lefts[counts[0] :]]
         for side, text in zip(places, ("most confident, right", "most confident, wrong"), strict=True):

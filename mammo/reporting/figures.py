@@ -11,13 +11,20 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, OTHER_COLOURS, STYLE, TRAIN_COLOUR, VAL_COLOUR
+from mammo.support.figures import (
+    DOUBLE_COLUMN_INCHES,
+    GREY,
+    OTHER_COLOURS,
+    TRAIN_COLOUR,
+    VAL_COLOUR,
+    house_style,
+    new_figure,
+)
 from mammo.support.plain_text import figure_text
 from mammo.sweeps.reading import number_or_none
 
@@ -66,7 +73,7 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
     drawn = [curve for curve in curves if curve.records]
     if not drawn:
         raise ValueError("there is no epoch to draw")
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         width = PANEL_INCHES[0] if len(panels) == 1 else DOUBLE_COLUMN_INCHES
         num_rows = -(-len(panels) // 2)
         drawn.sort(key=lambda curve: not curve.is_background)
@@ -75,8 +82,7 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
         legend_columns = 2 if len(panels) == 1 else 4
         legend_inches = 0.17 * -(-len(entries) // legend_columns) + 0.1
         height = PANEL_INCHES[1] * num_rows + (0.2 if title else 0) + legend_inches
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(width, height)
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
         axes_of = np.atleast_1d(figure.subplots(num_rows, min(len(panels), 2))).ravel()
         for axes, panel in zip(axes_of, panels, strict=True):
@@ -194,11 +200,10 @@ def gradcam_figure(pictures: Sequence[tuple[str, bytes]], title: str = "") -> Fi
         except OSError as error:
             raise ValueError("not an image") from error
     tallest = max(array.shape[0] / array.shape[1] for array in arrays)
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         cell_inches = DOUBLE_COLUMN_INCHES / num_columns
         height = num_rows * (cell_inches * tallest + 0.35) + (0.25 if title else 0)
-        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(DOUBLE_COLUMN_INCHES, height)
         grid = np.atleast_1d(figure.subplots(num_rows, num_columns, squeeze=False)).ravel()
         for axes in grid:
             axes.axis("off")

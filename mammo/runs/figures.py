@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -23,9 +22,10 @@ from mammo.support.figures import (
     GREY,
     LABEL_LINE_INCHES,
     OTHER_COLOURS,
-    STYLE,
     TRAIN_COLOUR,
     VAL_COLOUR,
+    house_style,
+    new_figure,
     save_figure,
 )
 from mammo.support.plain_text import figure_text
@@ -60,9 +60,8 @@ def history_figure(records: Sequence[dict[str, Any]]) -> Figure:
     epochs = [int(record["epoch"]) for record in records]
     best_epochs = [int(record["epoch"]) for record in records if record.get("is_best")]
     best_epoch = best_epochs[-1] if best_epochs else None
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
+    with house_style():
+        figure = new_figure(DOUBLE_COLUMN_INCHES, 4.4)
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
         (loss, accuracy), (scores, rate) = figure.subplots(2, 2)
         train, val = ("train", TRAIN_COLOUR), ("validation", VAL_COLOUR)
@@ -190,11 +189,10 @@ def confusion_matrix_figure(matrix: Sequence[Sequence[int]], class_names: Sequen
     cell_inches = {2: 0.95, 3: 0.8, 4: 0.66}.get(num_classes, 0.56)
     longest = max(len(name) for name in class_names)
     upright = longest * 0.075 < cell_inches
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         width = num_classes * cell_inches + 0.75 + 0.075 * max(longest, 7)
         height = num_classes * cell_inches + 0.6 + (0.25 if title else 0) + (0 if upright else 0.055 * longest)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(width, height)
         axes = figure.subplots()
         colours = matplotlib.colormaps["Blues"].with_extremes(bad="#EEEEEE")
         axes.imshow(np.ma.masked_invalid(fractions), cmap=colours, vmin=0, vmax=1.15)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mammo.support.files import write_bytes
@@ -49,6 +51,20 @@ METADATA: dict[str, dict[str, Any]] = {
 LABEL_LINE_INCHES = 0.125  # height of one line of a label
 
 
+def house_style() -> AbstractContextManager[None]:
+    """The style of the project and nothing of the user's; a figure is drawn and written within it."""
+    return matplotlib.style.context(STYLE, after_reset=True)
+
+
+def new_figure(
+    width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained", **options: Any
+) -> Figure:
+    """An empty figure without pyplot: no global state and no display."""
+    figure = Figure(figsize=(width_inches, height_inches), layout=layout, **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write atomically: whoever opens `path` sees the whole old file or the whole new one."""
     write_bytes(Path(path), figure_bytes(figure, Path(path).name))
@@ -60,6 +76,6 @@ def figure_bytes(figure: Figure, name: str) -> bytes:
     if suffix not in METADATA:
         raise ValueError(f"figures are written as {' or '.join(METADATA)}, not {name!r}")
     buffer = io.BytesIO()
-    with matplotlib.style.context(STYLE, after_reset=True):
+    with house_style():
         figure.savefig(buffer, format=suffix[1:], dpi=DPI, metadata=METADATA[suffix])
     return buffer.getvalue()

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,9 +18,10 @@ from mammo.support.figures import (
     GREY,
     LABEL_LINE_INCHES,
     OTHER_COLOURS,
-    STYLE,
     TRAIN_COLOUR,
     VAL_COLOUR,
+    house_style,
+    new_figure,
 )
 from mammo.support.plain_text import figure_text
 from mammo.sweeps.findings import Finding, score
@@ -54,9 +54,8 @@ def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) 
     row_inches = min(max(ROW_INCHES[0], 0.26 + 0.1 * most_runs), ROW_INCHES[1] if len(drawn) < 6 else MANY_ROWS_INCHES)
     most_lines = max(label.count("\n") + 1 for label in labels) if len(drawn) > 1 else 1
     height = 1.05 + len(drawn) * max(row_inches, LABEL_LINE_INCHES * (most_lines + 1))
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(DOUBLE_COLUMN_INCHES, height), layout="constrained")
-        FigureCanvasAgg(figure)
+    with house_style():
+        figure = new_figure(DOUBLE_COLUMN_INCHES, height)
         panels = np.atleast_1d(figure.subplots(1, len(metric_names), sharey=True))
         for axes, name in zip(panels, metric_names, strict=True):
             _draw_panel(axes, drawn, name, colours, markers)

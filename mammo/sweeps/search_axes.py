@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -19,10 +20,11 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-# Ends of the range are written too, unless a tick is nearer than this fraction of the axis.
+from mammo.support.plain_text import as_typed
+
+NUM_TICKS, MAX_INTEGER_TICKS = 5, 7
+# A decade that is nearer to an end of the axis, as a fraction of it, has no label.
 END_TICK_DISTANCE = 0.09
-NUM_TICKS = 4
-MAX_INTEGER_TICKS = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,41 +46,37 @@ class ParameterAxis:
         return self._height(self.choices.index(value) if self.choices else value)
 
     def _height(self, value: float) -> float:
-        low, high = (math.log(self.low), math.log(self.high)) if self.is_log else (self.low, self.high)
-        return 0.5 if high == low else ((math.log(value) if self.is_log else value) - low) / (high - low)
+        low, high, value = (math.log(one) if self.is_log else one for one in (self.low, self.high, value))
+        return 0.5 if high == low else (value - low) / (high - low)
 
     def ticks(self) -> dict[float, str]:
-        """Value to label, from the lower to the upper end."""
+        """Height to label, from the lower to the upper end; both ends are among them."""
         if self.choices:
-            return {place: _choice_label(choice) for place, choice in enumerate(self.choices)}
-        if self.low == self.high:
-            return {self.low: short_number(self.low)}
-        inner = _decades(self.low, self.high) if self.is_log else self._round_values()
-        kept = [value for value in inner if END_TICK_DISTANCE < self._height(value) < 1 - END_TICK_DISTANCE]
-        scientific = self.is_log and not (self.low >= 0.01 and self.high < 1e4)
-        return {value: short_number(value, scientific) for value in (self.low, *kept, self.high)}
+            return {self._height(place): as_typed(choice) for place, choice in enumerate(self.choices)}
+        if self.is_log:
+            powers = (10.0**power for power in range(math.ceil(math.log10(self.low)), math.ceil(math.log10(self.high))))
+            inner = [value for value in powers if END_TICK_DISTANCE < self._height(value) < 1 - END_TICK_DISTANCE]
+            values = [self.low, *inner, self.high]
+        elif self.is_integer and self.high - self.low < MAX_INTEGER_TICKS:
+            values = list(range(int(self.low), int(self.high) + 1))
+        else:
+            values = [
+                round(value) if self.is_integer else value for value in np.linspace(self.low, self.high, NUM_TICKS)
+            ]
+        return {self._height(value): short_number(value) for value in values}
 
-    def _round_values(self) -> list[float]:
-        if self.is_integer and self.high - self.low <= MAX_INTEGER_TICKS - 1:
-            return [float(value) for value in range(int(self.low), int(self.high) + 1)]
-        locator = MaxNLocator(nbins=NUM_TICKS, integer=self.is_integer, steps=[1, 2, 2.5, 5, 10])
-        return [float(value) for value in locator.tick_values(self.low, self.high)]
-
-    def draw(self, host: Axes, place: int, max_characters: int) -> Axes:
+    def draw(self, host: Axes, place: int, max_characters: int) -> None:
         """A vertical axis at `place` of the host, whose own heights go from 0 to 1; labels to the right of it."""
         axes = host.twinx()
         axes.spines[:].set_visible(False)
         axes.spines["right"].set(visible=True, position=("data", place), bounds=(0, 1), color="#333333")
         axes.set_ylim(host.get_ylim())
         ticks = self.ticks()
-        labels = [wrapped(label, max_characters) for label in ticks.values()]
-        axes.set_yticks([self._height(value) for value in ticks], labels, fontsize=7)
-        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_yticks(list(ticks), [wrapped(label, max_characters) for label in ticks.values()], fontsize=7)
         axes.tick_params(axis="y", pad=2)
         for label in axes.get_yticklabels():
             # Lines run behind the labels.
             label.set_bbox({"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
-        return axes
 
 
 def parameter_axes(trials: Sequence[FrozenTrial]) -> list[ParameterAxis]:
@@ -103,26 +101,12 @@ def _axis(name: str, distributions: Sequence[BaseDistribution]) -> ParameterAxis
     )
 
 
-def _decades(low: float, high: float) -> list[float]:
-    return [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
-
-
-def _choice_label(choice: Any) -> str:
-    """As YAML writes it."""
-    return str(choice).lower() if isinstance(choice, bool) else "null" if choice is None else str(choice)
-
-
-def short_number(value: float, scientific: bool = False) -> str:
-    """As it may be typed in an override: 0.05, 1e-4, 3."""
-    text = f"{value:.2e}" if scientific else f"{value:.4g}"
-    return re.sub(r"e([+-])0*(\d)", lambda found: f"e{found[1].strip('+')}{found[2]}", re.sub(r"\.?0*e", "e", text))
+def short_number(value: float) -> str:
+    """Four digits, as they may be typed: 0.05, 1e-5, 3."""
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.4g}")
 
 
 def wrapped(name: str, max_characters: int) -> str:
     """The name in lines of at most so many characters, broken after dots and underscores where there are any."""
-    lines = [""]
-    for part in re.findall(r"[^._]*[._]|[^._]+", name):
-        if lines[-1] and len(lines[-1] + part) > max_characters:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+    apart = re.sub(r"(?<=[._])", " ", name)
+    return re.sub(r"(?<=[._]) ", "", textwrap.fill(apart, max(max_characters, 1), break_long_words=False))

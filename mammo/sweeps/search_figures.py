@@ -7,19 +7,17 @@ on an axis that value would squash all others together, so here it is a mark wit
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
+import matplotlib
 import optuna
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -28,7 +26,15 @@ from optuna.importance import MeanDecreaseImpurityImportanceEvaluator
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, STYLE, TRAIN_COLOUR, VAL_COLOUR, figure_bytes
+from mammo.support.figures import (
+    DOUBLE_COLUMN_INCHES,
+    GREY,
+    TRAIN_COLOUR,
+    VAL_COLOUR,
+    figure_bytes,
+    house_style,
+    new_figure,
+)
 from mammo.support.outputs import Outputs
 from mammo.sweeps.findings import BestTrial
 from mammo.sweeps.search_axes import ParameterAxis, parameter_axes, short_number, wrapped
@@ -114,7 +120,8 @@ def optimization_history_figure(
 ) -> Figure:
     """The value of each trial over its number, the best so far as a step line, failed trials as crosses at the edge."""
     trials = _trials(study, best)
-    with _figure(DOUBLE_COLUMN_INCHES, 2.9) as figure:
+    with house_style():
+        figure = new_figure(DOUBLE_COLUMN_INCHES, 2.9)
         axes = figure.subplots()
         axes.set_title(f"Search history: {trials.counts}")
         axes.set(xlabel="trial", ylabel=f"{objective_name} ({trials.direction})")
@@ -168,7 +175,8 @@ def parameter_importances_figure(study: Study) -> Figure:
     if not reason and not any(importances.values()):
         reason = "no parameter took different values\nin the finished trials"
     height = 1.9 if reason else 1.15 + BAR_INCHES * len(importances)
-    with _figure(DOUBLE_COLUMN_INCHES / 2 if reason else 5.0, height) as figure:
+    with house_style():
+        figure = new_figure(DOUBLE_COLUMN_INCHES / 2 if reason else 5.0, height)
         axes = figure.subplots()
         axes.set_title(f"Importance of the parameters\n{trials.counts}")
         if reason:
@@ -228,7 +236,8 @@ def parallel_coordinates_figure(
     trials = _trials(study, best)
     parameters = parameter_axes(trials.finished + trials.failed_runs)
     spread_inches = max(DOUBLE_COLUMN_INCHES - 1.4, AXIS_INCHES * (len(parameters) - 1))
-    with _figure(spread_inches + 1.4, 3.4) as figure:
+    with house_style():
+        figure = new_figure(spread_inches + 1.4, 3.4)
         axes = figure.subplots()
         axes.set_title(f"Parameters of the trials: {trials.counts}", pad=8)
         axes.spines[:].set_visible(False)
@@ -244,7 +253,7 @@ def parallel_coordinates_figure(
         names = [wrapped(axis.name, int(gap_inches / CHARACTER_INCHES)) for axis in parameters]
         axes.set_xticks(range(len(parameters)), names)
         for place, parameter in enumerate(parameters):
-            parameter.draw(axes, place, max_characters=int(gap_inches / CHARACTER_INCHES))
+            parameter.draw(axes, place, int(gap_inches / CHARACTER_INCHES))
         _draw_trials(axes, trials, parameters, objective_name)
     return figure
 
@@ -307,12 +316,3 @@ def _trials(study: Study, best: BestTrial | None = None) -> _Trials:
 
 def _value(trial: FrozenTrial) -> float:
     return math.nan if trial.value is None else float(trial.value)
-
-
-@contextlib.contextmanager
-def _figure(width_inches: float, height_inches: float) -> Iterator[Figure]:
-    """An empty figure in the style of the project, which holds while it is drawn."""
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure

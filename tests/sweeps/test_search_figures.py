@@ -191,7 +191,7 @@ def test_parallel_coordinates_draw_each_trial_where_its_parameters_are():
         rate, warmup, strategy = trial.params.values()
         heights = [math.log(rate / 1e-5) / math.log(3e-3 / 1e-5), warmup / 5, STRATEGIES.index(strategy) / 2]
         np.testing.assert_allclose(line(axes, f"trial {trial.number}").get_ydata(), heights)
-    assert parameter_ticks(figure) == [["1e-5", "1e-4", "1e-3", "3e-3"], list("012345"), STRATEGIES]
+    assert parameter_ticks(figure) == [["1e-5", "0.0001", "0.001", "0.003"], list("012345"), STRATEGIES]
     assert figure.axes[-1].get_ylabel() == "kappa (higher is better)"
 
 
@@ -268,6 +268,7 @@ def test_names_of_parameters_do_not_touch(num_further):
         (ParameterAxis("width", 8, 4096, is_log=True, is_integer=True), ["8", "100", "1000", "4096"]),
         (ParameterAxis("lr", 2e-5, 8e-5, is_log=True), ["2e-5", "8e-5"]),
         (ParameterAxis("alpha", 0.5, 0.5), ["0.5"]),
+        (ParameterAxis("days", 0, 30, is_integer=True), ["0", "8", "15", "22", "30"]),
         (ParameterAxis("flag", 0, 3, choices=(True, False, None, 1.5)), ["true", "false", "null", "1.5"]),
     ],
 )
@@ -276,17 +277,16 @@ def test_ticks_of_a_parameter(axis, labels):
 
 
 @pytest.mark.parametrize(
-    ("value", "scientific", "text"),
-    [(1e-4, True, "1e-4"), (2.5e-5, True, "2.5e-5"), (1e-10, True, "1e-10"), (0.05, False, "0.05"), (1e6, True, "1e6")],
+    ("value", "text"), [(2.5e-5, "2.5e-5"), (1e-10, "1e-10"), (0.05, "0.05"), (1e6, "1e6"), (1e12, "1e12"), (3, "3")]
 )
-def test_numbers_are_written_as_in_an_override(value, scientific, text):
-    assert short_number(value, scientific) == text
+def test_numbers_are_written_as_in_an_override(value, text):
+    assert short_number(value) == text
     assert float(text) == value
 
 
 def test_names_are_broken_after_dots_and_underscores():
-    assert wrapped("optimizer.backbone_lr", 11) == "optimizer.\nbackbone_lr"
-    assert wrapped("loss.label_smoothing", 11) == "loss.label_\nsmoothing"
+    assert wrapped("optimizer.backbone_lr", 12) == "optimizer.\nbackbone_lr"
+    assert wrapped("loss.label_smoothing", 12) == "loss.label_\nsmoothing"
     assert wrapped("strategy", 3) == "strategy"
     assert wrapped("a.b", 11) == "a.b"
 
