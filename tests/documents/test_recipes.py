@@ -73,7 +73,7 @@ def test_loss(checkout, class_folders, session_cache):
     weighted_loss = "sampler=uniform"  # which leaves the balancing to class weights
     directory = train_with(recipe, checkout, class_folders, session_cache, *FOLDERS, BUNDLED_WEIGHTS, weighted_loss)
     assert yaml.safe_load((directory / "config.yaml").read_text())["loss"] == {
-        "name": "focal", "class_weights": "auto", "gamma": 1.5,
+        "name": "focal", "class_weights": "auto", "class_weights_alpha": 1.0, "gamma": 1.5,
     }  # fmt: skip
     # About as uncertain as guessing at the start: (1 - 1/4) ** 1.5 of the cross-entropy log(4), not all of it.
     first = json.loads((directory / "train_history.json").read_text())[0]
