@@ -10,11 +10,15 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mammo.evaluation.scores import MULTICLASS
 from mammo.support.errors import TrainingError
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.task import Task
 
 ECE_BINS = 15
 PROBABILITY_TOLERANCE = 1e-3  # a row sums to one within this, half precision included
@@ -25,20 +29,33 @@ Ints = NDArray[np.intp]
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """Checked predictions of N images, of which every one is of one of K classes."""
+    """Checked predictions of N images, of which every one is of one of K classes.
 
+    A class of its own for another kind of task has `kind`, `check`, `weighted` with the scores of that kind, and is
+    listed in `CASES`.
+    """
+
+    kind: ClassVar[str] = MULTICLASS
     class_names: tuple[str, ...]
     probabilities: Floats  # [N, K]
     targets: Ints  # [N]
-    predictions: Ints  # [N], the first class of those with the highest probability
+    predictions: Ints  # [N], as the task decides
     losses: Floats  # [N]
     patients: Ints  # [N], index into the sorted patient ids
     num_patients: int
-    kind = "multiclass"  # of the task, which says which scores there are
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @staticmethod
+    def check(probabilities: Floats, targets: Ints) -> None:
+        """Raises ValueError for what cannot be probabilities [N, K] and targets of the kind."""
+        num_classes = probabilities.shape[1]
+        if targets.min() < 0 or targets.max() >= num_classes:
+            raise ValueError(f"targets {targets.min()}..{targets.max()} are outside of 0..{num_classes - 1}")
+        if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > PROBABILITY_TOLERANCE:
+            raise ValueError("the rows of probabilities must be non-negative and sum to one")
 
     def weighted(self, weights: Floats) -> WeightedCases:
         """The cases with weights [draws, patients]."""
@@ -48,6 +65,9 @@ class Cases:
     def once(self) -> WeightedCases:
         """The cases as they are: a single draw of every patient once."""
         return self.weighted(np.ones((1, self.num_patients)))
+
+
+CASES: dict[str, type[Cases]] = {Cases.kind: Cases}
 
 
 def confidence_bins(probabilities: Floats) -> Ints:
@@ -61,7 +81,8 @@ def checked_cases(
     targets: np.ndarray,
     class_names: Sequence[str],
     patient_ids: Sequence[str],
-    losses: np.ndarray | None,
+    losses: np.ndarray | None = None,
+    task: Task = LABELS,
 ) -> Cases:
     """Arguments and errors as of `mammo.evaluation.metrics.compute_metrics`."""
     probabilities = np.asarray(probabilities, dtype=np.float64)
@@ -74,23 +95,19 @@ def checked_cases(
             f"{num_images} targets and {num_classes} classes do not fit probabilities of shape "
             f"{probabilities.shape} and {len(patient_ids)} patient ids"
         )
-    if targets.min() < 0 or targets.max() >= num_classes:
-        raise ValueError(f"targets {targets.min()}..{targets.max()} are outside of 0..{num_classes - 1}")
     bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if bad:
         raise TrainingError(f"the network gave non-finite outputs for {bad} of {num_images} images: it has diverged")
-    if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1).max() > PROBABILITY_TOLERANCE:
-        raise ValueError("the rows of probabilities must be non-negative and sum to one")
-    if losses is None:
-        losses = -finite_log(probabilities[np.arange(num_images), targets])
-    losses = np.asarray(losses, dtype=np.float64)
+    of_kind = CASES[task.kind]
+    of_kind.check(probabilities, targets)
+    losses = np.asarray(task.losses(probabilities, targets) if losses is None else losses, dtype=np.float64)
     if losses.shape != (num_images,):
         raise ValueError(f"one loss per image is needed: {num_images}, got shape {losses.shape}")
     if not np.isfinite(losses).all():
         raise TrainingError(f"the loss is not finite for {(~np.isfinite(losses)).sum()} of {num_images} images")
     unique, patients = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
-    predictions = probabilities.argmax(axis=1)
-    return Cases(tuple(class_names), probabilities, targets, predictions, losses, patients, len(unique))
+    decisions = task.decide(probabilities)
+    return of_kind(tuple(class_names), probabilities, targets, decisions, losses, patients, len(unique))
 
 
 def finite_log(probabilities: np.ndarray) -> Floats:

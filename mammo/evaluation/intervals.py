@@ -14,6 +14,8 @@ from scipy.stats import beta
 from mammo.evaluation.cases import Cases, Floats, chance_adjusted, checked_cases
 from mammo.evaluation.metrics import warn_once
 from mammo.evaluation.scores import class_scores_of, scores_of
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.task import Task
 
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
 ERROR = 0.05
@@ -30,6 +32,7 @@ def bootstrap_ci95(
     losses: np.ndarray | None = None,
     draws: int = 2000,
     seed: int = 0,
+    task: Task = LABELS,
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals of all scores from a bootstrap over patients.
 
@@ -41,7 +44,7 @@ def bootstrap_ci95(
     draw is biased upwards, as that of few images always is: its interval lies high and may miss the ece itself.
     Arguments as for `compute_metrics`; the result depends on `seed`, not on the order of the images.
     """
-    cases = checked_cases(probabilities, targets, class_names, patient_ids, losses)
+    cases = checked_cases(probabilities, targets, class_names, patient_ids, losses, task)
     if cases.num_patients < 2:
         warn_once("a single patient: confidence intervals cannot be computed and are null")
     return score_intervals(bootstrap(cases, draws, seed), cases)

@@ -17,6 +17,8 @@ import numpy as np
 from mammo.evaluation.cases import Cases, Floats, checked_cases
 from mammo.evaluation.scores import class_scores_of, scores_of
 from mammo.evaluation.selection import Scores
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +89,17 @@ def compute_metrics(
     patient_ids: Sequence[str],
     losses: np.ndarray | None = None,
     warn: bool = True,
+    task: Task = LABELS,
 ) -> Metrics:
     """All metrics of N images.
 
     `probabilities` is [N, K] with rows that sum to one, `targets` [N] class indices, `losses` [N] the
-    cross-entropy of each image (None: -log of the target's probability). Of equal top probabilities the
-    first class is the prediction. `warn` tells the log what is undefined, which in parts of a dataset is no
+    loss of each image (None: that of the task; with one class for each image, -log of the target's probability).
+    `warn` tells the log what is undefined, which in parts of a dataset is no
     surprise. Raises `TrainingError` for non-finite probabilities or losses and `ValueError` for arguments that do
     not fit together.
     """
-    return metrics_of(checked_cases(probabilities, targets, class_names, patient_ids, losses), warn)
+    return metrics_of(checked_cases(probabilities, targets, class_names, patient_ids, losses, task), warn)
 
 
 def metrics_of(cases: Cases, warn: bool = True) -> Metrics:

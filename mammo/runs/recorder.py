@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from mammo.evaluation.metrics import Metrics, compute_metrics
-from mammo.evaluation.scores import BY_NAME, SCORE_NAMES, SCORES, Score
+from mammo.evaluation.scores import BY_NAME, SCORES, Score, scores_of
 from mammo.evaluation.selection import EarlyStopping, ModelSelection, Scores, detect_collapse
 from mammo.runs.directory import RunDirectory
 from mammo.support.torch_files import fault_of_weights
+from mammo.tasks.task import Task
 from mammo.training.checkpoint import SCHEMA_VERSION, save_checkpoint
 from mammo.training.engine import EpochResult, NonFiniteError, Predictions, Trainer
 
@@ -37,6 +38,7 @@ class Recorder:
     directory: RunDirectory
     selection: ModelSelection
     early_stopping: EarlyStopping
+    task: Task
     class_names: Sequence[str]
     patient_ids: Sequence[str]
     epochs: int
@@ -55,7 +57,7 @@ class Recorder:
         self.history = [dict(record) for record in checkpoint["history"]]
         best = checkpoint["best_metrics"]
         # What a later version scores besides is not compared.
-        self.best = None if best is None else {name: best.get(name) for name in SCORE_NAMES}
+        self.best = None if best is None else {score.name: best.get(score.name) for score in scores_of(self.task.kind)}
         self.collapse_reason = checkpoint["monitor_state"]["collapse_reason"]
         if self.collapse_reason is not None:
             self._collapsed_since = len(self.history)
@@ -86,7 +88,8 @@ class Recorder:
         if not_finite:
             raise NonFiniteError(f"the predictions of {not_finite} validation images are not finite")
         patients = self.patient_ids[: len(predictions.targets)]
-        return compute_metrics(predictions.probabilities, predictions.targets, self.class_names, patients)
+        arguments = predictions.probabilities, predictions.targets, self.class_names, patients
+        return compute_metrics(*arguments, task=self.task)
 
     def record(self, result: EpochResult, trainer: Trainer) -> Metrics:
         """Take in the result of an epoch, save the checkpoint, write the history, log the line."""

@@ -121,8 +121,9 @@ class Run:
         }
         return Recorder(
             directory=self.directory,
-            selection=ModelSelection(config.train.monitor),
+            selection=ModelSelection(config.train.monitor, dataset.manifest.task.kind),
             early_stopping=EarlyStopping(config.train.early_stopping.patience),
+            task=dataset.manifest.task,
             class_names=dataset.manifest.class_names,
             patient_ids=dataset.table["patient_id"].iloc[dataset.split.val].tolist(),
             epochs=config.train.epochs,
@@ -324,7 +325,8 @@ class Run:
 
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]
-        return bootstrap_ci95(predictions.probabilities, predictions.targets, self.recorder.class_names, patients, None)
+        arguments = predictions.probabilities, predictions.targets, self.recorder.class_names, patients
+        return bootstrap_ci95(*arguments, task=self.recorder.task)
 
     def _seconds(self) -> float:
         """Duration of this process and of the epochs of earlier ones; a feature bank serves other runs as well."""

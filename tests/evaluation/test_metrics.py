@@ -22,8 +22,9 @@ from mammo.evaluation import intervals as intervals_module
 from mammo.evaluation.cases import checked_cases
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import compute_metrics, reset_warnings
-from mammo.evaluation.scores import CLASS_SCORES, SCORE_NAMES
+from mammo.evaluation.scores import CLASS_SCORES, MULTICLASS, SCORE_NAMES
 from mammo.support.errors import TrainingError
+from mammo.tasks.multiclass import Multiclass
 
 DENSITY = ("A", "B", "C", "D")
 SEED_MATRIX = [[2, 6, 0, 0], [4, 58, 11, 0], [0, 42, 98, 30], [0, 1, 9, 57]]
@@ -380,6 +381,7 @@ def test_every_score_of_the_table_is_there_in_the_order_of_the_table():
     probabilities, targets, patients = random_cases(9)
     m = compute_metrics(probabilities, targets, DENSITY, patients)
     assert tuple(m.scores) == SCORE_NAMES
+    assert Multiclass.kind == MULTICLASS  # spelled twice, because tasks import numpy
     cases = checked_cases(probabilities, targets, DENSITY, patients, None)
     drawn = intervals_module.bootstrap(cases, 3, 0, per_class=True)
     assert tuple(drawn) == (*SCORE_NAMES, *(score.key for score in CLASS_SCORES if score.is_drawn))
