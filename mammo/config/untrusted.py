@@ -65,8 +65,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
         """See ConfigSource; raises ConfigError for a file that is more than data."""
         own = self._own_file(config_path)
         if own is not None:
-            tree, header = _parsed(lambda: own.text, own.path)
-            return self._checked(tree, header, config_path, own.path)
+            return self._checked(lambda: own.text, config_path, own.path)
         file = Path(self.path, self._normalize_file_name(config_path)).resolve()
         is_of_hydra = config_path.split("/")[0] in ("hydra", "options")
         is_looked_up_in_conf = Path(self.path).resolve() == CONFIG_FOLDER
@@ -77,16 +76,14 @@ class FileConfigSource(file_config_source.FileConfigSource):
                 result.config = OmegaConf.create(self._known(OmegaConf.to_container(result.config)))
             return result
         name = f"{Path(self.path).name}/{config_path.removesuffix('.yaml')}.yaml"
-        tree, header = _parsed(lambda: bounded_text(file), name)
-        return self._checked(tree, header, config_path, name)
+        return self._checked(lambda: bounded_text(file), config_path, name)
 
-    def _checked(self, tree: Any, header: dict[str, str | None], config_path: str, name: str) -> ConfigResult:
+    def _checked(self, read: Callable[[], str], config_path: str, name: str) -> ConfigResult:
         """What Hydra gets of a file that is not ours; raises ConfigError when it is more than data."""
+        tree, header = _parsed(read, name)
         tree = with_present_names(tree, config_path, header["package"])
-        found = list(
-            islice(more_than_data(tree, config_path, header["package"], self.command_line.typed), SHOWN_PROBLEMS)
-        )
-        if found:
+        problems = more_than_data(tree, config_path, header["package"], self.command_line.typed)
+        if found := list(islice(problems, SHOWN_PROBLEMS)):
             raise ConfigError(
                 "\n".join(f"{name}: {problem}" for problem in found),
                 "a file outside of conf/ sets options of the project: it is data, whoever wrote it",

@@ -46,15 +46,18 @@ class Layout:
     @property
     def value_range(self) -> tuple[int, int]:
         """Lowest and highest value that the stored bits can hold."""
-        lowest = -(2 ** (self.bits_stored - 1)) if self.signed else 0
-        return lowest, lowest + 2**self.bits_stored - 1
+        return _range_of(self.bits_stored, self.signed)
 
 
 def stored_range(dataset: pydicom.Dataset) -> tuple[int, int]:
     """Lowest and highest value that the stored bits can hold."""
     bits = integer_of(dataset, "BitsStored", integer_of(dataset, "BitsAllocated"))
-    is_signed = integer_of(dataset, "PixelRepresentation", 0) == 1
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    return _range_of(bits, integer_of(dataset, "PixelRepresentation", 0) == 1)
+
+
+def _range_of(bits: int, is_signed: bool) -> tuple[int, int]:
+    lowest = -(2 ** (bits - 1)) if is_signed else 0
+    return lowest, lowest + 2**bits - 1
 
 
 def padding_range(dataset: pydicom.Dataset) -> tuple[int, int] | None:

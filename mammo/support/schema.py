@@ -13,12 +13,12 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.options import defaults_of, registered
-from mammo.support.type_checks import WORDS, faults
+from mammo.support.type_checks import faults, wanted
 
 T = TypeVar("T")
 
@@ -179,14 +179,10 @@ def describe(annotation: Any, metadata: Mapping[str, Any]) -> str:
 
 
 def _describe_one(kind: Any) -> str:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return f"one of {', '.join(arguments)}"
-    if origin is list:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is list:
         return f"a list of {_describe_one(arguments[0]).removeprefix('a ')}"
-    if origin is dict:
-        return "a mapping (yes, no, true and false in quotes)" if arguments[1] is str else "a mapping"
-    return WORDS.get(kind, str(kind))
+    return "a mapping (yes, no, true and false in quotes)" if kind == dict[str, str] else wanted(kind)
 
 
 def key_tree(options_class: type) -> dict[str, Any]:

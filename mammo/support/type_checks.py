@@ -155,10 +155,10 @@ def _has_kind(value: Any, shape: Any) -> bool:
 
 
 def _fault(value: Any, shape: Any, key: str) -> str:
-    return f"{key or 'all of it'} is {_found(value)}, expected {_wanted(shape)}"
+    return f"{key or 'all of it'} is {_found(value)}, expected {wanted(shape)}"
 
 
-WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
+_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "null",
           list: "a list", tuple: "a list", dict: "a mapping"}  # fmt: skip
 
 
@@ -168,18 +168,19 @@ def _found(value: Any) -> str:
         return "no finite number"
     if isinstance(value, int) and not _has_kind(value, int) and not isinstance(value, bool):
         return "a number beyond 64 bits"
-    return WORDS.get(type(value), f"of the type {type(value).__name__}")
+    return _WORDS.get(type(value), f"of the type {type(value).__name__}")
 
 
-def _wanted(shape: Any) -> str:
+def wanted(shape: Any) -> str:
+    """Words for a type."""
     origin = typing.get_origin(shape)
     if origin is Annotated:
-        return _wanted(typing.get_args(shape)[0])
+        return wanted(typing.get_args(shape)[0])
     if origin in (typing.Union, types.UnionType):
-        words = [_wanted(member) for member in typing.get_args(shape)]
-        return " or ".join(dict.fromkeys(word for word in words if not ("a number" in words and word == WORDS[int])))
+        words = [wanted(member) for member in typing.get_args(shape)]
+        return " or ".join(dict.fromkeys(word for word in words if not ("a number" in words and word == _WORDS[int])))
     if origin is Literal:
         return f"one of {', '.join(typing.get_args(shape))}"
     if typing.is_typeddict(shape) or origin is dict:
         return "a mapping"
-    return WORDS.get(origin or shape, f"a {getattr(shape, '__name__', shape)}")
+    return _WORDS.get(origin or shape, f"a {getattr(shape, '__name__', shape)}")
