@@ -6,26 +6,14 @@ import functools
 import re
 from collections.abc import Iterator
 
-from mammo.checks.report import Finding, note, ok, problem, some
-from mammo.config.check import check_stored
+from mammo.checks.report import Finding, note, ok, problem
 from mammo.config.tree import Config, run_id
 from mammo.runs.provenance import git_state
-from mammo.runs.reading import RunFiles
-from mammo.support.dotted_keys import flatten
+from mammo.runs.reading import RunReader
 from mammo.support.errors import ConfigError
 
 
-def checked_config(run: RunFiles) -> Config | ConfigError | None:
-    """The configuration of a run; the error where it does not fit this version; None without `config.yaml`."""
-    if run.config is None:
-        return None
-    try:
-        return check_stored(run.config)
-    except ConfigError as error:
-        return error
-
-
-def check_identity(run: RunFiles, config: Config | ConfigError | None) -> Iterator[Finding]:
+def check_identity(run: RunReader, config: Config | ConfigError | None) -> Iterator[Finding]:
     """The run id, recomputed, in the name of the folder and in the summary."""
     stated = (run.summary or {}).get("run_id")
     found = re.search(r"-([0-9a-f]{8})$", run.folder.resolve().name)
@@ -47,42 +35,19 @@ def check_identity(run: RunFiles, config: Config | ConfigError | None) -> Iterat
             yield problem("run id", text, "find out which of them was changed; run.restart=true starts over")
         else:
             yield ok("run id", f"{recomputed}, recomputed from config.yaml")
-        yield _repeated_finding(run, config)
     if of_folder is None:
         yield note("folder", "its name does not end with a run id: it was named by hand")
 
 
-def _repeated_finding(run: RunFiles, config: Config) -> Finding:
-    """Whether the files that repeat options state those of `config.yaml`."""
-    data = config.data
-    of_summary = {
-        "seed": config.seed, "fold": data.fold, "strategy": config.strategy.name, "data.name": data.name,
-        "model.name": config.model.name, "balance.sampler": config.sampler.name, "epochs_planned": config.train.epochs,
-    }  # fmt: skip
-    of_manifest = {
-        "split_seed": data.split_seed, "num_folds": data.num_folds, "fold": data.fold,
-        "val_fraction": data.val_fraction if data.num_folds is None else None,
-    }  # fmt: skip
-    wrong = []
-    for file, tree, wanted in (("summary.json", run.summary, of_summary), ("manifest.json", run.manifest, of_manifest)):
-        stated = flatten(tree or {})
-        wrong += [
-            f"{file} says {key}={stated[key]}, not {value}"
-            for key, value in wanted.items()
-            if key in stated and stated[key] != value
-        ]
-    return problem("options", some(wrong, 4)) if wrong else ok("options", "all files state those of config.yaml")
-
-
-def check_provenance(run: RunFiles) -> Iterator[Finding]:
+def check_provenance(run: RunReader) -> Iterator[Finding]:
     """Command and code are known."""
-    if run.summary is None or "git" not in run.summary:
+    if "git" not in (summary := run.summary or {}):
         return
-    if run.summary["command"].strip():
+    if summary["command"].strip():
         yield ok("command", "is there")
     else:
         yield problem("command", "is empty: it is not known how the run was started")
-    git = run.summary["git"]
+    git = summary["git"]
     if not git["commit"]:
         yield note("git", "no commit: the code was not in a git checkout")
     elif git["dirty"]:
@@ -92,7 +57,7 @@ def check_provenance(run: RunFiles) -> Iterator[Finding]:
         yield ok("git", f"{git['commit'][:12]}, nothing changed")
 
 
-def _other_code(run: RunFiles) -> str:
+def _other_code(run: RunReader) -> str:
     """That the run was made by another commit than this one; empty where it was not, or that is not known."""
     made_by = ((run.summary or {}).get("git") or {}).get("commit")
     here = _commit()

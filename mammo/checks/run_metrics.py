@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,45 +18,44 @@ from sklearn.metrics import (
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.config.tree import Config
 from mammo.evaluation.metrics import compute_metrics
-from mammo.evaluation.scores import SCORE_NAMES, names_in
+from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.scores import names_in
 from mammo.evaluation.selection import ModelSelection
-from mammo.runs.reading import CsvTable, RunFiles
-from mammo.runs.summary import MATRICES
-from mammo.support.files import read_csv
+from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 
 TOLERANCE = 1e-6
-# The final evaluation repeats that of the best epoch; on a GPU sums come out in another order.
-REPEATED_TOLERANCE = 1e-3
-PREDICTIONS = "val_predictions.csv"
 
 
-def check_metrics(run: RunFiles, config: Config | None) -> Iterator[Finding]:
+def check_metrics(run: RunReader, config: Config | None) -> Iterator[Finding]:
     """What is stated follows from the predictions."""
-    if run.predictions is not None:
-        yield from _check_predictions(run.predictions)
-    if run.predictions is not None and run.metrics is not None:
-        by_project, by_sklearn = _by_project(run.predictions), _by_sklearn(run.predictions)
-        wrong = _differences(run.metrics, by_project) + _differences(run.metrics, by_sklearn)
+    table = run.predictions
+    if table is None:
+        return
+    wrong = int((~((table.probabilities >= 0) & (table.probabilities <= 1))).sum())
+    if wrong or not len(table):
+        yield problem(PREDICTIONS_FILE, f"{wrong} probabilities in {len(table)} rows are no numbers from 0 to 1")
+        return
+    highest = np.array(table.class_names)[table.probabilities.argmax(axis=1)]
+    if other := int((highest != table.table["y_pred"]).sum()):
+        yield problem(PREDICTIONS_FILE, f"y_pred is not the class of the highest probability in {other} rows")
+    else:
+        yield ok(PREDICTIONS_FILE, f"{len(table)} images, y_pred is the class of the highest probability")
+    own = compute_metrics(table.probabilities, table.targets, table.class_names, table.patient_ids)
+    # The patients are resampled in the order of their ids, which pseudonyms change.
+    values = {key: value for key, value in own.to_dict().items() if key != "ci95"}
+    if run.metrics is not None:
         # Most of what is wrong is found by both.
-        yield _compared(
-            "val_metrics.json", list(dict.fromkeys(wrong)), f"{len(by_project)} values follow from {PREDICTIONS}"
-        )
-        yield _intervals_finding(run.metrics)
-    if run.is_completed and run.summary is not None and run.metrics is not None:
-        scalar = {key: value for key, value in run.metrics.items() if key not in MATRICES}
-        wrong = _differences(run.summary["metrics"], scalar, "val_metrics.json has")
+        wrong_values = [*_differences(run.metrics, values), *_differences(run.metrics, _by_sklearn(table))]
+        yield _compared("val_metrics.json", wrong_values, f"{len(values)} values follow from {PREDICTIONS_FILE}")
+    if run.is_completed and run.summary is not None:
+        wrong_values = _differences(run.summary["metrics"], values)
         if config is not None:
-            objective = ModelSelection(config.train.monitor).objective(run.metrics)
-            stated = {"objective": run.summary["objective"], "monitor.value": run.summary["monitor"]["value"]}
-            wrong += _differences(stated, dict.fromkeys(stated, objective))
-        if run.history:
-            last = {key.removeprefix("val_"): value for key, value in run.history[-1].items() if key.startswith("val_")}
-            differing = _differences(run.summary["last_metrics"], last, "the history has")
-            wrong += [f"last_metrics: {text}" for text in differing]
-        yield _compared("summary.json", wrong, "its metrics are those of val_metrics.json and of the last epoch")
+            objective = ModelSelection(config.train.monitor).objective(own.scores)
+            wrong_values += _differences(run.summary, {"objective": objective})
+        yield _compared("summary.json", wrong_values, f"its metrics follow from {PREDICTIONS_FILE}")
 
 
-def check_best_epoch(run: RunFiles, config: Config | None) -> Iterator[Finding]:
+def check_best_epoch(run: RunReader, config: Config | None) -> Iterator[Finding]:
     """The best epoch by the history, by its values, and by the summary."""
     history = run.history
     if not history:
@@ -64,52 +63,19 @@ def check_best_epoch(run: RunFiles, config: Config | None) -> Iterator[Finding]:
     wrong = []
     flagged = [record["epoch"] for record in history if record["is_best"]]
     best_epoch = max(flagged, default=0)
-    known = {f"val_{name}" for name in names_in("history")}
-    if config is not None and f"val_{ModelSelection(config.train.monitor).name}" in known:
+    if config is not None and ModelSelection(config.train.monitor).name in names_in("history"):
         follows = _best_epochs(history, ModelSelection(config.train.monitor))
         if follows != flagged:
             wrong.append(f"is_best marks epoch {_listed(flagged)}, from the values follows {_listed(follows)}")
     if run.is_completed and run.summary is not None:
-        stated = {key: run.summary[key] for key in ("best_epoch", "epochs_run")}
-        wrong += _differences(stated, {"best_epoch": best_epoch, "epochs_run": len(history)})
-        wrong += _too_short(run.summary, config)
-    if run.metrics is not None and run.is_completed and best_epoch:
-        of_history, final = history[best_epoch - 1]["val_loss"], run.metrics["loss"]
-        if not _equal(of_history, final, REPEATED_TOLERANCE):
-            wrong.append(f"val_loss of epoch {best_epoch} is {of_history:.6g}, that of val_metrics.json {final:.6g}")
-    wrong += _csv_differences(run)
+        wrong += _differences(run.summary, {"best_epoch": best_epoch, "epochs_run": len(history)})
     yield _compared("best epoch", wrong, f"epoch {best_epoch} of {len(history)}, by history, values and summary")
 
 
-def _check_predictions(table: CsvTable) -> Iterator[Finding]:
-    """The predicted class is that of the highest probability."""
-    names, probabilities = _probabilities(table)
-    highest = [names[best] for best in probabilities.argmax(axis=1)]
-    other = sum(stated != name for stated, name in zip(table.column("y_pred"), highest, strict=True))
-    if other:
-        yield problem(PREDICTIONS, f"y_pred is not the class of the highest probability in {other} rows")
-    else:
-        yield ok(PREDICTIONS, f"{len(table.rows)} images, y_pred is the class of the highest probability")
-
-
-def _probabilities(table: CsvTable) -> tuple[list[str], np.ndarray]:
-    columns = [name for name in table.columns if name.startswith("p_")]
-    values = [[float(row[name]) for name in columns] for row in table.rows]
-    return [name.removeprefix("p_") for name in columns], np.array(values)
-
-
-def _by_project(table: CsvTable) -> dict[str, Any]:
-    names, probabilities = _probabilities(table)
-    targets = np.array([names.index(label) for label in table.column("y_true")])
-    values = compute_metrics(probabilities, targets, names, table.column("patient_id")).to_dict()
-    # The patients are resampled in the order of their ids, which pseudonyms change.
-    return {key: value for key, value in values.items() if key != "ci95"}
-
-
-def _by_sklearn(table: CsvTable) -> dict[str, Any]:
+def _by_sklearn(table: PredictionTable) -> dict[str, Any]:
     """The metrics for which scikit-learn has a function of its own, from the columns as they are."""
-    names, probabilities = _probabilities(table)
-    true, predicted = table.column("y_true"), table.column("y_pred")
+    names, probabilities = list(table.class_names), table.probabilities
+    true, predicted = table.table["y_true"].tolist(), table.table["y_pred"].tolist()
     present = [name for name in names if name in set(true)]
     found: dict[str, Any] = {
         "acc": accuracy_score(true, predicted),
@@ -132,15 +98,7 @@ def _by_sklearn(table: CsvTable) -> dict[str, Any]:
     return found
 
 
-def _intervals_finding(metrics: Mapping[str, Any]) -> Finding:
-    pairs = {name: pair for name, pair in metrics["ci95"].items() if pair is not None}
-    reversed_ones = [name for name, (low, high) in pairs.items() if not low <= high]
-    absent = sorted(set(SCORE_NAMES) - set(metrics["ci95"]))
-    wrong = [f"the limits of {name} are reversed" for name in reversed_ones] + [f"{name} is missing" for name in absent]
-    return _compared("ci95", wrong, f"{len(pairs)} intervals")
-
-
-def _best_epochs(history: list[dict[str, Any]], selection: ModelSelection) -> list[int]:
+def _best_epochs(history: Sequence[Mapping[str, Any]], selection: ModelSelection) -> list[int]:
     best, epochs = None, []
     for record in history:
         scores = {name: record[f"val_{name}"] for name in names_in("history")}
@@ -150,48 +108,24 @@ def _best_epochs(history: list[dict[str, Any]], selection: ModelSelection) -> li
     return epochs
 
 
-def _too_short(summary: Mapping[str, Any], config: Config | None) -> list[str]:
-    planned, ran = summary["epochs_planned"], summary["epochs_run"]
-    stops_early = config is None or config.train.early_stopping.patience > 0
-    return [] if ran == planned or (ran < planned and stops_early) else [f"{ran} epochs were run, {planned} planned"]
-
-
-def _csv_differences(run: RunFiles) -> list[str]:
-    """Whether train_history.csv says the same; a file that is missing has been reported."""
-    try:
-        columns, rows = read_csv(run.folder / "train_history.csv")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError):
-        return ["train_history.csv cannot be read"]
-    shown = [{key: str(value) for key, value in record.items() if key != "lr_groups"} for record in run.history or []]
-    # The csv module writes null as nothing.
-    shown = [{key: "" if value == "None" else value for key, value in record.items()} for record in shown]
-    if [dict(zip(columns, row, strict=True)) for row in rows] == shown:
-        return []
-    return ["train_history.csv and train_history.json differ"]
-
-
 def _compared(subject: str, wrong: list[str], well: str) -> Finding:
-    return problem(subject, some(wrong, 4)) if wrong else ok(subject, well)
+    return problem(subject, some(list(dict.fromkeys(wrong)), 4)) if wrong else ok(subject, well)
 
 
-def _differences(stated: Mapping[str, Any], wanted: Mapping[str, Any], source: str = "computed") -> list[str]:
-    """What is stated otherwise than it should be, in words; `source` says where the right value is from."""
+def _differences(stated: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What is stated otherwise than it should be, in words; other versions may not state all."""
     return [
-        f"{key} is stated as {_shown(stated.get(key))}, {source} {_shown(value)}"
+        f"{key} is stated as {_shown(stated[key])}, computed {_shown(value)}"
         for key, value in wanted.items()
-        if not _equal(stated.get(key), value)
+        if key in stated and not _equal(stated[key], value)
     ]
 
 
-def _equal(one: Any, other: Any, tolerance: float = TOLERANCE) -> bool:
+def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(_equal(a, b, tolerance) for a, b in zip(one, other, strict=True))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key], tolerance) for key in one)
+        return len(one) == len(other) and all(_equal(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, int | float) and isinstance(other, int | float | np.number):
-        return math.isclose(one, float(other), rel_tol=tolerance, abs_tol=tolerance)
+        return math.isclose(one, float(other), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return bool(one == other)
 
 

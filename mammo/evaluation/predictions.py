@@ -80,7 +80,7 @@ def read_predictions(path: Path) -> PredictionTable:
     columns, rows = read_csv(path)
     class_names = tuple(name.removeprefix("p_") for name in columns if name.startswith("p_"))
     needed = {*DESCRIPTION, "y_true", "y_pred"}
-    if not class_names or not needed <= set(columns):
+    if not class_names or not needed <= set(columns) or len(set(columns)) < len(columns):
         raise ValueError("not a table of predictions")
     table = pd.DataFrame(rows, columns=columns, dtype=str)
     for name in class_names:

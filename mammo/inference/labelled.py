@@ -10,11 +10,12 @@ import pandas as pd
 
 from mammo.data.dataset import Dataset
 from mammo.data.vendors_and_ages import attributes_of
-from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions, read_predictions
+from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions
 from mammo.inference.datasets import ShownImages, load_shown
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained, predict_images
+from mammo.runs.reading import RunReader
 from mammo.support.errors import DataError
 from mammo.support.progress import counting
 
@@ -83,11 +84,8 @@ def stored_predictions(trained: Trained) -> PredictionTable | None:
     """`val_predictions.csv` of the run of a network of the best epoch, None where there is none."""
     if trained.run_folder is None or not trained.is_best:
         return None
-    try:
-        stored = read_predictions(trained.run_folder / "val_predictions.csv")
-    except (OSError, ValueError):
-        return None
-    return stored if stored.class_names == trained.class_names else None
+    stored = RunReader(trained.run_folder).predictions
+    return stored if stored is not None and stored.class_names == trained.class_names else None
 
 
 def predictions_for(

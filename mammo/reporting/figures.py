@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -42,7 +42,7 @@ class Curve:
     """
 
     group: str
-    records: Sequence[dict[str, Any]]
+    records: Sequence[Mapping[str, Any]]
     best_epoch: int | None
     is_background: bool = False
 

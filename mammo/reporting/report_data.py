@@ -8,24 +8,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable, read_predictions
+from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.reporting.held_out import HeldOut, TestedRun, held_out, is_test
-from mammo.reporting.json_access import count, interval, mapping, number, text
+from mammo.reporting.json_access import count, interval, mapping, text
 from mammo.reporting.mean_intervals import mean_intervals
-from mammo.runs.evaluation import FOLDER as EVALUATION_FOLDER
 from mammo.runs.folders import is_run_folder
-from mammo.runs.reading import BEST, RunFiles, read_files
+from mammo.runs.layout import BEST, EVALUATIONS
+from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 from mammo.support.dotted_keys import flatten
-from mammo.support.files import file_sha256, read_json
+from mammo.support.files import file_sha256
 from mammo.support.progress import track
 from mammo.sweeps.findings import Finding, best_trial, find, model_selection
 from mammo.sweeps.reading import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
+from mammo.training.epoch_records import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ReportedRun:
     label: str
     key: str
     configuration: int | None
-    files: RunFiles
+    files: RunReader
     predictions: PredictionTable | None
     evaluations: tuple[dict[str, Any], ...] = ()
     comparisons: tuple[dict[str, Any], ...] = ()
@@ -54,9 +55,9 @@ class ReportedRun:
         return self.files.summary or {}
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[Record]:
         """The records of the epochs."""
-        return [record for record in self.files.history or [] if number(record, "epoch") is not None]
+        return [record for record in self.files.history or [] if "epoch" in record]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -128,16 +129,16 @@ def read_report_data(folders: Sequence[Path]) -> ReportData:
     problems, keys = list(results.problems), _keys(results, position, len(findings))
     runs = []
     for run in track(results.runs, "Reading runs", len(results.runs)):
-        files = read_files(run.folder)
-        problems += [f"{run.name}: {name} cannot be read: {reason}" for name, reason in files.damaged.items()]
-        predictions = _read_predictions(run, problems) if run.is_completed else None
+        files = RunReader(run.folder)
+        files.read_all()
         place = position.get(run.name)
         label = run_label(run, results, place, len(findings))
-        folders = _of_best_checkpoint(run, problems) if run.is_completed else []
-        evaluations, comparisons = (
-            tuple(_later(run, folders, name, problems)) for name in ("evaluation.json", "comparison.json")
-        )
-        tested = _tested(run, folders, problems)
+        predictions = _predictions(run, files, problems) if run.is_completed else None
+        of_best = _of_best_checkpoint(run, files, problems) if run.is_completed else {}
+        evaluations, found = tuple(of_best.values()), [files.comparison(name) for name in of_best]
+        comparisons = tuple(comparison for comparison in found if comparison is not None)
+        tested = next((_tested(files, name, one, problems) for name, one in of_best.items() if is_test(one)), None)
+        problems += [f"{run.name}: {name} cannot be read: {reason}" for name, reason in files.damaged.items()]
         runs.append(
             ReportedRun(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
         )
@@ -151,23 +152,12 @@ def read_report_data(folders: Sequence[Path]) -> ReportData:
     return ReportData(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
 
 
-def _tested(run: RunResult, folders: Sequence[Path], problems: list[str]) -> TestedRun | None:
-    """The evaluation on the patients set aside among those in some folders; what cannot be read has been named."""
-    for folder in folders:
-        try:
-            evaluation = read_json(folder / "evaluation.json")
-        except (OSError, ValueError):
-            continue
-        if is_test(evaluation):
-            try:
-                predictions = read_predictions(folder / "predictions.csv")
-            except (OSError, ValueError):
-                problems.append(
-                    f"{run.name}: {EVALUATION_FOLDER}/{folder.name}/predictions.csv is missing or cannot be read"
-                )
-                predictions = None
-            return TestedRun(mapping(evaluation, "metrics"), predictions)
-    return None
+def _tested(files: RunReader, name: str, evaluation: Mapping[str, Any], problems: list[str]) -> TestedRun:
+    """The evaluation on the patients set aside."""
+    predictions, file = files.evaluated(name), f"{EVALUATIONS}/{name}/predictions.csv"
+    if predictions is None and file not in files.damaged:
+        problems.append(f"{files.folder.name}: {file} is missing")
+    return TestedRun(mapping(evaluation, "metrics"), predictions)
 
 
 def _over_patients(finding: Finding, runs: Sequence[ReportedRun]) -> Mapping[str, Any]:
@@ -189,53 +179,45 @@ def _validated(runs: Sequence[ReportedRun], by_fingerprint: bool) -> tuple[froze
     )
 
 
-def _read_predictions(run: RunResult, problems: list[str]) -> PredictionTable | None:
+def _predictions(run: RunResult, files: RunReader, problems: list[str]) -> PredictionTable | None:
     """The validation predictions of a run, with vendor and age band where an evaluation has looked them up."""
-    try:
-        predictions = read_predictions(run.folder / "val_predictions.csv")
-    except (OSError, ValueError):
-        problems.append(f"{run.name}: val_predictions.csv is missing or cannot be read")
+    predictions = files.predictions
+    if predictions is None:
+        if PREDICTIONS_FILE not in files.damaged:
+            problems.append(f"{run.name}: {PREDICTIONS_FILE} is missing")
         return None
-    try:
-        evaluated = read_predictions(run.folder / EVALUATION_FOLDER / "val" / "predictions.csv").table
-    except (OSError, ValueError):
+    with_attributes = files.evaluated("val")
+    if with_attributes is None:
         return predictions
+    evaluated = with_attributes.table
     if evaluated["image_id"].tolist() != predictions.table["image_id"].tolist():
         return predictions
     known = {name: evaluated[name] for name in ATTRIBUTES if name in evaluated}
     return PredictionTable(predictions.table.assign(**known), predictions.class_names)
 
 
-def _of_best_checkpoint(run: RunResult, problems: list[str]) -> list[Path]:
-    """The folders of evaluations of the best checkpoint of a run and nothing else."""
-    found, digest = [], ""
-    for file in sorted(run.folder.glob(f"{EVALUATION_FOLDER}/*/evaluation.json")):
-        name = f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}"
-        try:
-            networks = read_json(file).get("networks")
-            digest = digest or file_sha256(run.folder / BEST)
-        except (OSError, ValueError):
-            problems.append(f"{name}: evaluation.json or the best checkpoint cannot be read, so it is left out")
-            continue
+def _of_best_checkpoint(run: RunResult, files: RunReader, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """The evaluations of the best checkpoint of a run and nothing else, by the names of their folders."""
+    found: dict[str, dict[str, Any]] = {}
+    if not files.evaluations:
+        return found
+    try:
+        digest = file_sha256(run.folder / BEST)
+    except OSError:
+        problems.append(f"{run.name}: the best checkpoint cannot be read, so its evaluations are left out")
+        return found
+    for name, evaluation in files.evaluations.items():
+        networks = evaluation.get("networks")
         evaluated = [text(one, "checkpoint_sha256") for one in networks] if isinstance(networks, list) else []
         if evaluated == [digest]:
-            found.append(file.parent)
+            found[name] = evaluation
         else:
             epoch = count(networks[0], "epoch") if isinstance(networks, list) and len(networks) == 1 else "-"
             what = "several networks" if len(evaluated) > 1 else f"another checkpoint (epoch {epoch})"
-            problems.append(f"{name} is of {what}, not of the best one of this run, so it is left out")
+            problems.append(
+                f"{run.name}: {EVALUATIONS}/{name} is of {what}, not of the best one of this run, so it is left out"
+            )
     return found
-
-
-def _later(run: RunResult, folders: Sequence[Path], name: str, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The files of one name in the folders of some evaluations."""
-    for file in (folder / name for folder in folders):
-        try:
-            yield read_json(file)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            problems.append(f"{run.name}: {EVALUATION_FOLDER}/{file.parent.name}/{name} cannot be read")
 
 
 def _read_folders(folders: Sequence[Path]) -> SweepResults:

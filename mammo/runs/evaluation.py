@@ -24,14 +24,14 @@ from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.runs.figures import confusion_matrix_figure
-from mammo.runs.layout import CALIBRATION_FILE
+from mammo.runs.layout import CALIBRATION_FILE, EVALUATIONS
 from mammo.runs.stored import Calibration, read_stored
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
 from mammo.support.table import Cell, Column, Table, columns, estimate, row, terminal_lines
 
-FOLDER = "evaluation"
+FOLDER = EVALUATIONS
 FILE = "evaluation.json"
 SCHEMA_VERSION = 1
 FIGURES = ("confusion_matrix", "reliability", "roc", "precision_recall", "subgroups", "comparison")

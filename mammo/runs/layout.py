@@ -8,7 +8,7 @@ from mammo.training.tracker import MLFLOW_RUN_FILE
 
 SUMMARY_FILE, ERROR_FILE, CALIBRATION_FILE = "summary.json", "error.json", "metrics/calibration.json"
 BEST, LAST = "checkpoints/best_model.pth", "checkpoints/last_model.pth"
-LOCK_FILE = ".lock"
+LOCK_FILE, EVALUATIONS = ".lock", "evaluation"
 # The SHA-256 of the files of a finished run; the folder of its checkpoints has a list of its own.
 SUMS_FILE = "SHA256SUMS"
 # These change after a run is finished, or are none of its results.
@@ -19,7 +19,7 @@ OWN_FILES = (
     "quarantine.csv", "config.yaml", *_WITHOUT_SUM,
 )  # fmt: skip
 # What other commands make from a run (or a sweep) and put into its folder.
-LATER_FOLDERS = ("evaluation", "explanations", "embeddings", "exports", "report")
+LATER_FOLDERS = (EVALUATIONS, "explanations", "embeddings", "exports", "report")
 # What a run writes into its other folders.
 OWN_PATTERNS = {
     ".hydra": ("config.yaml", "hydra.yaml", "overrides.yaml", "experiment/*.yaml"),

@@ -1,19 +1,38 @@
-"""The files of a run directory, read strictly: what is missing is None, what is damaged is named."""
+"""A run directory as its readers see it: each file read strictly and by type, when it is first asked for."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from mammo.runs.layout import LOCK_FILE
-from mammo.support.files import parse_json, read_csv, read_json, read_text
+from mammo.config.check import check_stored
+from mammo.config.tree import Config
+from mammo.runs.layout import ERROR_FILE, EVALUATIONS, LOCK_FILE, SUMMARY_FILE, SUMS_FILE
+from mammo.runs.stored import (
+    ErrorFile,
+    SplitManifest,
+    ValMetrics,
+    read_history,
+    read_stored,
+    read_summary,
+)
+from mammo.support.files import read_csv, read_json, read_text
 from mammo.support.yaml_files import read_yaml
+from mammo.training.epoch_records import Record
 
-BEST, LAST = "checkpoints/best_model.pth", "checkpoints/last_model.pth"
+if TYPE_CHECKING:
+    from mammo.evaluation.predictions import PredictionTable
+
+PREDICTIONS_FILE, METRICS_FILE, HISTORY_FILE = "val_predictions.csv", "metrics/val_metrics.json", "train_history.json"
+MANIFEST_FILE = "splits/manifest.json"
+SPLIT_COLUMNS = ("image_id", "patient_id", "exam_id", "laterality", "view", "label")
+_Read = TypeVar("_Read")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,23 +47,91 @@ class CsvTable:
         return [row[name] for row in self.rows]
 
 
-@dataclasses.dataclass
-class RunFiles:
-    """The files of a run that could be read; None for what is missing or damaged.
+class RunReader:
+    """The files of a run; None for what is missing or not as a run leaves it.
 
-    `damaged` says why a file could not be read, by its name.
+    Whatever is there has the type that `mammo.runs.stored` says, but keys that other versions do not write may be
+    missing. `damaged` says of the files that were asked for why one could not be read, by its name.
     """
 
-    folder: Path
-    damaged: dict[str, str] = dataclasses.field(default_factory=dict)
-    config: dict[str, Any] | None = None
-    summary: dict[str, Any] | None = None
-    history: list[dict[str, Any]] | None = None
-    metrics: dict[str, Any] | None = None
-    manifest: dict[str, Any] | None = None
-    predictions: CsvTable | None = None
-    quarantine: CsvTable | None = None
-    parts: dict[str, CsvTable] = dataclasses.field(default_factory=dict)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: dict[str, str] = {}
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """`summary.json`."""
+        return self._read(SUMMARY_FILE, read_summary)
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any] | None:
+        """`config.yaml` as it is, whatever version has written it."""
+        return self._read("config.yaml", _mapping_of_yaml)
+
+    def checked_config(self) -> Config | None:
+        """The configuration; raises ConfigError where it does not fit this version."""
+        return None if self.config is None else check_stored(self.config)
+
+    @functools.cached_property
+    def history(self) -> list[Record] | None:
+        """`train_history.json`."""
+        return self._read(HISTORY_FILE, read_history)
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any] | None:
+        """`metrics/val_metrics.json`."""
+        return self._read(METRICS_FILE, lambda path: read_stored(path, ValMetrics))
+
+    @functools.cached_property
+    def manifest(self) -> dict[str, Any] | None:
+        """`splits/manifest.json`."""
+        return self._read(MANIFEST_FILE, lambda path: read_stored(path, SplitManifest))
+
+    @functools.cached_property
+    def error(self) -> dict[str, Any] | None:
+        """`error.json`."""
+        return self._read(ERROR_FILE, lambda path: read_stored(path, ErrorFile))
+
+    @functools.cached_property
+    def predictions(self) -> PredictionTable | None:
+        """`val_predictions.csv`."""
+        return self._predictions(PREDICTIONS_FILE)
+
+    @functools.cached_property
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """What `mammo.evaluate` has left here: `evaluation.json` by the name of its folder below `evaluation/`."""
+        names = [file.parent.name for file in sorted(self.folder.glob(f"{EVALUATIONS}/*/evaluation.json"))]
+        found = {name: self._read(f"{EVALUATIONS}/{name}/evaluation.json", read_json) for name in names}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def comparison(self, name: str) -> dict[str, Any] | None:
+        """`comparison.json` beside the evaluation of a name."""
+        return self._read(f"{EVALUATIONS}/{name}/comparison.json", read_json)
+
+    def evaluated(self, name: str) -> PredictionTable | None:
+        """`predictions.csv` beside the evaluation of a name."""
+        return self._predictions(f"{EVALUATIONS}/{name}/predictions.csv")
+
+    @functools.cached_property
+    def parts(self) -> dict[str, CsvTable]:
+        """The tables of `splits/` by part."""
+        found = {name: self._table(f"splits/{name}.csv", SPLIT_COLUMNS) for name in ("train", "val", "test")}
+        return {name: table for name, table in found.items() if table is not None}
+
+    @functools.cached_property
+    def quarantine(self) -> CsvTable | None:
+        """`quarantine.csv`."""
+        return self._table("quarantine.csv", ("image_id", "stage", "reason"))
+
+    @functools.cached_property
+    def sums(self) -> dict[str, str] | None:
+        """The SHA-256 of its files as a run that finished has listed it, by name."""
+        return self._read(SUMS_FILE, _sums)
+
+    def read_all(self) -> None:
+        """Read every file now, so that `damaged` names all that cannot be."""
+        _ = (self.summary, self.config, self.history, self.metrics, self.manifest, self.error, self.predictions)
+        _ = (self.parts, self.quarantine, self.sums)
 
     @property
     def status(self) -> str:
@@ -56,23 +143,28 @@ class RunFiles:
         """Whether it says that the results are there."""
         return self.status == "completed"
 
+    def why_none(self, name: str) -> str:
+        """What is wrong with a file that was asked for and is None, in words that follow its name."""
+        return f"cannot be read: {self.damaged[name]}" if name in self.damaged else "is missing"
 
-def read_files(folder: Path) -> RunFiles:
-    """Read the text files of a run directory."""
-    run = RunFiles(folder)
-    run.config = _read(run, "config.yaml", _mapping_of_yaml)
-    run.summary = _read(run, "summary.json", read_json)
-    run.manifest = _read(run, "splits/manifest.json", read_json)
-    run.history = _read(run, "train_history.json", _json_records)
-    run.metrics = _read(run, "metrics/val_metrics.json", read_json)
-    run.predictions = _read(run, "val_predictions.csv", _csv_table)
-    run.quarantine = _read(run, "quarantine.csv", _csv_table)
-    for name in ("error.json", "optuna_trial.json"):
-        _read(run, name, read_json)
-    for part in ("train", "val", "test"):
-        if (table := _read(run, f"splits/{part}.csv", _csv_table)) is not None:
-            run.parts[part] = table
-    return run
+    def _predictions(self, name: str) -> PredictionTable | None:
+        # Most readers want none, and pandas takes half a second.
+        from mammo.evaluation.predictions import read_predictions
+
+        return self._read(name, read_predictions)
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> CsvTable | None:
+        return self._read(name, lambda path: _csv_table(path, columns))
+
+    def _read(self, name: str, reader: Callable[[Path], _Read]) -> _Read | None:
+        try:
+            return reader(self.folder / name)
+        except FileNotFoundError:
+            return None  # whether it must be there is asked later
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0] if str(error) else ""
+            self.damaged[name] = reason or type(error).__name__
+            return None
 
 
 def is_held(folder: Path) -> bool:
@@ -96,17 +188,6 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _read(run: RunFiles, name: str, reader: Any) -> Any:
-    try:
-        return reader(run.folder / name)
-    except FileNotFoundError:
-        return None  # whether it must be there is asked later
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0] if str(error) else ""
-        run.damaged[name] = reason or type(error).__name__
-        return None
-
-
 def _mapping_of_yaml(file: Path) -> dict[str, Any]:
     content = read_yaml(file)
     if not isinstance(content, dict):
@@ -114,15 +195,15 @@ def _mapping_of_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-def _json_records(file: Path) -> list[dict[str, Any]]:
-    content = parse_json(read_text(file))
-    if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
-        raise ValueError("not a list of JSON objects")
-    return content
-
-
-def _csv_table(file: Path) -> CsvTable:
+def _csv_table(file: Path, needed: tuple[str, ...]) -> CsvTable:
     columns, rows = read_csv(file)
     if len(set(columns)) != len(columns):
         raise ValueError("a column is there twice")
+    if missing := [name for name in needed if name not in columns]:
+        raise ValueError(f"has no column {', '.join(missing)}")
     return CsvTable(columns, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
+def _sums(file: Path) -> dict[str, str]:
+    lines = [line.partition("  ") for line in read_text(file).splitlines()]
+    return {name: digest for digest, _, name in lines if name}

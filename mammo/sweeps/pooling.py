@@ -16,9 +16,9 @@ import numpy as np
 from mammo.evaluation.cases import Floats, checked_cases
 from mammo.evaluation.intervals import bootstrap, percentile_interval, score_intervals
 from mammo.evaluation.metrics import Metrics, metrics_of
-from mammo.runs.stored import SplitManifest, read_stored
+from mammo.evaluation.predictions import PredictionTable
+from mammo.runs.reading import MANIFEST_FILE, PREDICTIONS_FILE, RunReader
 from mammo.support.errors import TrainingError
-from mammo.support.files import read_csv
 from mammo.sweeps.reading import RunResult
 
 DRAWS, SEED = 2000, 0
@@ -37,11 +37,7 @@ class _Fold:
     name: str
     folds_fingerprint: str
     num_folds: int
-    class_names: tuple[str, ...]
-    image_ids: list[str]
-    patient_ids: list[str]
-    targets: list[int]
-    probabilities: list[list[float]]
+    predictions: PredictionTable
     all_images: frozenset[str]
 
 
@@ -63,27 +59,28 @@ def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
     folds = [_read_fold(run) for run in runs]
     if not folds:
         raise CannotPool("no fold is finished")
-    first = folds[0]
+    first, class_names = folds[0], folds[0].predictions.class_names
     for fold in folds[1:]:
         if fold.folds_fingerprint != first.folds_fingerprint:
             raise CannotPool(f"{first.name} and {fold.name} belong to different divisions into folds")
-        if fold.class_names != first.class_names:
+        if fold.predictions.class_names != class_names:
             raise CannotPool(f"{first.name} and {fold.name} have different classes")
     numbers = [run.fold for run in runs]
     if missing := [str(number) for number in range(first.num_folds) if number not in numbers]:
         raise CannotPool(f"fold {', '.join(missing)} of {first.num_folds} is not finished")
-    image_ids = [image_id for fold in folds for image_id in fold.image_ids]
+    tables = [fold.predictions for fold in folds]
+    image_ids = [image_id for table in tables for image_id in table.table["image_id"]]
     if repeated := len(image_ids) - len(set(image_ids)):
         raise CannotPool(f"{repeated} predictions are of images that another one is of")
     if absent := len(first.all_images - set(image_ids)):
         raise CannotPool(f"{absent} of {len(first.all_images)} images are not predicted")
     if foreign := len(set(image_ids) - first.all_images):
         raise CannotPool(f"{foreign} predicted images are in neither train nor val of {first.name}")
-    probabilities = np.array([row for fold in folds for row in fold.probabilities])
-    targets = np.array([target for fold in folds for target in fold.targets])
-    patient_ids = [patient_id for fold in folds for patient_id in fold.patient_ids]
+    probabilities = np.concatenate([table.probabilities for table in tables])
+    targets = np.concatenate([table.targets for table in tables])
+    patient_ids = [patient_id for table in tables for patient_id in table.patient_ids]
     try:
-        cases = checked_cases(probabilities, targets, first.class_names, patient_ids, None)
+        cases = checked_cases(probabilities, targets, class_names, patient_ids, None)
         metrics, drawn = metrics_of(cases), bootstrap(cases, DRAWS, SEED)
     except (ValueError, TrainingError) as error:
         raise CannotPool(str(error)) from error
@@ -92,44 +89,25 @@ def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
 
 
 def _read_fold(run: RunResult) -> _Fold:
-    try:
-        manifest = read_stored(run.folder / "splits" / "manifest.json", SplitManifest)
-        fingerprint, num_folds = manifest.get("folds_fingerprint"), manifest.get("num_folds")
-        if fingerprint is None or num_folds is None or num_folds > MAX_FOLDS:
-            raise CannotPool(f"{run.name} is not one fold of a division")
-        columns, rows = read_csv(run.folder / "val_predictions.csv")
-        class_names = tuple(name.removeprefix("p_") for name in columns if name.startswith("p_"))
-        image, patient, true = (columns.index(name) for name in ("image_id", "patient_id", "y_true"))
-        first_class = len(columns) - len(class_names)
-        return _Fold(
-            name=run.name,
-            folds_fingerprint=fingerprint,
-            num_folds=num_folds,
-            class_names=class_names,
-            image_ids=[row[image] for row in rows],
-            patient_ids=[row[patient] for row in rows],
-            targets=[class_names.index(row[true]) for row in rows],
-            probabilities=[[float(cell) for cell in row[first_class:]] for row in rows],
-            all_images=_image_ids(run.folder / "splits" / "train.csv") | _image_ids(run.folder / "splits" / "val.csv"),
-        )
-    except (OSError, ValueError) as error:
-        what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-        name = Path(error.filename).name if isinstance(error, OSError) and error.filename else "a file"
-        raise CannotPool(f"{name} of the predictions or splits of {run.name} {what}") from error
-
-
-def _image_ids(file: Path) -> frozenset[str]:
-    columns, rows = read_csv(file)
-    position = columns.index("image_id")
-    return frozenset(row[position] for row in rows)
+    files = RunReader(run.folder)
+    manifest, predictions, parts = files.manifest, files.predictions, files.parts
+    needed: dict[str, object] = {MANIFEST_FILE: manifest, PREDICTIONS_FILE: predictions}
+    needed |= {f"splits/{name}.csv": parts.get(name) for name in ("train", "val")}
+    for name, content in needed.items():
+        if content is None:
+            raise CannotPool(f"{Path(name).name} of the predictions or splits of {run.name} {files.why_none(name)}")
+    assert manifest is not None
+    assert predictions is not None
+    fingerprint, num_folds = manifest.get("folds_fingerprint"), manifest.get("num_folds")
+    if fingerprint is None or num_folds is None or num_folds > MAX_FOLDS:
+        raise CannotPool(f"{run.name} is not one fold of a division")
+    all_images = frozenset(parts["train"].column("image_id")) | frozenset(parts["val"].column("image_id"))
+    return _Fold(run.name, fingerprint, num_folds, predictions, all_images)
 
 
 def split_fingerprint(run: RunResult) -> str | None:
     """The fingerprint of who is in train and val; None where it cannot be read."""
-    try:
-        return read_stored(run.folder / "splits" / "manifest.json", SplitManifest).get("fingerprint")
-    except (OSError, ValueError):
-        return None
+    return (RunReader(run.folder).manifest or {}).get("fingerprint")
 
 
 def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:

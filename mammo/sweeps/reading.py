@@ -14,19 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mammo.config.check import check_stored
 from mammo.config.renamed import current_key, current_override
 from mammo.config.tree import identity_tree
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
 from mammo.runs.layout import LATER_FOLDERS
+from mammo.runs.reading import RunReader
 from mammo.runs.stored import Malformed
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.support.files import read_json
 from mammo.support.plain_text import without_folders
-from mammo.support.yaml_files import read_yaml
 from mammo.sweeps.stored import read_plan
 
 # Below it lies the best configuration of a search, where `--config-dir` finds it.
@@ -183,17 +179,6 @@ def read_sweep(folder: Path) -> SweepResults:
     )
 
 
-def _read_or_report(file: Path, problems: list[str]) -> dict[str, Any]:
-    """A JSON object; empty where there is none, with a problem noted where it cannot be read."""
-    try:
-        return read_json(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        problems.append(f"{file.parent.name}/{file.name} cannot be read")
-        return {}
-
-
 def _plan_or_report(folder: Path, problems: list[str]) -> dict[str, Any]:
     """The plan; empty where there is none, with a problem noted where it cannot be read."""
     try:
@@ -205,10 +190,6 @@ def _plan_or_report(folder: Path, problems: list[str]) -> dict[str, Any]:
     except (OSError, ValueError):
         problems.append(f"{PLAN_FILE} cannot be read")
     return {}
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def _typed_int(run: RunResult, key: str) -> int | None:
@@ -226,57 +207,45 @@ def number_or_none(value: Any) -> float | None:
     return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def read_run(folder: Path, problems: list[str]) -> RunResult:
     """One run, whatever is there of it; what cannot be read is noted in `problems`."""
-    summary = _read_or_report(folder / "summary.json", problems)
-    identity = _read_identity(folder, problems)
-    status, metrics = summary.get("status"), _mapping(summary.get("metrics"))
-    if status not in (COMPLETED, FAILED, INTERRUPTED):
-        status = UNFINISHED
-    if status == COMPLETED and not metrics:
-        problems.append(f"{folder.name}/summary.json says completed, but has no metrics")
-        status = UNFINISHED
-    known = identity or {}
-    fingerprint = _mapping(summary.get("data")).get("fingerprint")
+    files = RunReader(folder)
+    summary, error = files.summary or {}, files.error if files.status == FAILED else None
+    identity = _identity(files, problems)
+    problems += [f"{folder.name}/{name} cannot be read: {reason}" for name, reason in files.damaged.items()]
+    known, data, weights = identity or {}, summary.get("data", {}), summary.get("model", {}).get("weights", {})
     return RunResult(
         name=folder.name,
         folder=folder,
-        status=status,
-        seed=_whole(known.get("seed", summary.get("seed"))),
-        fold=_whole(known.get("data.fold", summary.get("fold"))),
-        overrides=_texts(summary.get("overrides")),
+        status=files.status if files.status in (COMPLETED, FAILED, INTERRUPTED) else UNFINISHED,
+        seed=known.get("seed", summary.get("seed")),
+        fold=known.get("data.fold", summary.get("fold")),
+        overrides=tuple(summary.get("overrides", ())),
         objective=number_or_none(summary.get("objective")),
-        metrics=metrics or None,
-        last_metrics=_mapping(summary.get("last_metrics")) or None,
-        error=_read_error(folder, problems) if status == FAILED else None,
+        metrics=summary.get("metrics"),
+        last_metrics=summary.get("last_metrics"),
+        error=_error(error or {}) if files.status == FAILED else None,
         identity=identity,
-        data_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
-        has_random_weights=_mapping(_mapping(summary.get("model")).get("weights")).get("source") == "random",
-        has_collapsed=_mapping(summary.get("collapse")).get("detected") is True,
+        data_fingerprint=data.get("fingerprint"),
+        has_random_weights=weights.get("source") == "random",
+        has_collapsed=(summary.get("collapse") or {}).get("detected") is True,
     )
 
 
-def _read_identity(folder: Path, problems: list[str]) -> dict[str, Any] | None:
+def _identity(files: RunReader, problems: list[str]) -> dict[str, Any] | None:
     try:
-        tree = read_yaml(folder / "config.yaml")
-        return flatten(identity_tree(check_stored(tree)))
-    except FileNotFoundError:
-        problems.append(f"{folder.name}/config.yaml is missing: it is not known which configuration this is")
-    except (OSError, ValueError, yaml.YAMLError):
-        problems.append(f"{folder.name}/config.yaml cannot be read")
+        config = files.checked_config()
     except ConfigError as error:
-        problems.append(f"{folder.name}/config.yaml does not fit this version: {str(error).splitlines()[0]}")
-    return None
+        problems.append(f"{files.folder.name}/config.yaml does not fit this version: {str(error).splitlines()[0]}")
+        return None
+    if config is None and not files.damaged.get("config.yaml"):
+        problems.append(f"{files.folder.name}/config.yaml is missing: it is not known which configuration this is")
+    return None if config is None else flatten(identity_tree(config))
 
 
-def _read_error(folder: Path, problems: list[str]) -> RunError:
-    content = _read_or_report(folder / "error.json", problems)
-    message = without_folders(str(content.get("message") or "")).strip()
-    return RunError(str(content.get("type") or "Error"), message or "the reason was not recorded")
+def _error(content: Mapping[str, Any]) -> RunError:
+    message = without_folders(content.get("message", "")).strip()
+    return RunError(content.get("type") or "Error", message or "the reason was not recorded")
 
 
 def without_repeated(runs: list[RunResult], problems: list[str]) -> list[RunResult]:

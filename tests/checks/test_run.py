@@ -17,7 +17,7 @@ import yaml
 from mammo.checks.report import Level, text_lines
 from mammo.checks.run import check_run
 from tests.checks.conftest import status_of
-from tests.checks.damages import DAMAGES, LAST, truncate
+from tests.checks.damages import DAMAGES, LAST, changed, truncate
 from tests.sweeps.sweeps import change
 
 
@@ -43,6 +43,22 @@ def test_what_is_broken_is_named(run, name, capsys):
     found = [f"{one['subject']}: {one['text']}" for one in section["findings"] if one["level"] == "PROBLEM"]
     for text in wanted:
         assert text in "\n".join(found)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, wanted) in DAMAGES.items() if "has written" not in wanted[0]])
+def test_what_does_not_follow_is_named_in_a_run_without_hashes_as_well(run, name):
+    damage, wanted = DAMAGES[name]
+    (run / "SHA256SUMS").unlink()
+    damage(run)
+    for text in wanted:
+        assert text in "\n".join(problems(run))
+
+
+def test_any_change_of_a_file_is_named(run):
+    """Also one that still fits everything else."""
+    for name in ("embeddings_val.npy", "metrics/history.png", ".hydra/overrides.yaml", "checkpoints/MODEL_CARD.md"):
+        (run / name).write_bytes((run / name).read_bytes() + b" ")
+        assert any(text.startswith(changed(name)) for text in problems(run))
 
 
 def spots(tree: Any, path: tuple = ()) -> Iterator[tuple]:
@@ -92,7 +108,8 @@ def test_looking_changes_nothing(run):
 
 
 def test_a_run_without_hashes_is_a_note(run):
-    (run / "checkpoints" / "SHA256SUMS").unlink(missing_ok=True)
+    for file in (run / "SHA256SUMS", run / "checkpoints" / "SHA256SUMS"):
+        file.unlink()
     assert problems(run) == []
     lines = "\n".join(text_lines([check_run(run)]))
     assert "no hash of it was recorded" in lines
