@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from mammo.embedding.clusters import Clustering, best
 from mammo.embedding.projections import Projection
 from mammo.evaluation.figures import class_colours
-from mammo.support.figures import DOUBLE_COLUMN_INCHES, GREY, TRAIN_COLOUR, house_style, new_figure
+from mammo.support.figures import DOUBLE_COLUMN_INCHES, TRAIN_COLOUR, house_style, new_figure, subtitle
 from mammo.support.plain_text import figure_text
 
 SCATTER_INCHES = (4.2, 3.3)
@@ -74,7 +74,7 @@ def clusters_figure(
         legend = figure.legend(loc="outside right upper", frameon=False, fontsize=7.5, title="class")
         legend.get_title().set_fontsize(7.5)
         agreement = f"clusters and classes agree by {chosen.adjusted_rand_index + 0:.2f} (adjusted Rand index)"
-        figure.suptitle(figure_text(f"{title}: {agreement}"), x=0.01, ha="left", fontsize=8, color=GREY)
+        subtitle(figure, f"{title}: {agreement}")
     return figure
 
 

@@ -6,7 +6,6 @@ Texts are plain: each writer escapes for its own format, so that nothing in the 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 from matplotlib.figure import Figure
 
@@ -17,7 +16,6 @@ from mammo.support.table import Table, Tone
 class Group:
     """Blocks side by side where there is room."""
 
-    kind: ClassVar[str] = "group"
     blocks: tuple[Block, ...]
 
 
@@ -25,7 +23,6 @@ class Group:
 class Text:
     """A paragraph."""
 
-    kind: ClassVar[str] = "text"
     text: str
     tone: Tone = ""
 
@@ -34,7 +31,6 @@ class Text:
 class Code:
     """What is typed, or was."""
 
-    kind: ClassVar[str] = "code"
     text: str
 
 
@@ -42,7 +38,6 @@ class Code:
 class Heading:
     """The title of a part of a section."""
 
-    kind: ClassVar[str] = "heading"
     text: str
 
 
@@ -58,7 +53,6 @@ class Panel:
 class Drawing:
     """Figures side by side; `files` are the names, without suffix, of what shows the same beside the report."""
 
-    kind: ClassVar[str] = "drawing"
     panels: tuple[Panel, ...]
     caption: str
     files: tuple[str, ...]
@@ -68,7 +62,6 @@ class Drawing:
 class Photograph:
     """A picture in PNG; `file` is the name, without suffix, of a figure beside the report that shows it too."""
 
-    kind: ClassVar[str] = "photograph"
     png: bytes
     alt: str
     caption: str
@@ -79,7 +72,6 @@ class Photograph:
 class Details:
     """What is shown on demand."""
 
-    kind: ClassVar[str] = "details"
     summary: str
     blocks: tuple[Block, ...]
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,8 +21,10 @@ from mammo.support.figures import (
     OTHER_COLOURS,
     TRAIN_COLOUR,
     VAL_COLOUR,
+    distinct_colours,
     house_style,
     new_figure,
+    subtitle,
 )
 from mammo.support.plain_text import figure_text
 from mammo.sweeps.reading import number_or_none
@@ -89,8 +90,7 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
             _draw_panel(axes, drawn, groups, panel)
         figure.legend(handles=entries, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=7.5,
                       handletextpad=0.5, columnspacing=1.2)  # fmt: skip
-        if title:
-            figure.suptitle(figure_text(title), fontsize=8, color=GREY, x=0.01, ha="left")
+        subtitle(figure, title)
     return figure
 
 
@@ -98,13 +98,7 @@ def _colours(curves: Sequence[Curve]) -> dict[str, Any]:
     """Group to colour."""
     background = {curve.group: GREY for curve in curves if curve.is_background}
     groups = list(dict.fromkeys(curve.group for curve in curves if not curve.is_background))
-    return background | _colours_of(groups)
-
-
-def _colours_of(groups: Sequence[str]) -> dict[str, Any]:
-    if len(groups) <= len(GROUP_COLOURS):
-        return dict(zip(groups, GROUP_COLOURS, strict=False))
-    return dict(zip(groups, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups))), strict=True))
+    return background | distinct_colours(groups, GROUP_COLOURS)
 
 
 def _draw_panel(axes: Axes, curves: Sequence[Curve], groups: Sequence[str], panel: Panel) -> None:
@@ -210,6 +204,5 @@ def gradcam_figure(pictures: Sequence[tuple[str, bytes]], title: str = "") -> Fi
         for axes, (name, _), array in zip(grid, pictures, arrays, strict=False):
             axes.imshow(array)
             axes.set_title(figure_text(name), fontsize=7, fontweight="normal")
-        if title:
-            figure.suptitle(figure_text(title), fontsize=8, color=GREY, x=0.01, ha="left")
+        subtitle(figure, title)
     return figure

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from mammo.reporting.document import Report
+from mammo.reporting.document import Block, Report
 from mammo.support.figures import figure_bytes
 from mammo.support.plain_text import terminal_text
 
@@ -20,7 +20,7 @@ def html(report: Report) -> str:
         loader=jinja2.PackageLoader("mammo.reporting"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"plain": _plain, "svg": _svg, "base64": _base64, "breakable": _breakable}
+    environment.filters |= {"plain": _plain, "svg": _svg, "base64": _base64, "breakable": _breakable, "kind": _kind}
     script, style = (_source(environment, name) for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
@@ -39,6 +39,10 @@ def _source(environment: jinja2.Environment, name: str) -> Markup:
 
 def _plain(text: str) -> str:
     return terminal_text(text).replace(" +- ", " \u00b1 ")
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
 
 
 def _svg(figure: Figure) -> bytes:

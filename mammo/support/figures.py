@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import matplotlib.style
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mammo.support.files import write_bytes
+from mammo.support.plain_text import figure_text
+
+Key = TypeVar("Key", bound=Hashable)
 
 DPI = 300
 DOUBLE_COLUMN_INCHES = 7.0
@@ -63,6 +68,19 @@ def new_figure(
     figure = Figure(figsize=(width_inches, height_inches), layout=layout, **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def subtitle(figure: Figure, text: str) -> None:
+    """A small grey title above all panels, where there is a text."""
+    if text:
+        figure.suptitle(figure_text(text), fontsize=8, color=GREY, x=0.01, ha="left")
+
+
+def distinct_colours(keys: Sequence[Key], few: Sequence[str]) -> dict[Key, Any]:
+    """A colour for each key: the first of `few`, and of a scale where these do not suffice."""
+    if len(keys) <= len(few):
+        return dict(zip(keys, few, strict=False))
+    return dict(zip(keys, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(keys))), strict=True))
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from mammo.support.plain_text import WIDTH, latex_text, markdown_text, terminal_text
 
@@ -90,7 +90,6 @@ class Column:
 class Table:
     """A table; the first cell of a row names it. `shape` is what it looks like: facts are pairs without a header."""
 
-    kind: ClassVar[str] = "table"
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,8 +19,10 @@ from mammo.support.figures import (
     OTHER_COLOURS,
     TRAIN_COLOUR,
     VAL_COLOUR,
+    distinct_colours,
     house_style,
     new_figure,
+    subtitle,
 )
 from mammo.support.plain_text import figure_text
 from mammo.sweeps.findings import Finding, score
@@ -63,7 +64,7 @@ def comparison_figure(findings: Sequence[Finding], metric_names: Sequence[str]) 
         panels[0].set_ylim(len(drawn) - 0.45, -0.55)
         if len(drawn) == 1:
             panels[0].set_yticks([])
-            figure.suptitle(figure_text(drawn[0].configuration.label), fontsize=8, color=GREY, x=0.01, ha="left")
+            subtitle(figure, drawn[0].configuration.label)
         entries = _legend(drawn, metric_names, colours, markers)
         columns = len(entries) if len(entries) <= MAX_LEGEND_COLUMNS else min(-(-len(entries) // 2), MAX_LEGEND_COLUMNS)
         figure.legend(
@@ -93,12 +94,7 @@ def _colours(findings: Sequence[Finding]) -> dict[int | None, Any]:
     folds = sorted({run.fold for run in _runs(findings) if run.fold is not None})
     if len(folds) < 2:
         return {None: TRAIN_COLOUR, **dict.fromkeys(folds, TRAIN_COLOUR)}
-    if len(folds) <= len(FOLD_COLOURS):
-        return {None: GREY, **dict(zip(folds, FOLD_COLOURS, strict=False))}
-    return {
-        None: GREY,
-        **dict(zip(folds, matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(folds))), strict=True)),
-    }
+    return {None: GREY, **distinct_colours(folds, FOLD_COLOURS)}
 
 
 def _markers(findings: Sequence[Finding]) -> dict[int | None, str]:
