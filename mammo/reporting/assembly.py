@@ -12,7 +12,6 @@ from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Sect
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.external_evaluation import external_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
-from mammo.reporting.json_access import number
 from mammo.reporting.metric_tables import metrics_section, runs_section
 from mammo.reporting.provenance import (
     configuration_section,
@@ -24,6 +23,7 @@ from mammo.reporting.provenance import (
 from mammo.reporting.report_data import ReportData, ReportedRun, best_position
 from mammo.reporting.summary_text import DISCLAIMER, finding, plural, tiles, title
 from mammo.reporting.warnings import warnings
+from mammo.runs.json_access import number
 
 TRAINING_FILE = "density_train"
 # More lines than these cannot be told apart.

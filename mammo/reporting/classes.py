@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mammo.reporting.document import Block, Group, Section, Text
-from mammo.reporting.json_access import look, numbers
 from mammo.reporting.metric_tables import caption_suffix
 from mammo.reporting.report_data import ReportData, ReportedRun, best_position
 from mammo.reporting.summary_text import plural
+from mammo.runs.json_access import look, numbers
 from mammo.support.table import Cell, Table, columns, mean_and_std, row
 from mammo.sweeps.statistics import spread
 

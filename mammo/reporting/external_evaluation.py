@@ -7,10 +7,10 @@ from typing import Any
 
 from mammo.evaluation.scores import names_in, shown_in
 from mammo.reporting.document import Block, Section, Text
-from mammo.reporting.json_access import count, interval, look, number, text, texts
 from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.reporting.summary_text import plural
 from mammo.runs.comparison import as_written_now
+from mammo.runs.json_access import count, interval, look, number, text, texts
 from mammo.support.table import (
     Cell,
     Table,

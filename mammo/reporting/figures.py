@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from mammo.runs.json_access import number_or_none
 from mammo.support.figures import (
     DOUBLE_COLUMN_INCHES,
     GREY,
@@ -27,7 +28,6 @@ from mammo.support.figures import (
     subtitle,
 )
 from mammo.support.plain_text import figure_text
-from mammo.sweeps.reading import number_or_none
 
 PANEL_INCHES = (3.4, 2.35)
 GROUP_COLOURS = (VAL_COLOUR, TRAIN_COLOUR, *OTHER_COLOURS)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo.evaluation.predictions import PredictionTable
-from mammo.reporting.json_access import interval, look, mapping, number
 from mammo.reporting.mean_intervals import mean_intervals
+from mammo.runs.json_access import interval, look, mapping, number
 from mammo.sweeps.statistics import Spread, spread
 
 SPLIT = "test"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME
 from mammo.reporting.held_out import HeldOut
-from mammo.reporting.json_access import interval, number, text
 from mammo.reporting.report_data import ReportData
 from mammo.reporting.summary_text import (
     NOT_COMPARABLE,
@@ -17,6 +16,7 @@ from mammo.reporting.summary_text import (
     unit_of,
     validated_on,
 )
+from mammo.runs.json_access import interval, number, text
 from mammo.support.table import DASH, Table, columns, latex_lines, limits, mean_and_std, row, three_decimals
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.reporting.document import Block, Details, Drawing, Heading, Panel, Section, Text
-from mammo.reporting.json_access import interval, number, text
 from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.reporting.summary_text import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
+from mammo.runs.json_access import interval, number, text
 from mammo.support.table import (
     Cell,
     Column,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mammo.reporting.document import Block, Code, Details, Heading, Section, Text
-from mammo.reporting.json_access import count, look, mapping, number, text, texts
 from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.reporting.summary_text import plural
+from mammo.runs.json_access import count, look, mapping, number, text, texts
 from mammo.support.plain_text import as_typed, without_folders
 from mammo.support.table import Cell, Column, Table, columns, row
 

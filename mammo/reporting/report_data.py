@@ -15,9 +15,9 @@ from typing import Any
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.reporting.held_out import HeldOut, TestedRun, held_out, is_test
-from mammo.reporting.json_access import count, interval, mapping, text
 from mammo.reporting.mean_intervals import mean_intervals
 from mammo.runs.folders import is_run_folder
+from mammo.runs.json_access import count, interval, mapping, text
 from mammo.runs.layout import BEST, EVALUATIONS
 from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 from mammo.support.dotted_keys import flatten

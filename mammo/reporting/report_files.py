@@ -15,12 +15,12 @@ from mammo.reporting.classes import class_names, has_confusion_matrix
 from mammo.reporting.evaluations import EvaluatedSet, evaluate_best, figures_of_sets
 from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
-from mammo.reporting.json_access import look
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
 from mammo.reporting.metric_tables import COMPARISON_FILE
 from mammo.reporting.report_data import ReportData, best_position, read_report_data
 from mammo.runs.figures import confusion_matrix_figure
+from mammo.runs.json_access import look
 from mammo.support.figures import figure_bytes
 from mammo.support.files import read_json
 from mammo.support.outputs import Outputs

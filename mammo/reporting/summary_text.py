@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.reporting.document import Tile
-from mammo.reporting.json_access import count, interval, number, text
 from mammo.reporting.paired_runs import count_pairs
 from mammo.reporting.report_data import ReportData, ReportedRun, best_position
+from mammo.runs.json_access import count, interval, number, text
 from mammo.support.table import span
 from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
 from mammo.sweeps.reading import SweepResults

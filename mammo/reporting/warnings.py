@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mammo.reporting.json_access import look, mapping, number, text
 from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.reporting.summary_text import listed, plural, unit_of
+from mammo.runs.json_access import look, mapping, number, text
 from mammo.sweeps.reading import FAILED, STATUSES
 
 # Below these an interval is so wide that a reader has to be told.

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mammo.evaluation.intervals import NO_SPREAD, interval_note
+from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import shown_in
+from mammo.runs.json_access import interval, number
 from mammo.runs.stored import UNITS
 from mammo.support.plain_text import terminal_text, wrapped
 from mammo.support.progress import console
@@ -34,7 +35,6 @@ def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
 def result_lines(summary: Mapping[str, Any]) -> list[str]:
     """What a finished run has come to, and what makes it doubtful."""
     metrics = summary["metrics"]
-    intervals = metrics.get("ci95") or {}
     unit = UNITS[summary["data"]["group_by"]]
     lines = [
         "",
@@ -45,11 +45,8 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     rows = []
     for score in shown_in("headline"):
-        interval = intervals.get(score.name)
-        # Earlier versions have stored limits that are equal, where resampling has no spread.
-        if interval and interval[1] - interval[0] < NO_SPREAD:
-            interval = None
-        rows.append(row(score.short, estimate(metrics.get(score.name), interval, missing=UNDEFINED), score.hint))
+        value, limits = number(metrics, score.name), interval(metrics, "ci95", score.name)
+        rows.append(row(score.short, estimate(value, limits, missing=UNDEFINED), score.hint))
     table = Table("", (Column(""), Column("", is_number=True), Column("")), tuple(rows))
     lines += terminal_lines(table, indent=2)
     if any(one[1].below in ("", DASH) for one in rows):

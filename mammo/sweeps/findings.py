@@ -9,9 +9,10 @@ from typing import Any
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.evaluation.selection import ModelSelection
+from mammo.runs.json_access import number_or_none
 from mammo.sweeps.configurations import Configuration, configurations
 from mammo.sweeps.pooling import CannotPool, PooledFolds, mean_over_seeds, pool_folds
-from mammo.sweeps.reading import RunResult, SweepResults, Trial, number_or_none
+from mammo.sweeps.reading import RunResult, SweepResults, Trial
 from mammo.sweeps.statistics import Components, Spread, spread, variance_components
 
 # Scores that differ by less are the same: they are quotients of counts.

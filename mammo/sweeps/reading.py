@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from mammo.config.renamed import current_key, current_override
 from mammo.config.tree import identity_tree
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
+from mammo.runs.json_access import number_or_none
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.reading import RunReader
 from mammo.runs.stored import Malformed
@@ -199,12 +199,6 @@ def _typed_int(run: RunResult, key: str) -> int | None:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def number_or_none(value: Any) -> float | None:
-    """A finite number of a JSON file; None for whatever else is there."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 def read_run(folder: Path, problems: list[str]) -> RunResult:

@@ -22,10 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from mammo.config.renamed import original_key
 from mammo.config.tree import Config, original_identity_tree
 from mammo.evaluation.selection import ModelSelection
+from mammo.runs.json_access import number_or_none
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import without_credentials
-from mammo.sweeps.reading import number_or_none
 
 STUDY_FILE = "study.db"
 # What Optuna, its samplers and its storage raise when a study holds other things than they have put there.

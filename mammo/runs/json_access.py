@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from mammo.evaluation.intervals import NO_SPREAD
-from mammo.sweeps.reading import number_or_none
+
+
+def number_or_none(value: Any) -> float | None:
+    """A finite number of a JSON file; None for whatever else is there."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= sys.float_info.max else None
 
 
 def look(tree: Any, *path: str) -> Any:
