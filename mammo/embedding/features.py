@@ -81,7 +81,8 @@ def _of_run(options: EmbedOptions, choice: DataChoice, hardware: Hardware) -> Em
     predictions = predict_images(trained, shown.dataset.part(shown.rows), LABEL, keep_features=True)
     assert predictions.features is not None  # they were asked for
     described = shown.dataset.described(shown.rows)
-    described["y_pred"] = [trained.class_names[i] for i in predictions.probabilities.argmax(axis=1)]
+    decisions = trained.task.decide(predictions.probabilities)
+    described["y_pred"] = trained.task.texts(decisions, trained.class_names)
     if shown.num_trained_on:
         log.warning(
             "%d of the %d images are those that %s was trained on: their features know their labels, and scores are "

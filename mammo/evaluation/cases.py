@@ -110,11 +110,6 @@ def checked_cases(
     return of_kind(tuple(class_names), probabilities, targets, decisions, losses, patients, len(unique))
 
 
-def finite_log(probabilities: np.ndarray) -> Floats:
-    """The natural logarithm, of 0 that of the smallest normal number (about -708)."""
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-
-
 def chance_adjusted(bal_acc: Floats, num_classes: int) -> Floats:
     """(bal_acc - 1/K) / (1 - 1/K): 0 is guessing."""
     chance = 1.0 / num_classes

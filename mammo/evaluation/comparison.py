@@ -145,7 +145,7 @@ def compare(first: PredictionTable, second: PredictionTable, draws: int = 2000, 
                 expected="one truth that both are judged by",
                 to_do="evaluate both with the same labels and the same data.group_by",
             )
-    of_image = _right(a), _right(b)
+    of_image = a.is_right, b.is_right
     patients = pd.DataFrame({"gain": of_image[1].astype(int) - of_image[0]}).groupby(a.table["patient_id"].to_numpy())
     return Comparison(
         num_images=len(common),
@@ -156,10 +156,6 @@ def compare(first: PredictionTable, second: PredictionTable, draws: int = 2000, 
         mcnemar=mcnemar(*of_image),
         patients=_sign_test(patients["gain"].sum().to_numpy()),
     )
-
-
-def _right(predictions: PredictionTable) -> np.ndarray:
-    return predictions.probabilities.argmax(axis=1) == predictions.targets
 
 
 def _differences(first: PredictionTable, second: PredictionTable, draws: int, seed: int) -> dict[str, Difference]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mammo.evaluation.calibration import Reliability, reliability, with_temperature
-from mammo.evaluation.cases import ECE_BINS, checked_cases
+from mammo.evaluation.calibration import Reliability, reliability
+from mammo.evaluation.cases import ECE_BINS
 from mammo.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from mammo.evaluation.exams import ExamPredictions, exam_predictions
 from mammo.evaluation.intervals import bootstrap
@@ -115,10 +115,17 @@ def calibration(predictions: PredictionTable, temperature: float | None = None) 
     before = Calibration(reliability(predictions), float(cases_of(predictions).losses.mean()))
     if temperature is None:
         return before
-    probabilities, names = with_temperature(predictions.probabilities, temperature), predictions.class_names
-    described = predictions.table.drop(columns=["y_true", "y_pred", *(f"p_{name}" for name in names)])
-    scaled = make_predictions(described, predictions.table["y_true"].tolist(), probabilities, names)
-    loss = float(checked_cases(probabilities, predictions.targets, names, predictions.patient_ids, None).losses.mean())
+    probabilities = predictions.space.with_temperature(predictions.probabilities, temperature)
+    described = predictions.table.drop(columns=["y_true", "y_pred", *(f"p_{name}" for name in predictions.class_names)])
+    scaled = make_predictions(
+        described,
+        predictions.table["y_true"].tolist(),
+        probabilities,
+        predictions.class_names,
+        predictions.task,
+        predictions.space,
+    )
+    loss = float(cases_of(scaled).losses.mean())
     return dataclasses.replace(before, temperature=temperature, after=reliability(scaled), loss_after=loss)
 
 

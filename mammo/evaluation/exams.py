@@ -48,7 +48,9 @@ def exam_predictions(predictions: PredictionTable) -> ExamPredictions:
         agreeing = grouped["y_true"].nunique().to_numpy() == 1
         targets = grouped["y_true"].first().to_numpy()[agreeing].tolist()
     probabilities = means.to_numpy()[agreeing]
-    made = make_predictions(exams[agreeing], targets, probabilities, predictions.class_names)
+    made = make_predictions(
+        exams[agreeing], targets, probabilities, predictions.class_names, predictions.task, predictions.space
+    )
     made.table["entropy"] = entropy(probabilities, axis=1)
     return ExamPredictions(made, int((~agreeing).sum()))
 

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from mammo.support.files import read_csv
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.outputs import SOFTMAX, OutputSpace
+from mammo.tasks.task import Task
 
 DESCRIPTION = ("image_id", "patient_id", "exam_id", "laterality", "view")
 # Known of some images only; empty otherwise.
@@ -22,10 +25,13 @@ class PredictionTable:
 
     `table` has the columns of `val_predictions.csv`: those of `DESCRIPTION`, `y_true` and `y_pred` (names of
     classes), `p_<class>` (fractions that sum to one), and where they are known those of `ATTRIBUTES`. Ids are text.
+    `task` says what was learnt, `space` what outputs of a network the probabilities stand for.
     """
 
     table: pd.DataFrame
     class_names: tuple[str, ...]
+    task: Task = LABELS
+    space: OutputSpace = SOFTMAX
 
     def __len__(self) -> int:
         return len(self.table)
@@ -37,9 +43,18 @@ class PredictionTable:
 
     @property
     def targets(self) -> np.ndarray:
-        """Class index of each image, [N]."""
-        index = {name: i for i, name in enumerate(self.class_names)}
-        return self.table["y_true"].map(index).to_numpy(dtype=np.intp)
+        """What is true of each image, [N, ...], see `Task.targets`."""
+        return self.task.targets(self.table["y_true"].tolist(), self.class_names)
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """What the probabilities of each image lead to, [N, ...], see `Task.decide`."""
+        return self.task.decide(self.probabilities)
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """Which decisions are right: bool [N]."""
+        return self.task.is_right(self.decisions, self.targets)
 
     @property
     def patient_ids(self) -> list[str]:
@@ -54,28 +69,32 @@ class PredictionTable:
 
     def rows(self, chosen: np.ndarray) -> PredictionTable:
         """The images at some positions, or where a mask [N] is true."""
-        return PredictionTable(
-            self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen], self.class_names
-        )
+        table = self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen]
+        return dataclasses.replace(self, table=table)
 
 
 def make_predictions(
-    described: pd.DataFrame, targets: Sequence[str] | None, probabilities: np.ndarray, class_names: Sequence[str]
+    described: pd.DataFrame,
+    targets: Sequence[str] | None,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    task: Task = LABELS,
+    space: OutputSpace = SOFTMAX,
 ) -> PredictionTable:
-    """The table of probabilities [N, K] for images that `described` [N rows] tells of.
+    """The table of probabilities [N, K] for images that `described` [N rows] tells of; see `PredictionTable`.
 
-    Of equal probabilities the first class is the prediction. Without `targets` there is no `y_true`.
+    Without `targets` there is no `y_true`.
     """
     table = described.reset_index(drop=True).copy()
     if targets is not None:
         table["y_true"] = list(targets)
-    table["y_pred"] = [class_names[i] for i in probabilities.argmax(axis=1)]
+    table["y_pred"] = task.texts(task.decide(probabilities), class_names)
     for name, column in zip(class_names, probabilities.T, strict=True):
         table[f"p_{name}"] = column
-    return PredictionTable(table, tuple(class_names))
+    return PredictionTable(table, tuple(class_names), task, space)
 
 
-def read_predictions(path: Path) -> PredictionTable:
+def read_predictions(path: Path, task: Task = LABELS, space: OutputSpace = SOFTMAX) -> PredictionTable:
     """The predictions in a file like `val_predictions.csv`; raises OSError, and ValueError for what is none."""
     columns, rows = read_csv(path)
     class_names = tuple(name.removeprefix("p_") for name in columns if name.startswith("p_"))
@@ -85,6 +104,5 @@ def read_predictions(path: Path) -> PredictionTable:
     table = pd.DataFrame(rows, columns=columns, dtype=str)
     for name in class_names:
         table[f"p_{name}"] = table[f"p_{name}"].astype(np.float64)
-    if not set(table["y_true"]) <= set(class_names):
-        raise ValueError("a true class is none of the classes")
-    return PredictionTable(table, class_names)
+    task.targets(table["y_true"].tolist(), class_names)  # raises ValueError for a class that is none
+    return PredictionTable(table, class_names, task, space)

@@ -19,9 +19,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from mammo.explanation.options import Method
-from mammo.models.anatomy import WholeBackbone
 from mammo.models.network import Network
+from mammo.models.stages import WholeBackbone
 from mammo.support.errors import ConfigError
+from mammo.tasks.outputs import SOFTMAX, OutputSpace
 
 Step = Callable[[Tensor], Tensor]
 
@@ -46,21 +47,22 @@ class _KeepsValues:
 
 
 class _Rest(nn.Module):
-    """What comes after the map, as a network from maps [N, C, H, W] to logits [N, K]."""
+    """What comes after the map, as a network from maps [N, C, H, W] to a score of each class [N, K]."""
 
-    def __init__(self, network: Network, steps: Sequence[Step], output: Tensor) -> None:
+    def __init__(self, network: Network, space: OutputSpace, steps: Sequence[Step], output: Tensor) -> None:
         super().__init__()
+        self._space = space
         self.target = nn.Identity()
         # The library asks for the device of the parameters.
         self.head = network.head
         self._steps, self._output, self._layout = list(steps), output, network.layout
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits [N, K] of maps."""
+        """Scores [N, K] of maps."""
         result = self._layout.with_map(self._output, self.target(maps))
         for step in self._steps:
             result = step(result)
-        return self.head(result)
+        return self._space.class_scores(self.head(result))
 
 
 def chosen_layer(network: Network, layer: int | None) -> int:
@@ -83,7 +85,12 @@ def chosen_layer(network: Network, layer: int | None) -> int:
 
 
 def heat_maps(
-    network: Network, images: Tensor, classes: Sequence[int], method: Method = "gradcam", layer: int | None = None
+    network: Network,
+    images: Tensor,
+    classes: Sequence[int],
+    method: Method = "gradcam",
+    layer: int | None = None,
+    space: OutputSpace = SOFTMAX,
 ) -> np.ndarray:
     """Where in each image the network finds what speaks for a class: float32 [N, H, W], at least 0, not scaled.
 
@@ -94,6 +101,7 @@ def heat_maps(
         method: `gradcam` (Selvaraju et al. 2017), `gradcam++` (Chattopadhay et al. 2018), `layercam` (Jiang et al.
             2021), `hirescam` (Draelos & Carin 2020), `eigencam` (Muhammad & Yeasin 2020).
         layer: see `chosen_layer`.
+        space: what the outputs of the network mean.
 
     Raises ConfigError as `chosen_layer`, and for a network or method that gives no map.
     """
@@ -109,7 +117,7 @@ def heat_maps(
         )
     maps = network.layout.map_of(output).detach().clone().requires_grad_()
     kind = type(METHODS[method].__name__, (_KeepsValues, METHODS[method]), {})
-    rest = _Rest(network, after, output)
+    rest = _Rest(network, space, after, output)
     cam: Any = kind(rest, [rest.target])
     with torch.enable_grad(), _parameters_at_rest(network):
         cam(maps, [ClassifierOutputTarget(index) for index in classes])

@@ -116,7 +116,7 @@ def explain_images(
     for batch in EvaluationBatches(images, IMAGES_AT_ONCE, trained.hardware.loader_threads):
         inputs = trained.preparation(batch).inputs
         classes = [trained.class_names.index(names[i]) for i in batch.positions]
-        maps = heat_maps(trained.network, inputs, classes, method, layer)
+        maps = heat_maps(trained.network, inputs, classes, method, layer, trained.config.loss)
         for i, square, values in zip(batch.positions.tolist(), batch.images.numpy(), maps, strict=True):
             stop_if_asked()
             record, row = table.table.iloc[i], shown.rows[positions[i]]

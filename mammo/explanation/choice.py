@@ -18,7 +18,7 @@ def most_confident(predictions: PredictionTable, limit: int) -> np.ndarray:
     class does not have goes to the others. Sorted by class, right before wrong, then by falling probability of the
     predicted class and by id.
     """
-    predicted, num_classes = predictions.probabilities.argmax(axis=1), len(predictions.class_names)
+    predicted, num_classes = predictions.decisions, len(predictions.class_names)
     cases = pd.DataFrame({"label": predictions.targets, "is_wrong": predicted != predictions.targets})
     cases["doubt"], cases["image_id"] = -predictions.probabilities.max(axis=1), predictions.table["image_id"].to_numpy()
     cases = cases.sort_values(["label", "is_wrong", "doubt", "image_id"])

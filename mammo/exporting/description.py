@@ -7,7 +7,7 @@ from typing import Any
 
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.inference.trained import Trained
-from mammo.models.weights import licence_of
+from mammo.models.families import licence_of
 from mammo.runs.directory import RunDirectory
 from mammo.support.files import read_json
 

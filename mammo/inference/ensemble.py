@@ -15,6 +15,8 @@ from mammo.inference.trained import Trained, load_trained
 from mammo.support.errors import ConfigError
 from mammo.support.files import file_sha256
 from mammo.support.hardware import Hardware
+from mammo.tasks.outputs import SOFTMAX, OutputSpace
+from mammo.tasks.task import Task
 
 # The score that weights a network; one that is no better than chance has no weight.
 WEIGHT_SCORE = "bal_acc_adj"
@@ -32,6 +34,17 @@ class Ensemble:
     def class_names(self) -> tuple[str, ...]:
         """The classes of all members."""
         return self.members[0].class_names
+
+    @property
+    def task(self) -> Task:
+        """What all members have learnt."""
+        return self.members[0].task
+
+    @property
+    def space(self) -> OutputSpace:
+        """What outputs the mean of the probabilities stands for: those of the members, where they have one loss."""
+        losses = {type(member.config.loss): member.config.loss for member in self.members}
+        return next(iter(losses.values())) if len(losses) == 1 else SOFTMAX
 
     @property
     def name(self) -> str:

@@ -100,7 +100,9 @@ def predictions_for(
     if known is not None:
         described[known.columns.tolist()] = known.to_numpy()
     predictions = predict_images(trained, dataset.part(rows), label)
-    return make_predictions(described, targets, predictions.probabilities, trained.class_names)
+    return make_predictions(
+        described, targets, predictions.probabilities, trained.class_names, trained.task, trained.config.loss
+    )
 
 
 def _of_member(member: Trained, shown: ShownImages) -> PredictionTable:
@@ -135,4 +137,6 @@ def averaged(parts: Sequence[PredictionTable], ensemble: Ensemble) -> Prediction
     known = [name for name in (*DESCRIPTION, *ATTRIBUTES, "y_true") if name in table]
     described = by_image[[name for name in known if name != "image_id"]].first().reset_index()[known]
     targets = described.pop("y_true").tolist()
-    return make_predictions(described, targets, np.asarray(probabilities), ensemble.class_names)
+    return make_predictions(
+        described, targets, np.asarray(probabilities), ensemble.class_names, ensemble.task, ensemble.space
+    )

@@ -16,7 +16,6 @@ from mammo.data.crash_safe_pool import Lost, isolated, num_processes_for
 from mammo.data.pseudonyms import Rename
 from mammo.data.spelling import compare_key, tidy
 from mammo.data.store import StoredImages
-from mammo.evaluation.calibration import with_temperature
 from mammo.inference.ensemble import Ensemble
 from mammo.inference.new_files import Demands, NewFile, NewImage, Reader
 from mammo.inference.partial import PartialResults
@@ -132,4 +131,4 @@ def _probabilities(ensemble: Ensemble, images: Sequence[NewImage]) -> np.ndarray
         total[rows] += weight * np.where(predictions.is_finite[:, None], probabilities, np.nan)
         total_weight[rows] += weight
     mean = total / total_weight
-    return mean if ensemble.temperature == 1 else with_temperature(mean, ensemble.temperature)
+    return mean if ensemble.temperature == 1 else ensemble.space.with_temperature(mean, ensemble.temperature)

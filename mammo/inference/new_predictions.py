@@ -138,7 +138,7 @@ def _write(output: Path, outputs: Outputs, results: Sequence[Mapping[str, Any]],
     bad = [result for result in results if "error" in result]
     lines = []
     outputs.require_free(_names(output))
-    predictions = _table(good, ensemble.class_names)
+    predictions = _table(good, ensemble)
     if len(ensemble.members) > 1:
         predictions.table["num_networks"] = [result["num_networks"] for result in good]
     if any(map(_remarks, good)):
@@ -175,15 +175,14 @@ def _by_exam(predictions: PredictionTable, results: Sequence[Mapping[str, Any]])
     shown = dict(sorted(zip(keys, table["patient_id"], strict=True), reverse=True))  # the first in sorted order
     rows = zip(table["image_id"], keys, table["exam_id"], strict=True)
     patients = patients_of_exams([Link(image, key, exam, "") for image, key, exam in rows])
-    return PredictionTable(
-        table.assign(patient_id=[shown.get(patient, "") for patient in patients]), predictions.class_names
-    )
+    assigned = table.assign(patient_id=[shown.get(patient, "") for patient in patients])
+    return dataclasses.replace(predictions, table=assigned)
 
 
-def _table(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> PredictionTable:
+def _table(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> PredictionTable:
     described = pd.DataFrame(results, columns=list(DESCRIPTION), dtype=str)
-    probabilities = np.array([result["p"] for result in results]).reshape(len(results), len(class_names))
-    predictions = make_predictions(described, None, probabilities, class_names)
+    probabilities = np.array([result["p"] for result in results]).reshape(len(results), len(ensemble.class_names))
+    predictions = make_predictions(described, None, probabilities, ensemble.class_names, ensemble.task, ensemble.space)
     predictions.table["entropy"] = entropy(probabilities, axis=1)
     return predictions
 
@@ -191,8 +190,9 @@ def _table(results: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> 
 def _counts(results: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> list[str]:
     """How often each class was predicted, by fewer networks than there are, and why files have no prediction."""
     good = [result for result in results if "error" not in result]
-    predicted = [int(np.argmax(result["p"])) for result in good]
-    counts = ", ".join(f"{name} {predicted.count(i)}" for i, name in enumerate(ensemble.class_names))
+    probabilities = np.array([result["p"] for result in good]).reshape(len(good), len(ensemble.class_names))
+    counted = ensemble.task.class_counts(ensemble.task.decide(probabilities), len(ensemble.class_names))
+    counts = ", ".join(f"{name} {count}" for name, count in zip(ensemble.class_names, counted, strict=True))
     lines = wrapped(f"  predicted: {counts}")
     num_networks = len(ensemble.members)
     num_by_fewer = sum(result["num_networks"] < num_networks for result in good)

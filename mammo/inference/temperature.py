@@ -7,6 +7,7 @@ are averaged as they are, and the mean has one temperature, fitted to what they 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 from mammo.evaluation.calibration import fit_temperature
@@ -37,7 +38,7 @@ def temperature_of(ensemble: Ensemble) -> float:
     have_one_kind = len({str(member.config.data.views) for member in counting.members}) == 1
     if have_one_kind and len(together) > max(map(len, parts)):
         log.info("the temperature is fitted to images that not all networks have set aside: it may be a little high")
-    return fit_temperature(together.probabilities, together.targets)
+    return fit_temperature(together.probabilities, together.targets, together.task, together.space)
 
 
 def _stored_temperature(member: Trained) -> float:
@@ -59,7 +60,7 @@ def _validated(member: Trained, by_fingerprint: bool) -> PredictionTable:
         raise _unknown(member, "val_predictions.csv")
     dataset = f"{member.config.data.name} {member.facts.get('data_fingerprint') if by_fingerprint else ''}"
     image_ids = [f"{dataset}/{image_id}" for image_id in stored.table["image_id"]]
-    return PredictionTable(stored.table.assign(image_id=image_ids), stored.class_names)
+    return dataclasses.replace(stored, table=stored.table.assign(image_id=image_ids))
 
 
 def _unknown(member: Trained, file: str) -> RunDirectoryError:

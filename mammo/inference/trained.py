@@ -31,6 +31,7 @@ from mammo.support.interruption import stop_if_asked
 from mammo.support.progress import track
 from mammo.support.torch_files import fault_of_weights
 from mammo.tasks.outputs import OutputSpace
+from mammo.tasks.task import TASKS, Task
 from mammo.training.checkpoint import load_checkpoint
 from mammo.training.checkpoint_content import NEEDED_TO_PREDICT
 from mammo.training.engine import Predictions, predict
@@ -73,6 +74,11 @@ class Trained:
             return None
         require_inside(self.run_folder, kind)
         return self.run_folder / (kind if self.is_best else f"{kind}/of-{safe_name(self.checkpoint.stem)}")
+
+    @property
+    def task(self) -> Task:
+        """What it has learnt."""
+        return TASKS[self.config.data.task]
 
     @property
     def image_size_px(self) -> int:

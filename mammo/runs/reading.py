@@ -22,8 +22,12 @@ from mammo.runs.stored import (
     read_stored,
     read_summary,
 )
+from mammo.support.errors import ConfigError
 from mammo.support.files import read_csv, read_json, read_text
 from mammo.support.yaml_files import read_yaml
+from mammo.tasks.multiclass import LABELS
+from mammo.tasks.outputs import SOFTMAX
+from mammo.tasks.task import TASKS
 from mammo.training.epoch_records import Record
 
 if TYPE_CHECKING:
@@ -151,7 +155,12 @@ class RunReader:
         # Most readers want none, and pandas takes half a second.
         from mammo.evaluation.predictions import read_predictions
 
-        return self._read(name, read_predictions)
+        try:
+            config = self.checked_config()
+        except ConfigError:  # of another version
+            config = None
+        known = (TASKS[config.data.task], config.loss) if config is not None else (LABELS, SOFTMAX)
+        return self._read(name, lambda path: read_predictions(path, *known))
 
     def _table(self, name: str, columns: tuple[str, ...]) -> CsvTable | None:
         return self._read(name, lambda path: _csv_table(path, columns))

@@ -69,11 +69,12 @@ def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarra
     validation set best, which is returned."""
     described = dataset.described(rows)
     targets, probabilities = described.pop("label").tolist(), predictions.probabilities
-    table = make_predictions(described, targets, probabilities, dataset.manifest.class_names)
+    task = dataset.manifest.task
+    table = make_predictions(described, targets, probabilities, dataset.manifest.class_names, task, predictions.space)
     directory.write_csv("val_predictions.csv", *table.cells())
     if predictions.features is not None:
         directory.write_array("embeddings_val.npy", predictions.features)
-    temperature = fit_temperature(probabilities, predictions.targets)
+    temperature = fit_temperature(probabilities, predictions.targets, task, predictions.space)
     calibration = {"schema_version": 1, "temperature": temperature, "fitted_on": "val", "num_images": len(targets)}
     directory.write_json(CALIBRATION_FILE, calibration)
     return temperature

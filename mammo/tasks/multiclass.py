@@ -31,9 +31,8 @@ class Multiclass(Task):
     def targets(self, labels: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
         """Class indices int64 [N]; see `Task.targets`."""
         index = {name: i for i, name in enumerate(class_names)}
-        unknown = set(labels) - set(index)
-        if unknown:
-            raise ValueError(f"{len(unknown)} labels are none of the classes")
+        if not set(labels) <= set(index):
+            raise ValueError("a true class is none of the classes")
         return np.fromiter((index[label] for label in labels), dtype=np.int64, count=len(labels))
 
     def texts(self, targets: np.ndarray, class_names: Sequence[str]) -> list[str]:

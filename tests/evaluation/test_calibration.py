@@ -10,8 +10,9 @@ from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from mammo.evaluation.calibration import TEMPERATURE_BOUNDS, fit_temperature, reliability, with_temperature
+from mammo.evaluation.calibration import TEMPERATURE_BOUNDS, fit_temperature, reliability
 from mammo.evaluation.metrics import compute_metrics
+from mammo.tasks.outputs import SOFTMAX
 from tests.evaluation.tables import random_table, shuffled, table
 
 
@@ -55,7 +56,7 @@ def test_temperature_by_hand():
     # Said with odds of 4:1 and right with odds of 2:1, which is 4:1 to the power of 1/2.
     probabilities = np.array([[0.8, 0.2]] * 3)
     assert fit_temperature(probabilities, np.array([0, 0, 1])) == pytest.approx(2.0)
-    np.testing.assert_allclose(with_temperature(probabilities, 2.0), [[2 / 3, 1 / 3]] * 3)
+    np.testing.assert_allclose(SOFTMAX.with_temperature(probabilities, 2.0), [[2 / 3, 1 / 3]] * 3)
 
 
 @pytest.mark.parametrize("power", [0.4, 1.0, 3.0])
@@ -91,16 +92,16 @@ def test_temperature_with_probabilities_of_zero_is_finite():
     probabilities = np.tile([1.0, 0.0], (100, 1))
     temperature = fit_temperature(probabilities, np.array([1] + [0] * 99))
     assert TEMPERATURE_BOUNDS[0] < temperature <= TEMPERATURE_BOUNDS[1]
-    scaled = with_temperature(probabilities, temperature)
+    scaled = SOFTMAX.with_temperature(probabilities, temperature)
     assert np.isfinite(scaled).all()
     np.testing.assert_allclose(scaled.sum(axis=1), 1)
 
 
 def test_a_temperature_keeps_the_order_of_classes_and_one_changes_nothing():
     predictions = random_table(3)
-    np.testing.assert_allclose(with_temperature(predictions.probabilities, 1.0), predictions.probabilities)
+    np.testing.assert_allclose(SOFTMAX.with_temperature(predictions.probabilities, 1.0), predictions.probabilities)
     for temperature in (0.3, 4.0):
-        scaled = with_temperature(predictions.probabilities, temperature)
+        scaled = SOFTMAX.with_temperature(predictions.probabilities, temperature)
         np.testing.assert_array_equal(scaled.argsort(axis=1), predictions.probabilities.argsort(axis=1))
     order = shuffled(predictions)
     assert fit_temperature(order.probabilities, order.targets) == pytest.approx(
@@ -111,7 +112,7 @@ def test_a_temperature_keeps_the_order_of_classes_and_one_changes_nothing():
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_a_temperature_is_positive(temperature):
     with pytest.raises(ValueError, match="above 0"):
-        with_temperature(np.eye(2), temperature)
+        SOFTMAX.with_temperature(np.eye(2), temperature)
 
 
 def test_a_temperature_needs_an_image():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from mammo.evaluation.calibration import fit_temperature, with_temperature
+from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.evaluation import evaluate
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import compute_metrics
+from mammo.tasks.outputs import SOFTMAX
 from tests.evaluation.tables import DENSITY, random_table, shuffled, table
 
 SEED_MATRIX = [[2, 6, 0, 0], [4, 58, 11, 0], [0, 42, 98, 30], [0, 1, 9, 57]]
@@ -85,7 +86,7 @@ def test_a_temperature_changes_the_calibration_and_nothing_else():
     found, plain = evaluate(predictions, temperature, draws=20), evaluate(predictions, draws=20)
     assert found.metrics == plain.metrics
     assert (plain.calibration.temperature, plain.calibration.after, plain.calibration.loss_after) == (None, None, None)
-    scaled = with_temperature(predictions.probabilities, temperature)
+    scaled = SOFTMAX.with_temperature(predictions.probabilities, temperature)
     assert found.calibration.loss_before == pytest.approx(found.metrics.scores["loss"])
     assert found.calibration.loss_after == pytest.approx(log_loss(predictions.targets, scaled))
     assert found.calibration.loss_after < found.calibration.loss_before

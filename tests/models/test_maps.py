@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 
-from mammo.models.anatomy import dissect
 from mammo.models.build import build_model
+from mammo.models.families import FAMILIES
 from mammo.models.maps import MapLayout
 from mammo.models.network import Network
 from mammo.models.options import ModelOptions
@@ -66,7 +66,7 @@ def test_features_are_means_of_the_map_where_the_pooling_reads_it(name):
 
 
 def test_a_transformer_that_pools_its_patches_depends_on_its_last_map():
-    parts = dissect(timm.create_model("vit_tiny_patch16_224", global_pool="avg"), "timm", needs_blocks=True)
+    parts = FAMILIES["timm"].parts(timm.create_model("vit_tiny_patch16_224", global_pool="avg"), needs_blocks=True)
     assert parts.layout == MapLayout("tokens", 1, is_pooled=True)
 
 

@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import nn
 
-from mammo.models.anatomy import dissect
 from mammo.models.build import build_model
+from mammo.models.families import FAMILIES
 from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly, LinearProbe
 from mammo.support.errors import ConfigError
@@ -71,7 +71,7 @@ def test_cutting_a_network_does_not_change_what_it_computes(name, size_px):
     published = timm.create_model(name).eval()
     reference = timm.create_model(name, num_classes=0).eval()
     reference.load_state_dict({k: v for k, v in published.state_dict().items() if k in reference.state_dict()})
-    parts = dissect(published, "timm", needs_blocks=True)
+    parts = FAMILIES["timm"].parts(published, needs_blocks=True)
     body = nn.Sequential(*parts.stages, parts.pool).eval()
     images = torch.randn(2, 3, size_px, size_px, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -85,7 +85,7 @@ def test_cutting_a_torchvision_network_does_not_change_what_it_computes(name):
     head = published.fc if name == "resnet50" else published.classifier
     with torch.inference_mode():
         expected = published(images)
-        parts = dissect(published, "torchvision", needs_blocks=True)
+        parts = FAMILIES["torchvision"].parts(published, needs_blocks=True)
         assert torch.allclose(head(nn.Sequential(*parts.stages, parts.pool)(images)), expected, atol=1e-5)
 
 

@@ -2,13 +2,12 @@
 
 A block, counted from the head by `strategy.blocks`, is one stage here: a residual stage of a ResNet,
 an entry of `features` of an EfficientNet, a transformer block, a stage of Swin or ConvNeXt (the last
-one with the final norm). To support another family, add a function to `DISSECTORS`.
+one with the final norm). Which function serves which network, its family says (`mammo.models.families`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from timm.models import group_parameters
@@ -96,7 +95,7 @@ class WholeBackbone(nn.Module):
         return self.pooled(self.maps(images))
 
 
-def _resnet(model: Published) -> Parts:
+def resnet_parts(model: Published) -> Parts:
     """Torchvision's and timm's ResNets: stem, layer1..layer4."""
     activation = model.act1 if hasattr(model, "act1") else model.relu
     stem = nn.Sequential(model.conv1, model.bn1, activation, model.maxpool)
@@ -104,13 +103,13 @@ def _resnet(model: Published) -> Parts:
     return Parts(stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), model.fc.in_features)
 
 
-def _torchvision_efficientnet(model: Published) -> Parts:
+def torchvision_efficientnet_parts(model: Published) -> Parts:
     """Torchvision's EfficientNets: the entries of `features`."""
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
     return Parts(list(model.features), pool, model.classifier[-1].in_features)
 
 
-def _timm_efficientnet(model: Published) -> Parts:
+def timm_efficientnet_parts(model: Published) -> Parts:
     """timm's EfficientNets: stem, the entries of `blocks`, conv_head with its norm."""
     stem = nn.Sequential(model.conv_stem, model.bn1)
     top = nn.Sequential(model.conv_head, model.bn2)
@@ -118,7 +117,7 @@ def _timm_efficientnet(model: Published) -> Parts:
     return Parts([stem, *model.blocks, top], pool, model.classifier.in_features)
 
 
-def _vision_transformer(model: Published) -> Parts:
+def vision_transformer_parts(model: Published) -> Parts:
     """timm's ViT and DeiT: embedding, the transformer blocks, the last one with the final norm."""
     width = model.embed_dim
     *blocks, last = list(model.blocks)
@@ -128,14 +127,14 @@ def _vision_transformer(model: Published) -> Parts:
     return Parts([TokenEmbedding(model), *blocks, last_with_norm], pool, width, layout)
 
 
-def _swin(model: Published) -> Parts:
+def swin_parts(model: Published) -> Parts:
     """timm's Swin transformers: patches, four stages, the last one with the final norm."""
     *layers, last = list(model.layers)
     stages = [model.patch_embed, *layers, nn.Sequential(last, model.norm)]
     return Parts(stages, model.head.global_pool, model.num_features, MapLayout("channels_last"))
 
 
-def _convnext(model: Published) -> Parts:
+def convnext_parts(model: Published) -> Parts:
     """timm's ConvNeXts: stem and four stages; the final norm comes after pooling and learns with the last stage."""
     *layers, last = list(model.stages)
     head = model.head
@@ -143,41 +142,8 @@ def _convnext(model: Published) -> Parts:
     return Parts([model.stem, *layers, nn.Sequential(last, model.norm_pre)], pool, model.num_features)
 
 
-# By the name of the class of the published network: (origin, class) -> function.
-DISSECTORS: dict[tuple[str, str], Callable[[Published], Parts]] = {
-    ("torchvision", "ResNet"): _resnet,
-    ("torchvision", "EfficientNet"): _torchvision_efficientnet,
-    ("timm", "ResNet"): _resnet,
-    ("timm", "EfficientNet"): _timm_efficientnet,
-    ("timm", "VisionTransformer"): _vision_transformer,
-    ("timm", "SwinTransformer"): _swin,
-    ("timm", "ConvNeXt"): _convnext,
-}
-
-
-def dissect(model: Published, origin: str, needs_blocks: bool) -> Parts:
-    """The parts of a network of `origin` (`torchvision` or `timm`).
-
-    A timm network of a family that is not known here becomes one single stage; it cannot be cut
-    into blocks, so `needs_blocks` (frozen_last_block) raises ConfigError for it.
-    """
-    kind = type(model).__name__
-    dissector = DISSECTORS.get((origin, kind))
-    if dissector is not None:
-        return dissector(model)
-    if needs_blocks:
-        known = sorted({name for _, name in DISSECTORS})
-        raise ConfigError(
-            f"the blocks of a {kind} are not known, so its last block cannot be told from the rest",
-            f"a network of one of the families {', '.join(known)}",
-            "choose strategy=head_only, linear_probe or full_finetune, or another model.name",
-        )
-    if origin != "timm":
-        raise ConfigError(
-            f"the parts of torchvision's {kind} are not known",
-            "an EfficientNet or a ResNet of torchvision",
-            "take the network from timm: model=timm model.name=NAME",
-        )
+def whole_parts(model: Published) -> Parts:
+    """A timm network whose blocks are not known, as one single stage."""
     model.reset_classifier(0)
     width = getattr(model, "head_hidden_size", None) or model.num_features
     layout = MapLayout("channels_last" if getattr(model, "output_fmt", "") == "NHWC" else "channels_first")
