@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from mammo.checks.report import Section
 
 PROBLEM_STATUS, MISUSE_STATUS = 1, 2
+AS_JSON = "json=true"
 HELP = """\
-usage: python -m mammo.doctor [--json]
-       python -m mammo.doctor [--json] KEY=VALUE ...
-       python -m mammo.doctor [--json] DIR ...
-       python -m mammo.doctor [--json] cache [cache_dir=DIR]
+usage: python -m mammo.doctor [json=true]
+       python -m mammo.doctor KEY=VALUE ... [json=true]
+       python -m mammo.doctor DIR ... [json=true]
+       python -m mammo.doctor cache [cache_dir=DIR] [json=true]
 
 Says what is in order and what is not, and what to do about it.
 
@@ -55,7 +56,7 @@ With the word cache: every checksum in the user's cache folder, or in cache_dir,
 is compared: image stores, feature banks, generated exams, the key and tables of
 the pseudonyms. A folder of that name is ./cache.
 
-  --json    the findings as one JSON object, for scripts
+  json=true    the findings as one JSON object, for scripts
 
 Exit status: 0 all is well (notes are no problems), 1 problems, 2 misuse.
 Options of mammo.train: python -m mammo.train --help
@@ -67,7 +68,10 @@ def main(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return
-    words = [word for word in arguments if word != "--json"]
+    if "--json" in arguments:
+        print("note: --json is now written json=true", file=sys.stderr)
+    as_json = bool({"--json", AS_JSON} & set(arguments))
+    words = [word for word in arguments if word not in ("--json", AS_JSON)]
     try:
         sections = _look(words)
     except UserError as error:
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         _end(f"error: {error.name or 'a package'} cannot be imported: {error}\n  to do:    {to_do}", MISUSE_STATUS)
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED_STATUS)
-    _show(sections, as_json="--json" in arguments)
+    _show(sections, as_json=as_json)
     sys.exit(PROBLEM_STATUS if any(section.has_problem for section in sections) else 0)
 
 

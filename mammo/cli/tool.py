@@ -1,4 +1,4 @@
-"""Commands that start from a trained network: KEY=VALUE on the command line, checked before anything heavy.
+"""Commands that start from runs or networks: KEY=VALUE on the command line, checked before anything heavy.
 
 Training composes a configuration from groups; these commands have a handful of options of their own, and the
 data of the run unless data=... names another dataset, which is then composed as for training.
@@ -25,6 +25,7 @@ from mammo.config.help import command_lines, option_lines
 from mammo.config.prepare import PREPARE
 from mammo.config.untrusted import check_config_files
 from mammo.inference.options import DataChoice
+from mammo.runs.folders import results_near
 from mammo.support.errors import ConfigError, nearest
 from mammo.support.interruption import INTERRUPTED_STATUS, listen
 from mammo.support.plain_text import WIDTH
@@ -86,11 +87,14 @@ def parse(tool: Tool, words: Sequence[str]) -> CommandLine:
         if "run" in types and (not equals or key not in types) and Path(word).exists():
             key, equals, text = "run", "=", word
         if word.startswith("-"):
-            wrong.append(f"{word}: options are written KEY=VALUE, without dashes")
+            name = key.lstrip("-").replace("-", "_")
+            instead = f": {name}={'true' if types[name] is bool else 'VALUE'}" if name in types else ""
+            wrong.append(f"{word}: options are written KEY=VALUE, without dashes{instead}")
         elif tool.takes_data and (key == "data" or key.startswith("data.")) and equals:
             data.append(word)
         elif not equals:
-            wrong.append(f"{word}: neither KEY=VALUE nor something that exists\n  {nearest(word, types)}")
+            near = nearest(word, [*types, *results_near(Path(word))])
+            wrong.append(f"{word}: neither KEY=VALUE nor something that exists\n  {near}")
         elif typing.get_origin(types.get(key)) is list:
             tree.setdefault(key, []).extend(_items(text))
         else:

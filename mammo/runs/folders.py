@@ -23,6 +23,11 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def results_near(path: Path) -> list[str]:
+    """The runs and sweeps where a path points to, else those of `multirun/`, for messages."""
+    return results_in(path.parent) if path.parent.is_dir() else results_in(Path("multirun"))
+
+
 def results_in(folder: Path) -> list[str]:
     """The runs and sweeps that lie in a folder, as paths, for messages; none where it cannot be read."""
     found = []

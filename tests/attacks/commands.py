@@ -25,7 +25,8 @@ from mammo.support.schema import build
 from mammo.support.tracebacks import error_text
 from mammo.support.yaml_files import read_yaml
 
-_TOOLS = {"predict": predict, "evaluate": evaluate, "export": export, "embed": embed, "explain": explain}
+_TOOLS = {"predict": predict, "evaluate": evaluate, "export": export, "embed": embed, "explain": explain,
+          "report": report}  # fmt: skip
 _LATE = ("pytorch_grad_cam", "sklearn.manifold", "sqlalchemy.dialects.sqlite", "alembic.command", "timm.models")
 _CONF = train.CONFIG_FOLDER
 
@@ -69,8 +70,6 @@ def run_train(words: Sequence[str]) -> int:
 def run_words(command: str, words: Sequence[str]) -> int:
     """Any other command."""
     sys.argv = [f"mammo.{command}", *words]
-    if command == "report":
-        return status_of(lambda: report.main(list(words)))
     if command == "doctor":
         return status_of(lambda: doctor.main(list(words)))
     tool = _TOOLS[command]

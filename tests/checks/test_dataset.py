@@ -113,7 +113,9 @@ def test_the_command_takes_the_options_of_training_and_finds_out_what_a_folder_h
 ):
     for arguments in (["data=archive", f"data.root={archive}"], [str(archive)]):
         monkeypatch.setattr("sys.argv", ["doctor"])
-        status = status_of(*arguments, "data.image_size=64", "train.epochs=3", f"cache_dir={session_cache}", "--json")
+        status = status_of(
+            *arguments, "data.image_size=64", "train.epochs=3", f"cache_dir={session_cache}", "json=true"
+        )
         assert status == 0
         content = json.loads(capsys.readouterr().out)
         assert content["sections"][0]["tables"][0]["rows"][-1][1] == 96

@@ -76,7 +76,7 @@ def test_damaged_weights_a_readable_key_and_a_lock_without_effect_are_problems(c
     key.write_text("00" * 32)
     key.chmod(0o644)
     never = fake(tmp_path / "path", "filelock", LOCK_WITHOUT_EFFECT)
-    status, output, _ = doctor(cache_home, "--json", before=never, TORCH_HOME=str(tmp_path / "torch"))
+    status, output, _ = doctor(cache_home, "json=true", before=never, TORCH_HOME=str(tmp_path / "torch"))
     assert status == 1
     findings = [one for section in json.loads(output)["sections"] for one in section["findings"]]
     problems = {one["subject"]: one["text"] for one in findings if one["level"] == "PROBLEM"}
@@ -95,7 +95,7 @@ def test_damaged_weights_a_readable_key_and_a_lock_without_effect_are_problems(c
 )
 def test_it_says_that_torch_cannot_be_imported(cache_home, tmp_path, text, reason):
     broken = fake(tmp_path / "path", "torch", text)
-    status, output, _ = doctor(cache_home, "--json", before=broken)
+    status, output, _ = doctor(cache_home, "json=true", before=broken)
     assert status == 1
     findings = [one for section in json.loads(output)["sections"] for one in section["findings"]]
     (torch,) = [one for one in findings if one["subject"] == "torch"]

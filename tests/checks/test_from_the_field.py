@@ -14,7 +14,7 @@ from tests.data.formats.small_datasets import write_dicom, write_png
 
 def used_and_left_out(capsys: pytest.CaptureFixture[str], cache: Path, *words: str) -> list[str]:
     """What the doctor says of the images of a dataset, decoded as for a run."""
-    status_of("--json", *words, "data.image_size=64", "data.num_workers=0", f"cache_dir={cache}")
+    status_of("json=true", *words, "data.image_size=64", "data.num_workers=0", f"cache_dir={cache}")
     sections = json.loads(capsys.readouterr().out)["sections"]
     findings = [one for section in sections for one in section["findings"]]
     return [one["text"] for one in findings if one["subject"] in ("used", "left out", "data")]

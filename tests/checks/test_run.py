@@ -38,7 +38,7 @@ def test_a_healthy_run_passes(run, capsys):
 def test_what_is_broken_is_named(run, name, capsys):
     damage, wanted = DAMAGES[name]
     damage(run)
-    assert status_of(run, "--json") == 1
+    assert status_of(run, "json=true") == 1
     (section,) = json.loads(capsys.readouterr().out)["sections"]
     found = [f"{one['subject']}: {one['text']}" for one in section["findings"] if one["level"] == "PROBLEM"]
     for text in wanted:
@@ -158,7 +158,7 @@ def test_a_folder_named_by_hand_is_a_note(run):
 def test_several_folders_one_of_them_broken(run, tmp_path, capsys):
     broken = shutil.copytree(run, tmp_path / "copies" / run.name)
     truncate(broken / LAST)
-    assert status_of(run, broken, "--json") == 1
+    assert status_of(run, broken, "json=true") == 1
     content = json.loads(capsys.readouterr().out)
     assert content["problems"] == 1
     assert [len([f for f in s["findings"] if f["level"] == "PROBLEM"]) for s in content["sections"]] == [0, 1]

@@ -16,7 +16,7 @@ from mammo.support.options import option
 from tests.conftest import REPOSITORY
 from tests.processes import run_module
 
-COMMANDS = ("evaluate", "predict", "explain", "embed", "export")
+COMMANDS = ("evaluate", "predict", "explain", "embed", "export", "report")
 
 
 @dataclasses.dataclass(frozen=True)

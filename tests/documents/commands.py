@@ -104,8 +104,8 @@ def check_composed(program: str, words: list[str]) -> None:
 
 def check_doctor(words: list[str]) -> None:
     """Options are those of training; folders exist."""
-    options = [word for word in words if "=" in word]
-    for word in set(words) - set(options) - {"--json", "--help", "cache"}:
+    options = [word for word in words if "=" in word and word != "json=true"]
+    for word in set(words) - set(options) - {"json=true", "--help", "cache"}:
         assert Path(word).exists(), word
     if options:
         check_composed(TRAIN.program, options)

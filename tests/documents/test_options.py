@@ -23,8 +23,8 @@ GROUPS = {
 KEYS = {*flatten(key_tree(Config)), *flatten(key_tree(PrepareConfig))}
 OF_TOOLS = {key for tool in TOOLS.values() for key in flatten(key_tree(tool.options))}
 SECTIONS = tuple({f"{key.partition('.')[0]}." for key in KEYS if "." in key})
-# Options of Hydra, a key of evaluation.json, the first line of a table; and names of files.
-OTHERS = ("hydra.run.dir", "hydra.launcher.account", "data.num_trained_on", "sep")
+# Options of Hydra, a key of evaluation.json, the first line of a table, an option of the doctor; and names of files.
+OTHERS = ("hydra.run.dir", "hydra.launcher.account", "data.num_trained_on", "sep", "json")
 NAMES_OF_FILES = (".json", ".log", ".py", ".html", ".csv", ".pth")
 # The earlier names in the first cells of docs/migration.md have a test of their own.
 PAGES_OF_OPTIONS = [page for page in PAGES if page != "docs/migration.md"]

@@ -100,7 +100,7 @@ def predict_new(run: str) -> None:
 
 
 def report_on(run: str) -> None:
-    report.main([run])
+    report.work(parse(report.TOOL, [run]))
     assert (Path(run) / "report/report.html").is_file()
 
 

@@ -307,7 +307,7 @@ def test_mistakes_at_the_terminal_name_nobody(archive, tmp_path):
         ("mammo.predict", run, f"input={nearly}"), ("mammo.predict", f"run={nearly}", f"input={archive}"),
         ("mammo.report", str(nearly)), ("mammo.embed", run, f"output={nearly.parent}"),
         ("mammo.evaluate", run, "data=folders", f"data.root={archive}", "data.group_by=image", "cache_dir=cache"),
-        ("mammo.doctor", "--json", "data=archive", f"data.root={archive}", "data.max_bad_fraction=0.5",
+        ("mammo.doctor", "json=true", "data=archive", f"data.root={archive}", "data.max_bad_fraction=0.5",
          "data.views=null", "data.image_size=64", "cache_dir=cache"),
     ]  # fmt: skip
     for program, *words in commands:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mammo import evaluate, explain, export, predict, report
-from mammo.cli.tool import parse
+from mammo.cli.tool import parse, run_tool
 from mammo.inference.partial import SUFFIX
 from mammo.support.errors import OutputError, RunDirectoryError, UserError
 from mammo.support.outputs import LIST_FILE, Outputs, listed_in
@@ -179,7 +179,7 @@ def test_a_folder_of_results_in_a_run_that_is_a_link_is_not_followed(sweep, anyw
     with pytest.raises(UserError, match="evaluation in run is a link"):
         anywhere(evaluate, run, "draws=100")
     with pytest.raises(SystemExit) as ended:
-        report.main([str(run)])
+        run_tool(report.TOOL, report.work, [str(run)])
     assert ended.value.code == 2
     assert os.listdir(tmp_path / "elsewhere") == []
 
@@ -225,15 +225,15 @@ def test_a_report_replaces_only_what_a_report_is(sweep, tmp_path, capsys):
     for name in ("report.md", "report.json", "density_confusion_seed42.png"):
         (output / name).write_text("mine")
         with pytest.raises(SystemExit) as ended:
-            report.main([str(run), "--output", str(output)])
+            run_tool(report.TOOL, report.work, [str(run), f"output={output}"])
         assert ended.value.code == 2
         assert f"{name}: not written by mammo.report" in capsys.readouterr().err
         assert (output / name).read_text() == "mine"
         if name != "density_confusion_seed42.png":
             (output / name).unlink()
-    report.main([str(run), "--output", str(output), "overwrite=true"])
+    run_tool(report.TOOL, report.work, [str(run), f"output={output}", "overwrite=true"])
     (output / LIST_FILE).unlink()
-    report.main([str(run), "--output", str(output)])
+    run_tool(report.TOOL, report.work, [str(run), f"output={output}"])
 
 
 def test_a_report_of_a_folder_of_runs_leaves_a_summary_of_somebody_else(sweep, tmp_path, capsys):
@@ -241,7 +241,7 @@ def test_a_report_of_a_folder_of_runs_leaves_a_summary_of_somebody_else(sweep, t
     shutil.copytree(run_of(sweep), folder / "run")
     (folder / "summary.md").write_text("# What I found")
     with pytest.raises(SystemExit) as ended:
-        report.main([str(folder)])
+        run_tool(report.TOOL, report.work, [str(folder)])
     assert ended.value.code == 2
     assert "summary.md: not written by" in capsys.readouterr().err
     assert (folder / "summary.md").read_text() == "# What I found"

@@ -43,7 +43,7 @@ def png(value: int, size: tuple[int, int] = (40, 30)) -> bytes:
 @pytest.mark.slow
 def test_several_folders_make_one_report(reported, tmp_path):
     first, second = runs_of(reported)
-    done = report(tmp_path, str(first), str(second), "--output", "both")
+    done = report(tmp_path, str(first), str(second), "output=both")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "Report: both" in done.stdout
@@ -61,9 +61,11 @@ def test_mistakes_are_answered(reported, tmp_path):
     (tmp_path / "file").touch()
     for arguments, words in {
         ("empty",): "empty holds no runs",
-        ("nowhere", "--output", "there"): "there is no such folder",
-        ("--output", "there"): "the following arguments are required",
-        (str(runs_of(reported)[0]), "--output", "file"): "file is a file",
+        ("nowhere", "output=there"): "nowhere: neither KEY=VALUE nor something that exists",
+        ("run=nowhere", "output=there"): "there is no such folder",
+        ("output=there",): "no folder is named",
+        ("empty", "--output", "there"): "without dashes: output=VALUE",
+        (str(runs_of(reported)[0]), "output=file"): "file is a file",
     }.items():
         done = report(tmp_path, *arguments)
         assert done.returncode == 2

@@ -54,8 +54,8 @@ def test_a_run_shows_its_own_last_lines(sweep, tmp_path):
 def test_mistakes_are_answered(sweep, tmp_path):
     (tmp_path / "empty").mkdir()
     mistakes = {
-        ("multirun/trail-of-two",): ["there is no such folder", "did you mean multirun/trial-of-two?"],
-        ("nowhere/trial-of-two",): ["there is no such folder", "multirun/trial-of-two"],
+        ("multirun/trail-of-two",): ["something that exists", "did you mean multirun/trial-of-two?"],
+        ("run=nowhere/trial-of-two",): ["there is no such folder", "multirun/trial-of-two"],
         ("multirun",): ["holds sweeps, but is none itself", "multirun/trial-of-two"],
         ("empty",): ["empty holds no runs"],
         (): ["DIR"],
