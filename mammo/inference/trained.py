@@ -219,7 +219,7 @@ def predict_with(
     batches = EvaluationBatches(images, batch_size, hardware.loader_threads)
     shown = batches if label is None else track(batches, label, len(batches))
     prepare = through(preparation, FrozenTrunk(network, torch.float32, batch_size))
-    predictions = predict(network, space, shown, prepare, stop_if_asked, keep_features=keep_features)
+    predictions = predict(network.tail, space, shown, prepare, stop_if_asked, keep_features=keep_features)
     if not allow_not_finite and not predictions.is_finite.all():
         raise DataError(
             f"the predictions of {np.count_nonzero(~predictions.is_finite)} of {len(images)} images are not finite",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mammo.data.batches import Prepared
-from mammo.models.network import Network
+from mammo.models.network import Network, Tail
 from mammo.support.errors import TrainingError
 from mammo.support.hardware import Hardware, random_state, restore_random_state, seed_everything
 from mammo.tasks.outputs import OutputSpace
@@ -197,7 +197,7 @@ class Trainer:
         self, batches: Iterable[Any], prepare: Prepare, after_batch: Callable[[], None], *, keep_features: bool = False
     ) -> Predictions:
         """See `predict`."""
-        return predict(self.network, self.loss, batches, prepare, after_batch, keep_features=keep_features)
+        return predict(self.network.tail, self.loss, batches, prepare, after_batch, keep_features=keep_features)
 
     def steps(self, num_batches: int) -> int:
         """How many steps of the optimizer some batches of an epoch make."""
@@ -363,7 +363,7 @@ class NonFiniteLossError(NonFiniteError):
 
 @torch.inference_mode()
 def predict(
-    network: Network,
+    tail: Tail,
     space: OutputSpace,
     batches: Iterable[Any],
     prepare: Prepare,
@@ -375,12 +375,12 @@ def predict(
 
     `space` says what the outputs mean; `prepare` makes of a batch the output of the frozen trunk, on the device.
     """
-    network.eval()
+    tail.eval()
     outputs, targets, kept = [], [], []
     for batch in batches:
         trunk_output, target, sample_of = prepare(batch)
-        features = network.tail.features(trunk_output, sample_of)
-        outputs.append(network.head(features).float())
+        features = tail.features(trunk_output, sample_of)
+        outputs.append(tail.head(features).float())
         targets.append(target)
         if keep_features:
             kept.append(features.float())
