@@ -7,7 +7,7 @@ reads the names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, get_args
 
 # auto: what `monitor=auto` compares, in this order; history: also of every epoch; headline: the few that stand first;
@@ -120,10 +120,13 @@ def class_scores_of(kind: str) -> tuple[ClassScore, ...]:
     return tuple(score for score in CLASS_SCORES if kind in score.kinds)
 
 
-def shown_in(place: Place, kind: str = MULTICLASS) -> tuple[Score, ...]:
-    """The scores that are shown in a place, in the order in which they are shown."""
-    shown = [score for score in scores_of(kind) if place in score.shown_in]
-    return tuple(sorted(shown, key=lambda score: score.rank))
+def shown_in(place: Place, kind: str = MULTICLASS, among: Collection[str] | None = None) -> tuple[Score, ...]:
+    """The scores that are shown in a place, in the order in which they are shown.
+
+    `among` are the names that some metrics have, which says of what kind they are.
+    """
+    of_kind = scores_of(kind) if among is None else [score for score in SCORES if score.name in among]
+    return tuple(sorted((score for score in of_kind if place in score.shown_in), key=lambda score: score.rank))
 
 
 def names_in(place: Place, kind: str = MULTICLASS) -> tuple[str, ...]:

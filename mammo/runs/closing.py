@@ -44,7 +44,7 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
         ),
     ]
     rows = []
-    for score in shown_in("headline"):
+    for score in shown_in("headline", among=metrics):
         value, limits = number(metrics, score.name), interval(metrics, "ci95", score.name)
         rows.append(row(score.short, estimate(value, limits, missing=UNDEFINED), score.hint))
     table = Table("", (Column(""), Column("", is_number=True), Column("")), tuple(rows))

@@ -100,14 +100,17 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
     intervals = metrics.ci95 or {}
     scores = tuple(
         row(one.sentence, three_decimals(metrics.scores[one.name], UNDEFINED), span(intervals.get(one.name)))
-        for one in shown_in("card")
+        for one in shown_in("card", among=metrics.scores)
     )
+    of_classes = [name for name in ("recall", "precision") if name in metrics.per_class]
+    # Where an image may be of several classes, there is no confusion matrix.
+    matrix = metrics.confusion_matrix or [()] * len(metrics.class_names)
     classes = tuple(
-        row(name, str(metrics.true_counts[c]), three_decimals(metrics.per_class["recall"][c], UNDEFINED),
-            three_decimals(metrics.per_class["precision"][c], UNDEFINED), *map(str, metrics.confusion_matrix[c]))
+        row(name, str(metrics.true_counts[c]),
+            *(three_decimals(metrics.per_class[score][c], UNDEFINED) for score in of_classes), *map(str, matrix[c]))
         for c, name in enumerate(metrics.class_names)
     )  # fmt: skip
-    predicted = (f"as {name}" for name in metrics.class_names)
+    predicted = (f"as {name}" for name in metrics.class_names if metrics.confusion_matrix)
     unit = f"{summary['data']['group_by']}s"
     return [
         "## Results on the validation set",
@@ -116,7 +119,7 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
         f"was chosen on these images, which makes the numbers a little too good. {interval_note(unit[:-1])}",
         "",
         *markdown_lines(Table("", columns("score", numbers=("value", "95% interval")), scores)),
-        *markdown_lines(Table("", columns("true class", numbers=("n", "recall", "precision", *predicted)), classes)),
+        *markdown_lines(Table("", columns("true class", numbers=("n", *of_classes, *predicted)), classes)),
         f"Dividing the logits by {temperature:.3f} fits the probabilities to the validation set best.",
     ]
 
@@ -144,7 +147,7 @@ def _limits(summary: Mapping[str, Any], config: Config, metrics: Metrics) -> lis
         found.append(f"It has collapsed: {markdown_text(summary['collapse']['reason'])}.")
     num_classes = len(metrics.class_names)
     weak = [
-        f"{markdown_text(name)} ({metrics.confusion_matrix[c][c]} of {metrics.true_counts[c]})"
+        f"{markdown_text(name)} ({round(recall * metrics.true_counts[c])} of {metrics.true_counts[c]})"
         for c, (name, recall) in enumerate(zip(metrics.class_names, metrics.per_class["recall"], strict=True))
         if recall is not None and recall < 1 / num_classes
     ]

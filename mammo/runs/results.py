@@ -84,9 +84,10 @@ def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[
     """`val_metrics.json` and the two figures."""
     directory.write_json("metrics/val_metrics.json", metrics.to_dict())
     plot_history(history, directory.file("metrics/history.png"))
-    plot_confusion_matrix(
-        [list(row) for row in metrics.confusion_matrix],
-        list(metrics.class_names),
-        directory.file("metrics/confusion_matrix.png"),
-        title=f"Validation, epoch {best_epoch} (best)",
-    )
+    if metrics.confusion_matrix:
+        plot_confusion_matrix(
+            [list(row) for row in metrics.confusion_matrix],
+            list(metrics.class_names),
+            directory.file("metrics/confusion_matrix.png"),
+            title=f"Validation, epoch {best_epoch} (best)",
+        )
