@@ -18,11 +18,12 @@ from mammo.support.table import DASH, UNDEFINED, Column, Table, estimate, row, t
 
 def closing_lines(folder: Path, summary: Mapping[str, Any]) -> list[str]:
     """Lines for the terminal, made from `summary.json` of a finished run as `RunDirectory.summary` reads it."""
+    has_matrix = (folder / "metrics" / "confusion_matrix.png").exists()
     return [
         *result_lines(summary),
         f"Results: {folder}",
         "  metrics/history.png            the training, epoch by epoch",
-        "  metrics/confusion_matrix.png   what was taken for what",
+        *(["  metrics/confusion_matrix.png   what was taken for what"] if has_matrix else []),
         "  summary.json                   everything about the run in one file",
         "Next:",
         f"  python -m mammo.report {shlex.quote(str(folder))}",
