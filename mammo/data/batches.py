@@ -125,7 +125,7 @@ class TrainingBatches:
         self.plan = plan_batches(len(data), batch_size, max_batches)
         # The changes of the views of a frozen trunk come again and again; others never do.
         num_kept = 0 if num_variants is None or augment.changes_nothing else num_variants
-        self._drawn_changes = np.full((len(data), num_kept, len(VIEW_COLUMNS)), np.nan, dtype=np.float32)
+        self._drawn_changes = np.full((len(data.image_ids), num_kept, len(VIEW_COLUMNS)), np.nan, dtype=np.float32)
 
     @property
     def sizes(self) -> list[int]:

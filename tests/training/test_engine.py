@@ -235,6 +235,37 @@ def test_training_can_be_left_after_any_step_and_in_the_validation(strategy, acc
         assert torch.equal(head(fresh), head(whole)), place
 
 
+def test_a_sample_of_several_images_is_learnt_from_the_mean_of_their_features():
+    """The head alone learns: as on the means of the features, one for each sample, taken by hand."""
+    pixels = np.random.default_rng(1).integers(0, 256, (10, 64, 64), dtype=np.uint8)
+    sample_of = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5])
+    data = LabelledImages(
+        StoredImages(pixels, np.arange(10)), np.arange(6) % 3, [str(i) for i in range(10)], sample_of=sample_of
+    )
+    trainer = make_trainer(settings={"epochs": 1})
+    preparation, trunk = Preparation(MEAN, STD, CPU.device), FrozenTrunk(trainer.network, torch.float32, 4)
+    batches_of = TrainingBatches(data, Uniform(), AugmentOptions(), 1, 4, 42, 0)
+    source = Source(batches_of, EvaluationBatches(data, 4, 0), preparation, trunk, trunk)
+    (result,) = trainer.fit(source.streamed(), no_losses, never_stop)
+
+    by_hand = make_trainer(settings={"epochs": 1})
+    features = trunk(preparation.images(torch.from_numpy(pixels), None))
+    means = torch.stack([features[torch.from_numpy(sample_of == sample)].mean(dim=0) for sample in range(6)])
+    total = 0.0
+    for part in (slice(0, 4), slice(4, 6)):
+        samples = batches_of.drawn(0)[0][part]
+        logits = by_hand.network.head(means[samples])
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(samples % 3))
+        by_hand.optimizer.zero_grad()
+        loss.backward()
+        by_hand.optimizer.step()
+        total += loss.item() * len(samples)
+    assert result.train_loss == pytest.approx(total / 6, rel=1e-5)
+    assert torch.allclose(head(trainer), head(by_hand), atol=1e-6)
+    expected = by_hand.network.head(means).softmax(dim=1).detach().numpy()
+    assert result.validation.probabilities == pytest.approx(expected, abs=1e-5)
+
+
 def test_only_the_head_moves_in_head_only_epochs():
     trainer = make_trainer(strategy=FrozenLastBlock(), settings={"epochs": 2, "head_only_epochs": 1})
     body = {k: v.clone() for k, v in trainer.network.state_dict().items() if not k.startswith("head.")}

@@ -18,7 +18,7 @@ from mammo.data.sampler import Uniform, Weighted
 from mammo.data.store import StoredImages
 from mammo.models.build import build_model
 from mammo.models.options import ModelOptions
-from mammo.models.strategy import FrozenLastBlock, HeadOnly
+from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.models.trunk import FrozenTrunk
 from mammo.support.errors import ConfigError
 from mammo.support.row_files import survey
@@ -36,11 +36,17 @@ def counting(label: str):
     yield lambda done, total: None
 
 
-def labelled(count: int, first: int = 0) -> LabelledImages:
+def labelled(count: int, first: int = 0, images_of_samples: list[int] | None = None) -> LabelledImages:
+    """A sample an image, or samples of several images each, `count` in all."""
     pixels = np.random.default_rng(1).integers(0, 256, (30, 64, 64), dtype=np.uint8)
     rows = np.arange(first, first + count)
     ids = [f"image{row}" for row in rows]
-    return LabelledImages(StoredImages(pixels, rows), rows % 3, ids, [f"content{row}" for row in rows])
+    sample_of = None
+    if images_of_samples is not None:
+        sample_of = np.repeat(np.arange(len(images_of_samples)), images_of_samples)
+    targets = (rows if sample_of is None else np.arange(len(images_of_samples or []))) % 3
+    content = [f"content{row}" for row in rows]
+    return LabelledImages(StoredImages(pixels, rows), targets, ids, content, sample_of=sample_of)
 
 
 def make_source(
@@ -52,11 +58,14 @@ def make_source(
     seed=42,
     mean=0.5,
     max_batches=None,
+    samples=(None, None),
 ) -> Source:
     options = ModelOptions(family="timm", name="test_efficientnet", weights="none")
     network = build_model(options, strategy or FrozenLastBlock(), 3, 64, seed=0).network
-    train = TrainingBatches(labelled(11), sampler or Weighted(), augment, num_variants, 4, seed, 0, max_batches)
-    validation = EvaluationBatches(labelled(5, first=11), 4, 0)
+    train = TrainingBatches(
+        labelled(11, 0, samples[0]), sampler or Weighted(), augment, num_variants, 4, seed, 0, max_batches
+    )
+    validation = EvaluationBatches(labelled(5, 11, samples[1]), 4, 0)
     trunk, exact = FrozenTrunk(network, dtype, 4), FrozenTrunk(network, torch.float32, 4)
     return Source(train, validation, Preparation((mean,) * 3, (0.25,) * 3, torch.device("cpu")), trunk, exact)
 
@@ -80,6 +89,8 @@ def num_features(folder) -> int:
         {"augment": AugmentOptions()},
         {"num_variants": 1},
         {"max_batches": 2},
+        {"samples": ([1, 2, 1, 3, 2, 2], [2, 1, 2])},
+        {"samples": ([1, 2, 1, 3, 2, 2], [2, 1, 2]), "strategy": FullFinetune(), "augment": AugmentOptions()},
     ],
     ids=str,
 )
@@ -89,7 +100,9 @@ def test_banked_inputs_are_the_streamed_ones(tmp_path, changes):
     assert other.train.sizes == one.train.sizes
     for epoch in EPOCHS:
         for a, b in zip(one.train.epoch(epoch), other.train.epoch(epoch), strict=True):
-            (expected, targets, _), (found, found_targets, _) = one.prepare(a), other.prepare(b)
+            (expected, targets, sample_of), (found, found_targets, found_sample_of) = one.prepare(a), other.prepare(b)
+            assert (sample_of is None) == (found_sample_of is None) == ("samples" not in changes)
+            assert sample_of is None or torch.equal(found_sample_of, sample_of)
             assert torch.equal(found, expected)
             assert found.stride() == expected.stride()
             assert torch.equal(found_targets, targets)
