@@ -28,6 +28,7 @@ from mammo.support.files import file_sha256, join_command, this_command
 from mammo.support.hardware import Hardware, Share, prepare_process, require_compiler, resolve_hardware
 from mammo.support.interruption import deferred
 from mammo.support.progress import console, counting, log_to_file, start_logging
+from mammo.support.ranks import ranks_of_environment
 from mammo.training.losses import effective_class_weights
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def run_training(
     reset_warnings()
     directory = RunDirectory(Path(folder))
     try:
+        ranks_of_environment().require_alone()
         directory.check_identity(config)
         if not is_one_of_several:
             print_config(config, console)
