@@ -44,7 +44,7 @@ def check_dataset(options: DataOptions, cache_folder: Path, counting: Counting) 
         *([Section(title, problems)] if problems else []),
         Section(f"{title}: what a run uses", [*_use_findings(dataset)], [_class_table(dataset)]),
         Section(f"{title}: images", [*_image_findings(dataset, headers)], _image_tables(dataset, headers)),
-        Section(f"{title}: split and duplicates", [*_split_findings(dataset), *check_leakage(dataset, counting)]),
+        Section(f"{title}: split and duplicates", [*_split_findings(dataset), *check_leakage(dataset)]),
     ]
 
 

@@ -196,7 +196,7 @@ def leaks(root: Path, cache: Path, spoil: Callable) -> list[Finding]:
     """What is found in a dataset whose split has been changed."""
     dataset = load_dataset(options(root), cache, 0, counting)
     changed = dataclasses.replace(dataset, split=spoil(dataset.split))
-    return [finding for finding in check_leakage(changed, counting) if finding.level is Level.PROBLEM]
+    return [finding for finding in check_leakage(changed) if finding.level is Level.PROBLEM]
 
 
 def test_a_patient_in_two_parts_is_found_whatever_the_split_says(archive, session_cache):
@@ -225,7 +225,7 @@ def as_table(archive: Path, patient: Callable[[int], str], exam: Callable[[int, 
 def test_visits_of_all_women_are_exams_of_each(archive, session_cache):
     table = as_table(archive, lambda woman: f"W{woman}", lambda woman, view: "1" if view[0] == "L" else "2")
     dataset = load_dataset(table, session_cache, 0, counting)
-    assert {finding.level for finding in check_leakage(dataset, counting)} == {Level.OK}
+    assert {finding.level for finding in check_leakage(dataset)} == {Level.OK}
     assert any("an exam is patient and exam" in note for note in dataset.manifest.notes)
     assert grouping_summary(dataset.manifest.grouping)["exam_ids"] == "per_patient"
 
@@ -233,7 +233,7 @@ def test_visits_of_all_women_are_exams_of_each(archive, session_cache):
 def test_two_numbers_in_an_exam_are_one_woman_and_counted(archive, session_cache):
     table = as_table(archive, lambda woman: f"W{woman}", lambda woman, view: f"E{woman - woman % 8 // 7}")
     dataset = load_dataset(table, session_cache, 0, counting)
-    assert {finding.level for finding in check_leakage(dataset, counting)} == {Level.OK}
+    assert {finding.level for finding in check_leakage(dataset)} == {Level.OK}
     assert dataset.table["patient_id"].nunique() == 21
     assert grouping_summary(dataset.manifest.grouping) == {
         "exam_ids": "global",
