@@ -221,8 +221,6 @@ class CompletedSummary(Identified, Started, Results):
 RESULTS = (
     "objective", "best_epoch", "epochs_run", "data.group_by", "metrics.num_images", "metrics.num_patients",
 )  # fmt: skip
-# What training goes on from beside the checkpoint.
-GOING_ON = ("environment", "git.commit", "data", "split", "model.weights.source", "model.parameters_total")
 
 
 class ErrorFile(TypedDict):
