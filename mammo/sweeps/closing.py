@@ -78,7 +78,7 @@ def _files(results: SweepResults) -> list[str]:
     if (results.folder / "best_config.yaml").exists():
         lines += [
             "  best_config.yaml     the best trial as an experiment, runs as it is",
-            "  optimization_history.png, parameter_importances.png, parallel_coordinates.png",
+            "  optimization_history.png, parameter_importances.png, parameter_slices.png",
         ]
     return [*lines, "  sweep_summary.json   all numbers"]
 

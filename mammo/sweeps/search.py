@@ -33,6 +33,8 @@ from mammo.sweeps.reading import read_sweep
 from mammo.sweeps.session import OpenSweep, Session, SweepError
 from mammo.sweeps.space import searched
 from mammo.sweeps.study import (
+    FAILED,
+    RUNS,
     STUDY_FILE,
     UNUSABLE,
     finished_trials,
@@ -46,8 +48,6 @@ from mammo.sweeps.study import (
 
 # When nothing has worked so often, it is the command that is wrong and not a parameter.
 TRIALS_THAT_MAY_ALL_FAIL = 5
-# Attributes of a trial in the study.
-FAILED, RUNS = "failed", "runs"
 # An attribute of the study: the fingerprint of the data of its trials.
 DATA = "data_fingerprint"
 # Samplers whose state in a study is plain numbers. CmaEsSampler keeps a pickle there, which would run whatever the

@@ -28,6 +28,8 @@ from mammo.support.errors import ConfigError
 from mammo.support.files import without_credentials
 
 STUDY_FILE = "study.db"
+# Attributes of a trial: why it failed, its run directories.
+FAILED, RUNS = "failed", "runs"
 # What Optuna, its samplers and its storage raise when a study holds other things than they have put there.
 UNUSABLE = (SQLAlchemyError, OptunaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 _SETUP = "setup"

@@ -172,7 +172,7 @@ def test_the_best_configuration_of_a_search_runs_as_it_is(class_folders, train, 
     assert yaml.safe_load((sweep / "best_config.yaml").read_text())["optimizer"]["lr"] in {
         trial["params"]["optimizer.lr"] for trial, _ in trials.values()
     } | {json.loads(f.read_text())["params"]["optimizer.lr"] for f in sweep.glob("*/optuna_trial.json")}
-    for name in ("optimization_history", "parameter_importances", "parallel_coordinates"):
+    for name in ("optimization_history", "parameter_importances", "parameter_slices"):
         assert (sweep / f"{name}.png").stat().st_size > 10_000
     alone = train("--config-dir", str(sweep), "experiment=best_config")
     assert alone.returncode == 0, alone.stderr

@@ -8,15 +8,15 @@ import math
 import numpy as np
 import optuna
 import pytest
-from matplotlib.colors import to_rgba
 from optuna.trial import TrialState
 
 from mammo.support.figures import TRAIN_COLOUR, VAL_COLOUR
-from mammo.sweeps.search_axes import ParameterAxis, short_number, wrapped
+from mammo.sweeps.findings import BestTrial
+from mammo.sweeps.reading import Trial
 from mammo.sweeps.search_figures import (
     optimization_history_figure,
-    parallel_coordinates_figure,
     parameter_importances_figure,
+    parameter_slices_figure,
     plot_search,
 )
 
@@ -61,6 +61,22 @@ def following_lr(num_trials, num_further=0):
     return study
 
 
+def best_of(study, equals=(), collapsed=()):
+    """The best of those that worked, the first of equal ones."""
+    worked = [trial for trial in study.trials if trial.value is not None and "failed" not in trial.user_attrs]
+    best = (max if study.direction.name == "MAXIMIZE" else min)(worked, key=lambda trial: trial.value)
+    trial = Trial(best.number, best.params, best.value, None, ())
+    return BestTrial(trial, tuple(equals), frozenset(collapsed), len(collapsed), None)
+
+
+def history(study, name="kappa"):
+    return optimization_history_figure(study, name, best_of(study))
+
+
+def slices(study):
+    return parameter_slices_figure(study, "kappa", best_of(study))
+
+
 def line(axes, label):
     return next(drawn for drawn in axes.get_lines() if drawn.get_label() == label)
 
@@ -69,33 +85,28 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def parameter_ticks(figure):
-    """Labels of the vertical axes, from below; the host comes first, the colour bar last."""
-    return [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes[1:-1]]
-
-
 def test_history_shows_values_and_the_best_so_far():
-    axes = optimization_history_figure(search([0.2, 0.5, 0.4, 0.6, 0.1]), "kappa").axes[0]
+    axes = history(search([0.2, 0.5, 0.4, 0.6, 0.1]), "kappa").axes[0]
     np.testing.assert_allclose(line(axes, "trial").get_ydata(), [0.2, 0.5, 0.4, 0.6, 0.1])
     best = line(axes, "best so far")
     np.testing.assert_allclose(best.get_ydata(), [0.2, 0.5, 0.5, 0.6, 0.6, 0.6])
     assert best.get_drawstyle() == "steps-post"
-    assert texts(axes) == ["0.600\ntrial 3"]
+    assert list(line(axes, "best: trial 3 with 0.600").get_xydata()[0]) == [3, 0.6]
     assert axes.get_ylabel() == "kappa (higher is better)"
     assert axes.get_title(loc="left") == "Search history: 5 trials"
 
 
 def test_history_of_a_minimized_objective():
-    axes = optimization_history_figure(search([0.9, 0.4, 0.7], "minimize"), "loss").axes[0]
+    axes = history(search([0.9, 0.4, 0.7], "minimize"), "loss").axes[0]
     np.testing.assert_allclose(line(axes, "best so far").get_ydata(), [0.9, 0.4, 0.4, 0.4])
-    assert texts(axes) == ["0.400\ntrial 1"]
+    assert list(line(axes, "best: trial 1 with 0.400").get_xydata()[0]) == [1, 0.4]
     assert axes.get_ylabel() == "loss (lower is better)"
 
 
 @pytest.mark.parametrize(("direction", "worst", "edge"), [("maximize", -100.0, 0.0), ("minimize", 1e6, 1.0)])
 def test_failed_trials_are_marked_and_do_not_stretch_the_axis(direction, worst, edge):
     study = search([0.5, worst, 0.6, worst], direction, failed=[1, 3])
-    axes = optimization_history_figure(study).axes[0]
+    axes = history(study).axes[0]
     assert 0.4 < axes.get_ylim()[0] < 0.5
     assert 0.6 < axes.get_ylim()[1] < 0.7
     crosses = line(axes, "failed (not on the scale)")
@@ -106,14 +117,14 @@ def test_failed_trials_are_marked_and_do_not_stretch_the_axis(direction, worst, 
 
 
 def test_the_best_so_far_reaches_a_failed_last_trial_and_ignores_its_value():
-    axes = optimization_history_figure(search([-0.5, WORST], failed=[1])).axes[0]
+    axes = history(search([-0.5, WORST], failed=[1])).axes[0]
     np.testing.assert_allclose(line(axes, "best so far").get_xydata(), [[0, -0.5], [1, -0.5]])
 
 
 def test_trials_without_a_value_are_failed_and_running_ones_are_counted_only():
     study = search([0.3, None, 0.4])
     study.ask()
-    axes = optimization_history_figure(study).axes[0]
+    axes = history(study).axes[0]
     assert list(line(axes, "failed (not on the scale)").get_xdata()) == [1]
     assert list(line(axes, "trial").get_xdata()) == [0, 2]
     assert axes.get_title(loc="left") == "Search history: 4 trials, 1 of them failed, 1 not finished"
@@ -121,7 +132,7 @@ def test_trials_without_a_value_are_failed_and_running_ones_are_counted_only():
 
 @pytest.mark.parametrize("num_trials", [1, 3, 12, 60])
 def test_trial_numbers_on_the_axis_are_whole(num_trials):
-    figure = optimization_history_figure(search(np.linspace(0, 1, num_trials).tolist()))
+    figure = history(search(np.linspace(0, 1, num_trials).tolist()))
     figure.canvas.draw()
     ticks = figure.axes[0].get_xticks()
     assert len(ticks) >= 1
@@ -161,15 +172,15 @@ def test_failed_trials_do_not_decide_the_importances():
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([], "0 finished, at least 4 are needed"),
-        ([0.1, 0.2, 0.3], "3 finished, at least 4 are needed"),
-        ([0.5] * 9, "all 9 finished trials\nhave the same value"),
-        ([0.5, 0.6] * 4, "only 2 different values\nin 8 finished trials"),
+        ([], "0 in 0 finished trials"),
+        ([0.1, 0.2, 0.3], "3 in 3 finished trials"),
+        ([0.5] * 9, "1 in 9 finished trials"),
+        ([0.5, 0.6] * 4, "2 in 8 finished trials"),
     ],
 )
 def test_too_little_to_judge_importances_from(values, reason):
     axes = parameter_importances_figure(search(values)).axes[0]
-    assert texts(axes) == [f"nothing to judge from:\n{reason}"]
+    assert texts(axes) == [f"too few different values to judge from:\n{reason}, at least 4 are needed"]
     assert len(axes.patches) == 0
 
 
@@ -182,131 +193,105 @@ def test_importances_without_any_difference_between_the_parameters():
     assert "no parameter took different values" in texts(parameter_importances_figure(study).axes[0])[0]
 
 
-def test_parallel_coordinates_draw_each_trial_where_its_parameters_are():
+def test_each_parameter_has_a_panel_with_the_value_of_each_trial():
     study = search([0.2, 0.7, 0.4])
-    figure = parallel_coordinates_figure(study, "kappa")
-    axes = figure.axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == list(study.trials[0].params)
-    for trial in study.trials:
-        rate, warmup, strategy = trial.params.values()
-        heights = [math.log(rate / 1e-5) / math.log(3e-3 / 1e-5), warmup / 5, STRATEGIES.index(strategy) / 2]
-        np.testing.assert_allclose(line(axes, f"trial {trial.number}").get_ydata(), heights)
-    assert parameter_ticks(figure) == [["1e-5", "0.0001", "0.001", "0.003"], list("012345"), STRATEGIES]
-    assert figure.axes[-1].get_ylabel() == "kappa (higher is better)"
+    figure = parameter_slices_figure(study, "kappa", best_of(study))
+    figure.canvas.draw()
+    places = {"optimizer.\nlr": "optimizer.lr", "scheduler.\nwarmup_epochs": "scheduler.warmup_epochs"}
+    for axes in figure.axes:
+        trials = line(axes, "trial")
+        np.testing.assert_allclose(trials.get_ydata(), [0.2, 0.7, 0.4])
+        assert len(line(axes, "best: trial 1 with 0.700").get_xdata()) == 1
+        if axes.get_xlabel() in places:
+            expected = [trial.params[places[axes.get_xlabel()]] for trial in study.trials]
+        else:
+            assert axes.get_xlabel() == "strategy"
+            assert [label.get_text() for label in axes.get_xticklabels()] == STRATEGIES
+            expected = [STRATEGIES.index(trial.params["strategy"]) for trial in study.trials]
+        np.testing.assert_allclose(trials.get_xdata(), expected)
+    assert figure.get_supylabel() == "kappa (higher is better)"
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "linear"]
 
 
-@pytest.mark.parametrize(("direction", "best"), [("maximize", 1), ("minimize", 0)])
-def test_the_best_trial_is_thick_dark_and_on_top(direction, best):
-    figure = parallel_coordinates_figure(search([0.2, 0.7, 0.4], direction))
-    axes = figure.axes[0]
-    drawn = axes.get_lines()
-    assert drawn[-1].get_label() == f"trial {best}"
-    assert drawn[-1].get_linewidth() > 2 * max(other.get_linewidth() for other in drawn[:-1])
-    brightness = [sum(to_rgba(one.get_color())[:3]) for one in drawn]
-    assert brightness == sorted(brightness, reverse=True)  # from the worst to the best
-    assert f"thick: the best, trial {best}" in axes.get_xlabel()
+def test_a_panel_shows_the_whole_range_that_was_searched():
+    study = search([0.2, 0.7])
+    for axes, (low, high) in zip(slices(study).axes, [(1e-5, 3e-3), (0, 5), (0, 2)], strict=True):
+        left, right = axes.get_xlim()
+        assert left < low
+        assert right > high
 
 
-def test_failed_trials_are_dashed_below_the_others_and_outside_the_colours():
-    figure = parallel_coordinates_figure(search([0.2, -100.0, 0.4, 0.3], failed=[1]))
-    axes = figure.axes[0]
-    assert [one.get_linestyle() for one in axes.get_lines()] == ["--", "-", "-", "-"]
-    assert figure.axes[-1].get_ylim() == pytest.approx((0.2, 0.4))  # four times the distance of the median is further
-    assert axes.get_xlabel().endswith("dashed: failed")
+def test_choices_are_written_as_they_are_typed():
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    trial.suggest_categorical("flag", [True, False, None, 1.5])
+    study.tell(trial, 0.5)
+    labels = [label.get_text() for label in slices(study).axes[0].get_xticklabels()]
+    assert labels == ["true", "false", "null", "1.5"]
 
 
-@pytest.mark.parametrize(("direction", "limits"), [("maximize", (0.5, 0.7)), ("minimize", (-0.7, -0.5))])
-def test_one_bad_trial_does_not_take_the_colours_of_the_others(direction, limits):
-    # The median is 0.05 from the best, so colours end 0.2 from it; the trial beyond has that of the end.
-    values = [0.7, 0.64, 0.65, 0.66, -3.0]
-    study = search(values if direction == "maximize" else [-value for value in values], direction)
-    bar = parallel_coordinates_figure(study).axes[-1]
-    assert bar.get_ylim() == pytest.approx(limits)
-    axes = parallel_coordinates_figure(study).axes[0]
-    shades = {to_rgba(one.get_color()) for one in axes.get_lines()}
-    assert len(shades) == 5
+def test_ticks_of_narrow_ranges_are_their_ends_and_of_integers_whole():
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    trial.suggest_loguniform("a", 2e-5, 8e-5)
+    trial.suggest_int("b", 3, 3)
+    study.tell(trial, 0.5)
+    figure = slices(study)
+    figure.canvas.draw()
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels(which="both") if label.get_text()] == [
+        "2e-05",
+        "8e-05",
+    ]
+    assert all(tick == int(tick) for tick in figure.axes[1].get_xticks())
+
+
+def test_failed_trials_of_a_panel_are_at_the_edge_and_refused_ones_nowhere():
+    study = search([0.5, -100.0, None, 0.6], failed=[1])
+    for axes in slices(study).axes:
+        crosses = line(axes, "failed (not on the scale)").get_xdata()
+        assert list(np.isnan(crosses)) == [False, True]  # what was refused may have any parameters
+        assert 0.4 < axes.get_ylim()[0] < 0.5
 
 
 def test_a_parameter_that_only_some_trials_have_leaves_gaps():
     study = search([0.2, 0.7])
     trial = study.ask()
-    trial.suggest_loguniform("optimizer.lr", 1e-6, 3e-3)  # a wider range than before, and no other parameter
+    trial.suggest_loguniform("optimizer.lr", 1e-5, 3e-3)
     study.tell(trial, 0.5)
-    figure = parallel_coordinates_figure(study)
-    heights = line(figure.axes[0], "trial 2").get_ydata()
-    assert 0 <= heights[0] <= 1
-    assert np.isnan(heights[1:]).all()
-    assert parameter_ticks(figure)[0][0] == "1e-6"
-
-
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5]])
-def test_parallel_coordinates_of_almost_nothing(values):
-    figure = parallel_coordinates_figure(search(values))
-    figure.canvas.draw()
-    assert len(figure.axes[0].get_lines()) == len(values)
-    assert texts(figure.axes[0]) == ([] if values else ["no trial has finished"])
-    if values:
-        assert [label.get_text() for label in figure.axes[-1].get_yticklabels()] == ["0.5"]
+    rate, *others = (line(axes, "trial").get_xdata() for axes in slices(study).axes)
+    assert rate[2] == trial.params["optimizer.lr"]
+    assert np.isnan([places[2] for places in others]).all()
 
 
 @pytest.mark.parametrize("num_further", [0, 6, 12])
 def test_names_of_parameters_do_not_touch(num_further):
-    figure = parallel_coordinates_figure(search([0.2, 0.7, 0.4], num_further=num_further))
+    figure = slices(search([0.2, 0.7, 0.4], num_further=num_further))
     figure.canvas.draw()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
     assert len(boxes) == 3 + num_further
-    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
-    assert boxes[0].x0 >= 0
-    assert max(box.y1 for box in boxes) < figure.bbox.y1
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
-@pytest.mark.parametrize(
-    ("axis", "labels"),
-    [
-        (ParameterAxis("wd", 0.0, 0.2), ["0", "0.05", "0.1", "0.15", "0.2"]),
-        (ParameterAxis("blocks", 1, 3, is_integer=True), ["1", "2", "3"]),
-        (ParameterAxis("width", 8, 4096, is_log=True, is_integer=True), ["8", "100", "1000", "4096"]),
-        (ParameterAxis("lr", 2e-5, 8e-5, is_log=True), ["2e-5", "8e-5"]),
-        (ParameterAxis("alpha", 0.5, 0.5), ["0.5"]),
-        (ParameterAxis("days", 0, 30, is_integer=True), ["0", "8", "15", "22", "30"]),
-        (ParameterAxis("flag", 0, 3, choices=(True, False, None, 1.5)), ["true", "false", "null", "1.5"]),
-    ],
-)
-def test_ticks_of_a_parameter(axis, labels):
-    assert list(axis.ticks().values()) == labels
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(2.5e-5, "2.5e-5"), (1e-10, "1e-10"), (0.05, "0.05"), (1e6, "1e6"), (1e12, "1e12"), (3, "3")]
-)
-def test_numbers_are_written_as_in_an_override(value, text):
-    assert short_number(value) == text
-    assert float(text) == value
-
-
-def test_names_are_broken_after_dots_and_underscores():
-    assert wrapped("optimizer.backbone_lr", 12) == "optimizer.\nbackbone_lr"
-    assert wrapped("loss.label_smoothing", 12) == "loss.label_\nsmoothing"
-    assert wrapped("strategy", 3) == "strategy"
-    assert wrapped("a.b", 11) == "a.b"
+def test_what_is_doubtful_of_the_best_trial_is_said_beside_it():
+    study = search([0.5, 0.7, 0.7])
+    best = best_of(study, equals=[2], collapsed=[1, 2])
+    for figure in (optimization_history_figure(study, "kappa", best), parameter_slices_figure(study, "kappa", best)):
+        assert line(figure.axes[0], "best: trial 1 with 0.700 (collapsed, one of 2 equal)")
 
 
 def test_the_three_files(tmp_path):
     study = search([0.2, 0.7, 0.4, 0.5, WORST], failed=[4])
-    paths = plot_search(study, tmp_path, "bal_acc_adj")
-    assert [path.name for path in paths] == [
-        "optimization_history.png",
-        "parameter_importances.png",
-        "parallel_coordinates.png",
-    ]
-    assert sorted(tmp_path.glob("[!.]*")) == sorted(paths)
-    first = [path.read_bytes() for path in paths]
-    assert all(content.startswith(b"\x89PNG") for content in first)
-    assert [path.read_bytes() for path in plot_search(study, tmp_path, "bal_acc_adj")] == first
+    plot_search(study, tmp_path, "bal_acc_adj", best_of(study))
+    first = {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")}
+    assert set(first) == {"optimization_history.png", "parameter_importances.png", "parameter_slices.png"}
+    assert all(content.startswith(b"\x89PNG") for content in first.values())
+    plot_search(study, tmp_path, "bal_acc_adj", best_of(study))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")} == first
     assert len(study.trials) == 5  # nothing was added to it
 
 
 def test_colours_are_those_of_the_other_figures():
-    axes = optimization_history_figure(search([0.2, 0.7])).axes[0]
+    axes = history(search([0.2, 0.7])).axes[0]
     assert line(axes, "trial").get_color() == TRAIN_COLOUR
     assert line(axes, "best so far").get_color() == VAL_COLOUR
