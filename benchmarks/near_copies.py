@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import load_dataset
 from mammo.data.image_fingerprints import ImageFingerprints, look_at
 from mammo.data.keypoints import Keypoints
-from mammo.data.options import DataOptions
 from mammo.data.phantom import generate_phantom
 from mammo.data.pixels import PixelSettings, negative_pixels_of, pixels_of
 from mammo.data.store import StoredImages

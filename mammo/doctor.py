@@ -104,7 +104,7 @@ def _look(words: Sequence[str]) -> list[Section]:
     folders = [Path(word) for word, it_is in zip(words, is_folder, strict=True) if it_is]
     options = [word for word, it_is in zip(words, is_folder, strict=True) if not it_is]
     if folders:
-        from mammo.checks.results import check_results, holds_results
+        from mammo.checks.result_folders import check_results, holds_results
 
         if all(holds_results(folder) for folder in folders) and not options:
             return [section for folder in folders for section in check_results(folder)]

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
-from mammo.embedding.options import EmbedOptions
-from mammo.inference.options import DataChoice
+from mammo.embedding.embed_options import EmbedOptions
+from mammo.inference.command_options import DataChoice
 from mammo.support.errors import ConfigError
 
 TOOL = Tool(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
-from mammo.inference.options import EvaluateOptions
+from mammo.inference.command_options import EvaluateOptions
 
 TOOL = Tool(
     program="mammo.evaluate",

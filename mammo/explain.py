@@ -11,7 +11,7 @@ import logging
 import sys
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
-from mammo.explanation.options import ExplainOptions
+from mammo.explanation.explain_options import ExplainOptions
 
 # Not __name__, which is __main__ here.
 log = logging.getLogger("mammo.explain")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
-from mammo.exporting.options import ExportOptions
+from mammo.exporting.export_options import ExportOptions
 
 TOOL = Tool(
     program="mammo.export",

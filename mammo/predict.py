@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
-from mammo.inference.options import PredictOptions
+from mammo.inference.command_options import PredictOptions
 from mammo.support.errors import ConfigError
 
 SUFFIXES = (".csv", ".jsonl")

@@ -27,7 +27,7 @@ from mammo.cli.entry import end_with, run_command
 from mammo.config.composition import checked_config
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.prepare import PREPARE, PrepareConfig
-from mammo.data.options import DEFAULT_IMAGE_SIZE_PX
+from mammo.data.data_options import DEFAULT_IMAGE_SIZE_PX
 
 # Not __name__, which is __main__ here.
 log = logging.getLogger("mammo.prepare")

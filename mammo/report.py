@@ -21,7 +21,7 @@ from mammo.runs.closing import result_lines, show
 from mammo.runs.directory import RunDirectory, require_inside
 from mammo.runs.folders import is_run_folder, is_sweep_folder, results_near
 from mammo.support.errors import RunDirectoryError, SweepFolderError, UserError, nearest
-from mammo.support.options import option
+from mammo.support.option_registry import option
 from mammo.support.progress import start_logging
 from mammo.sweeps.reading import COMPLETED
 

@@ -10,7 +10,7 @@ import pytest
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.tree import Config
 from mammo.support.dotted_keys import flatten
-from mammo.support.options import registered
+from mammo.support.option_registry import registered
 from mammo.support.schema import key_tree
 from tests.conftest import REPOSITORY
 

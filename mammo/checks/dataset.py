@@ -10,12 +10,12 @@ from typing import Any
 
 from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Section, Table, counted, note, ok, problem
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.dicom_header import Header
 from mammo.data.image_list import Counting
 from mammo.data.manifest import LeftOut
-from mammo.data.options import DataOptions
 from mammo.data.parallel import in_order
 from mammo.data.vendors_and_ages import vendor_of
 from mammo.data.views import shown_view

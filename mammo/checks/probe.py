@@ -144,7 +144,7 @@ def weights_in(folder: Path) -> list[dict[str, Any]]:
 def _weights_of(options: dict[str, Any]) -> dict[str, Any]:
     """What is known of the weights of a model of `conf/model`; its file may leave out what has a default."""
     from mammo.models.families import FAMILIES
-    from mammo.models.options import ModelOptions
+    from mammo.models.model_options import ModelOptions
 
     family = options.get("family", ModelOptions.family)
     if family not in FAMILIES:

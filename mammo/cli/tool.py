@@ -24,7 +24,7 @@ from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.help import command_lines, option_lines
 from mammo.config.prepare import PREPARE
 from mammo.config.untrusted import check_config_files
-from mammo.inference.options import DataChoice
+from mammo.inference.command_options import DataChoice
 from mammo.runs.folders import results_near
 from mammo.support.errors import ConfigError, nearest
 from mammo.support.interruption import INTERRUPTED_STATUS, listen

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from mammo.config.renamed import with_current_keys
 from mammo.config.rules import impossible_combinations, impossible_labels
 from mammo.config.tree import Config
-from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
-from mammo.models.options import ModelOptions, fixed_size_px
+from mammo.data.data_options import DEFAULT_IMAGE_SIZE_PX, DataOptions
+from mammo.models.model_options import ModelOptions, fixed_size_px
 from mammo.support.errors import ConfigError
 from mammo.support.schema import Problem, build
 

@@ -21,10 +21,10 @@ from mammo.config.command import Command
 from mammo.config.foreign import CONFIG_FOLDER, stated_in_conf
 from mammo.config.hydra_errors import first_lines
 from mammo.config.tree import Config, run_name
-from mammo.data.options import DataOptions
+from mammo.data.data_options import DataOptions
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.support.options import defaults_of, registered, registered_groups
+from mammo.support.option_registry import defaults_of, registered, registered_groups
 from mammo.support.yaml_files import read_yaml
 
 TRAIN = Command(

@@ -15,7 +15,7 @@ from typing import Any
 
 from mammo.config.renamed import with_current_keys
 from mammo.config.tree import Config
-from mammo.data.options import PrepareOptions
+from mammo.data.data_options import PrepareOptions
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
 from mammo.support.schema import guarded_keys, key_tree

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.config.command import Command
-from mammo.support.options import defaults_of, registered
+from mammo.support.option_registry import defaults_of, registered
 from mammo.support.plain_text import WIDTH
 from mammo.support.schema import describe, types_of
 

@@ -23,7 +23,7 @@ from mammo.config.command import Command
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import UserError, mistake_of, nearest, nearest_key
-from mammo.support.options import registered, registered_groups
+from mammo.support.option_registry import registered, registered_groups
 from mammo.support.schema import key_tree
 from mammo.support.tracebacks import traceback_text
 

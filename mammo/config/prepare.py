@@ -9,9 +9,9 @@ from typing import Any
 from mammo.config.check import build_checked, with_image_size
 from mammo.config.command import Command
 from mammo.config.rules import impossible_data, impossible_labels
-from mammo.data.options import DataOptions, PrepareOptions
-from mammo.models.options import ModelOptions
-from mammo.support.options import option, section
+from mammo.data.data_options import DataOptions, PrepareOptions
+from mammo.models.model_options import ModelOptions
+from mammo.support.option_registry import option, section
 from mammo.support.schema import Problem
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mammo.data.options import DataOptions, PhantomOptions
-from mammo.models.options import ModelOptions, fixed_size_px
+from mammo.data.data_options import DataOptions, PhantomOptions
+from mammo.models.model_options import ModelOptions, fixed_size_px
 from mammo.support.schema import Problem
 from mammo.tasks.task import TASKS
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from mammo.config.tree import Config, config_tree
-from mammo.support.options import defaults_of
+from mammo.support.option_registry import defaults_of
 from mammo.support.plain_text import as_typed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from mammo.support.options import option
+from mammo.support.option_registry import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,12 +14,12 @@ from mammo.config.renamed import with_original_keys
 from mammo.config.sweep_options import SearchOptions, SweepOptions
 from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
-from mammo.data.options import DataOptions
+from mammo.data.data_options import DataOptions
 from mammo.evaluation.selection import MONITORS
 from mammo.models import strategy
-from mammo.models.options import ModelOptions
+from mammo.models.model_options import ModelOptions
 from mammo.support.files import safe_name
-from mammo.support.options import choice, option, section
+from mammo.support.option_registry import choice, option, section
 from mammo.support.schema import to_tree
 from mammo.tasks.task import TASKS
 from mammo.training import losses, optimizers, schedulers, tracker

@@ -13,7 +13,7 @@ import struct
 
 import numpy as np
 
-from mammo.support.options import option
+from mammo.support.option_registry import option
 
 # What one drawn view holds: flip (0 or 1), rotation in degrees, zoom factor, shifts as fractions of the
 # side, factors of contrast and brightness.

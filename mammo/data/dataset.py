@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from mammo.data.batches import LabelledImages
+from mammo.data.data_options import DataOptions
 from mammo.data.duplicates import check_copies, note_looks, with_copies_together
 from mammo.data.image_fingerprints import look_once
 from mammo.data.image_list import STORES, Counting, check_defects, list_images
 from mammo.data.manifest import Manifest
 from mammo.data.negatives import read_negatives
-from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
 from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
 from mammo.data.store import ImageStore, StoredImages

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from mammo.data.content_hashes import ContentHashes
+from mammo.data.data_options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.dicom_header import accepted_kinds
 from mammo.data.formats import read_manifest, require_folder
 from mammo.data.labels import apply_task, limit_patients
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.options import DEFAULT_IMAGE_SIZE_PX, DataOptions
 from mammo.data.phantom_cache import phantom_folder
 from mammo.data.pixels import PixelSettings
 from mammo.data.store import ImageFile

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from mammo.data.data_options import DataOptions
 from mammo.data.labels import ParsedLabels
-from mammo.data.options import DataOptions
 from mammo.data.quoting import has_known_word, is_known, shown_names
 from mammo.support.errors import DataError
 from mammo.tasks.multiclass import DENSITY

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from mammo.data.data_options import DataOptions
 from mammo.data.manifest import LeftOut
-from mammo.data.options import DataOptions
 from mammo.data.spelling import Groups, compare_key, difference, may_be_same
 from mammo.support.errors import DataError
 

@@ -6,9 +6,9 @@ import dataclasses
 import time
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions, PrepareOptions
 from mammo.data.image_list import STORES, Counting, check_defects, list_images, reasons_summary
 from mammo.data.manifest import LeftOut
-from mammo.data.options import DataOptions, PrepareOptions
 from mammo.data.store import ImageStore, Shard
 from mammo.support.cores import usable_cores
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 
 # Separates this stream of random numbers from others that are made from the same seed.
 _STREAM = 0x5A3B

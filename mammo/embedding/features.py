@@ -12,16 +12,16 @@ import pandas as pd
 
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.data.batches import Preparation
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.image_list import is_generated, require_root
-from mammo.data.options import DataOptions
-from mammo.embedding.options import EmbedOptions
+from mammo.embedding.embed_options import EmbedOptions
+from mammo.inference.command_options import DataChoice
 from mammo.inference.datasets import NOT_KNOWN, load_shown
 from mammo.inference.find import find_one_checkpoint
-from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, predict_with, resolved_hardware
 from mammo.models.build import Unavailable, build_model
-from mammo.models.options import ModelOptions, fixed_size_px
+from mammo.models.model_options import ModelOptions, fixed_size_px
 from mammo.models.strategy import LinearProbe
 from mammo.models.weights import WeightsReport
 from mammo.runs.provenance import environment

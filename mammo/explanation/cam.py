@@ -18,7 +18,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from mammo.explanation.options import Method
+from mammo.explanation.explain_options import Method
 from mammo.models.network import Network
 from mammo.models.stages import WholeBackbone
 from mammo.support.errors import ConfigError

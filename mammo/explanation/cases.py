@@ -17,7 +17,7 @@ from mammo.data.pixels import PixelSettings, image_and_placement
 from mammo.evaluation.predictions import PredictionTable
 from mammo.explanation.cam import chosen_layer, heat_maps
 from mammo.explanation.choice import positions_of
-from mammo.explanation.options import PREDICTED, TRUE, Method
+from mammo.explanation.explain_options import PREDICTED, TRUE, Method
 from mammo.inference.datasets import ShownImages
 from mammo.inference.labelled import predictions_for, stored_for
 from mammo.inference.trained import Trained

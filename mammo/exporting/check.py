@@ -14,8 +14,8 @@ from mammo.data.phantom_anatomy import WHITE
 from mammo.data.preprocess import prepare
 from mammo.data.store import StoredImages
 from mammo.exporting.formats import open_onnx, open_torchscript
+from mammo.inference.command_options import DataChoice
 from mammo.inference.datasets import load_shown
-from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained, load_trained, predict_images, resolved_hardware
 from mammo.support.errors import UserError
 from mammo.support.progress import track

@@ -11,8 +11,8 @@ from typing import Any
 from mammo.config.help import command_lines
 from mammo.exporting.check import TOLERANCE, CheckImages, Comparison, compare
 from mammo.exporting.description import describe, metrics_of
+from mammo.exporting.export_options import SUFFIXES
 from mammo.exporting.formats import GreyToProbabilities, onnx_bytes, torchscript_bytes, versions
-from mammo.exporting.options import SUFFIXES
 from mammo.inference.trained import Trained
 from mammo.runs.provenance import environment
 from mammo.support.errors import ConfigError

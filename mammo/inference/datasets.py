@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import Dataset, load_dataset
-from mammo.data.options import DataOptions
 from mammo.data.quoting import shown_names
 from mammo.data.views import is_among
-from mammo.inference.options import DataChoice
+from mammo.inference.command_options import DataChoice
 from mammo.inference.trained import Trained
 from mammo.support.cache import user_cache_folder
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError

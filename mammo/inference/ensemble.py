@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mammo.inference.options import Weighting
+from mammo.inference.command_options import Weighting
 from mammo.inference.trained import Trained, load_trained
 from mammo.support.errors import ConfigError
 from mammo.support.files import file_sha256

@@ -11,10 +11,10 @@ import numpy as np
 
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
+from mammo.inference.command_options import DataChoice, EvaluateOptions
 from mammo.inference.datasets import NOT_KNOWN
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.labelled import LabelledPredictions, predict_labelled, stored_predictions
-from mammo.inference.options import DataChoice, EvaluateOptions
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import resolved_hardware
 from mammo.runs.comparison import comparison_lines, sides, write_comparison

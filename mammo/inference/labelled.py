@@ -11,9 +11,9 @@ import pandas as pd
 from mammo.data.dataset import Dataset
 from mammo.data.vendors_and_ages import attributes_of
 from mammo.evaluation.predictions import ATTRIBUTES, DESCRIPTION, PredictionTable, make_predictions
+from mammo.inference.command_options import DataChoice
 from mammo.inference.datasets import ShownImages, load_shown
 from mammo.inference.ensemble import Ensemble
-from mammo.inference.options import DataChoice
 from mammo.inference.trained import Trained, predict_images
 from mammo.runs.reading import RunReader
 from mammo.support.errors import DataError

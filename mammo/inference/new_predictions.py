@@ -17,10 +17,10 @@ from mammo.data.patients import Link, patients_of_exams
 from mammo.data.pseudonyms import renamer, unchanged, write_lookup
 from mammo.evaluation.exams import exam_predictions
 from mammo.evaluation.predictions import DESCRIPTION, PredictionTable, make_predictions
+from mammo.inference.command_options import PredictOptions
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.new_files import Demands, find_files, forced
 from mammo.inference.new_images import Names, predict_files
-from mammo.inference.options import PredictOptions
 from mammo.inference.partial import PartialResults
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import Trained, resolved_hardware

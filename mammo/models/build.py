@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mammo.models.families import FAMILIES, Published
+from mammo.models.model_options import ModelOptions
 from mammo.models.network import Network
-from mammo.models.options import ModelOptions
 from mammo.models.stages import Parts
 from mammo.models.strategy import Strategy
 from mammo.models.weights import (

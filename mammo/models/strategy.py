@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar, Literal, Protocol
 
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 
 HEAD_ONLY_EPOCHS_DOC = "train only the head for the first epochs (not the warmup of the learning rate)"
 

@@ -30,7 +30,7 @@ from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
 from mammo.runs.provenance import environment
 from mammo.runs.recorder import Recorder
-from mammo.runs.results import write_metrics, write_predictions
+from mammo.runs.result_files import write_metrics, write_predictions
 from mammo.runs.stored import CompletedSummary, Summary
 from mammo.runs.summary import completed, resumed, stopped
 from mammo.support.cache import user_cache_folder

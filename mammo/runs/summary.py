@@ -19,7 +19,7 @@ from mammo.models.build import BuiltModel
 from mammo.models.weights import is_file, require_file
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.recorder import Recorder
-from mammo.runs.results import part_summary
+from mammo.runs.result_files import part_summary
 from mammo.runs.stored import CompletedSummary, DataSummary, EarlySummary, Environment, Outcome, Summary
 from mammo.support.files import file_sha256
 from mammo.support.hardware import Hardware

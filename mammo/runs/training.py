@@ -19,7 +19,7 @@ from mammo.models.build import BuiltModel, Unavailable, add_head, build_backbone
 from mammo.models.weights import RANDOM, is_file, require_file
 from mammo.runs.closing import closing_lines, show
 from mammo.runs.directory import HydraFiles, RunDirectory
-from mammo.runs.results import write_data_files
+from mammo.runs.result_files import write_data_files
 from mammo.runs.run import Run
 from mammo.runs.summary import going_on, started
 from mammo.support.cache import user_cache_folder

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import nearest, nearest_key
-from mammo.support.options import defaults_of, registered
+from mammo.support.option_registry import defaults_of, registered
 from mammo.support.type_checks import faults, wanted
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 from mammo.tasks.outputs import OutputSpace
 
 if TYPE_CHECKING:

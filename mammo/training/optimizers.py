@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 
 if TYPE_CHECKING:
     import torch

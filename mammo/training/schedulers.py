@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 
 
 class Schedule(Protocol):

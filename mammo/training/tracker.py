@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.files import read_text, write_text
-from mammo.support.options import option, register
+from mammo.support.option_registry import option, register
 
 # In the folder of a run: which entry of MLflow is its own.
 MLFLOW_RUN_FILE = "mlflow_run.txt"

@@ -16,9 +16,9 @@ from mammo import doctor, embed, evaluate, explain, export, predict, report, tra
 from mammo.cli.entry import run_command
 from mammo.cli.tool import run_tool
 from mammo.config.composition import TRAIN
+from mammo.data.data_options import DataOptions
 from mammo.data.formats import read_manifest
 from mammo.data.labels import apply_task
-from mammo.data.options import DataOptions
 from mammo.support.errors import BadFile, UserError
 from mammo.support.plain_text import terminal_text
 from mammo.support.schema import build

@@ -16,9 +16,9 @@ import pytest
 from mammo.checks.dataset import check_dataset
 from mammo.checks.leakage import check_leakage
 from mammo.checks.report import Finding, Level, Section, text_lines
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import load_dataset
-from mammo.data.options import DataOptions
-from mammo.runs.results import grouping_summary
+from mammo.runs.result_files import grouping_summary
 from mammo.support.progress import counting
 from tests.checks.conftest import status_of
 from tests.data.formats.small_datasets import write_dicom

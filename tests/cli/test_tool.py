@@ -10,9 +10,9 @@ from typing import Literal
 import pytest
 
 from mammo.cli.tool import Tool, parse
-from mammo.inference.options import TrainedOptions
+from mammo.inference.command_options import TrainedOptions
 from mammo.support.errors import ConfigError
-from mammo.support.options import option
+from mammo.support.option_registry import option
 from tests.conftest import REPOSITORY
 from tests.processes import run_module
 

@@ -13,13 +13,13 @@ from mammo.config.composition import checked_config, prepare_hydra
 from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.prepare import PrepareConfig
 from mammo.config.tree import Config, config_tree, identity_tree, run_id, run_name
-from mammo.embedding.options import EmbedOptions
-from mammo.explanation.options import ExplainOptions
-from mammo.exporting.options import ExportOptions
-from mammo.inference.options import EvaluateOptions, PredictOptions
+from mammo.embedding.embed_options import EmbedOptions
+from mammo.explanation.explain_options import ExplainOptions
+from mammo.exporting.export_options import ExportOptions
+from mammo.inference.command_options import EvaluateOptions, PredictOptions
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.support.options import option, register, registered
+from mammo.support.option_registry import option, register, registered
 from mammo.support.schema import Problem, build, key_tree, types_of
 
 CHOICES = {

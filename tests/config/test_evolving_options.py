@@ -19,7 +19,7 @@ from mammo.config.renamed import RENAMED, current_key, original_key, with_curren
 from mammo.config.tree import Config, config_tree, identity_tree, run_id
 from mammo.data.sampler import Uniform, Weighted
 from mammo.support.dotted_keys import flatten
-from mammo.support.options import choice, option, section
+from mammo.support.option_registry import choice, option, section
 from mammo.support.schema import build, key_tree, to_tree
 from tests.config.test_config import composed
 from tests.conftest import REPOSITORY

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.near_copies import CHANGES
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import Dataset, load_dataset
 from mammo.data.image_fingerprints import look_at, look_once
-from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.data.store import StoredImages
 from mammo.support.errors import DataError

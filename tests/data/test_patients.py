@@ -8,9 +8,9 @@ from collections import defaultdict
 
 import pytest
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.rows import Row, build_manifest
 from mammo.data.manifest import exams_of
-from mammo.data.options import DataOptions
 from mammo.data.patients import Link, exam_ids, patients_of_exams
 from mammo.data.splits import split_folds, split_holdout
 from mammo.support.errors import DataError

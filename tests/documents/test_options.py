@@ -10,7 +10,7 @@ from mammo.config.foreign import CONFIG_FOLDER
 from mammo.config.prepare import PrepareConfig
 from mammo.config.tree import Config
 from mammo.support.dotted_keys import flatten
-from mammo.support.options import registered
+from mammo.support.option_registry import registered
 from mammo.support.schema import key_tree
 from tests.documents.commands import TOOLS
 from tests.documents.pages import PAGES, SPAN, prose

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from pydicom.uid import generate_uid
 
+from mammo.data.data_options import DataOptions, TableOptions
 from mammo.data.dataset import load_dataset
-from mammo.data.options import DataOptions, TableOptions
 from mammo.support.errors import DataError
 from mammo.support.progress import counting
 from tests.data.formats.small_datasets import write_dicom

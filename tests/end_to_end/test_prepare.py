@@ -19,9 +19,9 @@ from PIL import Image
 
 from mammo.config.composition import checked_config, prepare_hydra
 from mammo.config.prepare import PREPARE
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import load_dataset
 from mammo.data.image_list import list_images
-from mammo.data.options import DataOptions
 from mammo.data.store import IMAGES_PER_FLUSH, ImageStore
 from mammo.support.row_files import ENTRY, HEADER_BYTES
 from tests.conftest import REPOSITORY

@@ -122,7 +122,7 @@ def test_figures_are_pictures(finished):
 def test_a_checkpoint_alone_predicts_what_the_run_did(finished, class_folders):
     from mammo.data.preprocess import prepare
     from mammo.models.build import build_model
-    from mammo.models.options import ModelOptions
+    from mammo.models.model_options import ModelOptions
     from mammo.models.strategy import FrozenLastBlock
     from tests.data.reading import read_image
 

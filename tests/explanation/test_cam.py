@@ -12,8 +12,8 @@ from mammo.data.grey import GreyImage
 from mammo.data.preprocess import locate, placement_of, prepare
 from mammo.explanation.cam import METHODS, chosen_layer, heat_maps
 from mammo.models.build import build_model
+from mammo.models.model_options import ModelOptions
 from mammo.models.network import Network
-from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.support.errors import ConfigError
 from tests.models.test_maps import ARCHITECTURES, network_of

@@ -28,11 +28,11 @@ from mammo.exporting import check as checking
 from mammo.exporting import formats
 from mammo.exporting.check import CheckImages
 from mammo.exporting.files import NotTheSame, content_of, write_checked
+from mammo.inference.command_options import DataChoice
 from mammo.inference.datasets import load_shown
-from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, resolved_hardware
 from mammo.models.build import build_model
-from mammo.models.options import ModelOptions
+from mammo.models.model_options import ModelOptions
 from mammo.support.errors import ConfigError, RunDirectoryError, UserError
 from mammo.support.files import file_sha256
 from mammo.support.yaml_files import read_yaml

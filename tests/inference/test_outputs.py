@@ -311,7 +311,7 @@ def test_a_prediction_that_is_not_finite_is_an_error_for_the_image(sweep, comman
 
 def test_pretrained_weights_that_are_none_are_refused(class_folders, sweep, tmp_path):
     from mammo.models.build import build_model
-    from mammo.models.options import ModelOptions
+    from mammo.models.model_options import ModelOptions
     from mammo.models.strategy import LinearProbe
 
     options = ModelOptions(name="efficientnet_lite0", weights=str(tmp_path / "w.pth"))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mammo.evaluation.predictions import read_predictions
+from mammo.inference.command_options import DataChoice
 from mammo.inference.datasets import load_shown
 from mammo.inference.find import find_checkpoints
-from mammo.inference.options import DataChoice
 from mammo.inference.trained import load_trained, predict_images, resolved_hardware
 from tests.inference.conftest import run_of
 

@@ -9,8 +9,8 @@ import torch
 from mammo.models.build import build_model
 from mammo.models.families import FAMILIES
 from mammo.models.maps import MapLayout
+from mammo.models.model_options import ModelOptions
 from mammo.models.network import Network
-from mammo.models.options import ModelOptions
 from mammo.models.strategy import FullFinetune
 
 # family, name, size in pixels; channels, rows and columns of the last map

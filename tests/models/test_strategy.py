@@ -12,7 +12,7 @@ from torch import nn
 
 from mammo.models.build import build_model
 from mammo.models.families import FAMILIES
-from mammo.models.options import ModelOptions
+from mammo.models.model_options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly, LinearProbe
 from mammo.support.errors import ConfigError
 

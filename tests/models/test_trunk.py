@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mammo.models.build import build_model
+from mammo.models.model_options import ModelOptions
 from mammo.models.network import Network
-from mammo.models.options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.models.trunk import FrozenTrunk, images_at_once
 

@@ -12,7 +12,7 @@ import torchvision
 
 from mammo.models.build import build_model
 from mammo.models.carried_over import _noise
-from mammo.models.options import ModelOptions
+from mammo.models.model_options import ModelOptions
 from mammo.models.strategy import FullFinetune, HeadOnly
 from mammo.support.errors import ConfigError, WeightsError
 

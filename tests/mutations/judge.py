@@ -30,13 +30,13 @@ from PIL import ExifTags, Image
 from PIL import TiffImagePlugin as TIFF
 from pydicom import uid
 
+from mammo.data.data_options import DataOptions
 from mammo.data.decode import decode_stored_values
 from mammo.data.dicom import looks_like_dicom, open_dicom, read_header
 from mammo.data.dicom_elements import integer_of, transfer_syntax_of
 from mammo.data.formats import read_manifest
 from mammo.data.images import turned
 from mammo.data.labels import apply_task
-from mammo.data.options import DataOptions
 from mammo.data.pixels import PixelSettings, pixels_of
 from mammo.support.errors import BadFile, UserError
 from mammo.tasks.multiclass import DENSITY

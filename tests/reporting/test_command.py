@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammo.checks.results import check_results
+from mammo.checks.result_folders import check_results
 from mammo.reporting.cases import MAX_FILE_BYTES, PICTURE_WIDTH_PX, overlays
 from mammo.reporting.figures import Curve, gradcam_figure, training_figure
 from mammo.reporting.report_files import write_report

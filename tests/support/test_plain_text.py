@@ -10,8 +10,8 @@ import logging
 import matplotlib
 import pytest
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats import read_manifest
-from mammo.data.options import DataOptions
 from mammo.data.pseudonyms import write_lookup
 from mammo.runs.directory import RunDirectory
 from mammo.runs.figures import confusion_matrix_figure

@@ -13,7 +13,7 @@ from mammo.data.batches import EvaluationBatches, LabelledImages, Preparation, T
 from mammo.data.sampler import Uniform
 from mammo.data.store import StoredImages
 from mammo.models.build import build_model
-from mammo.models.options import ModelOptions
+from mammo.models.model_options import ModelOptions
 from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.models.trunk import FrozenTrunk
 from mammo.support.hardware import Hardware

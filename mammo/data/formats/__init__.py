@@ -11,9 +11,9 @@ import os
 import pkgutil
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import READERS, Progress, reader
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 from mammo.support.errors import DataError, nearest
 
 __all__ = ["Progress", "read_manifest", "reader", "require_folder"]

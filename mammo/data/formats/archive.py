@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.dicom_elements import shown_code
 from mammo.data.dicom_header import PROJECTION_MODALITIES, Header
@@ -20,7 +21,6 @@ from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import read_table, require_column
 from mammo.data.labels import NO_LABEL, parse_labels, plain_numbers
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.data.quoting import shown_file
 from mammo.data.spelling import compare_key

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions, TableOptions
 from mammo.data.formats.archive import ACCESSION, CLASSIFICATION, exam_folder, exam_root
 from mammo.data.formats.feature_files import FEATURE_FILE, exam_feature_files, feature_file
 from mammo.data.formats.registry import READERS, Progress, reader
@@ -13,7 +14,6 @@ from mammo.data.formats.rows import as_on_disk, contents_of, is_image_name
 from mammo.data.formats.table import find_csv
 from mammo.data.formats.tabular import find_column, is_hidden, map_columns, read_table, tables_in
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions, TableOptions
 from mammo.data.quoting import shown_file
 from mammo.support.errors import DataError
 

@@ -10,11 +10,11 @@ import dataclasses
 import os
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, as_on_disk, build_manifest, list_files
 from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 from mammo.data.quoting import shown_file
 from mammo.data.spelling import compare_key
 from mammo.support.errors import DataError

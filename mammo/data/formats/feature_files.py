@@ -10,11 +10,11 @@ import dataclasses
 import os
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, id_of, is_image_name, list_files
 from mammo.data.formats.tabular import read_text
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.options import DataOptions
 from mammo.support.errors import DataError
 from mammo.tasks.multiclass import DENSITY
 

@@ -9,6 +9,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.dicom import looks_like_dicom, read_header
 from mammo.data.dicom_header import PROJECTION_MODALITIES
 from mammo.data.formats.registry import Progress, reader
@@ -25,7 +26,6 @@ from mammo.data.formats.tabular import is_hidden
 from mammo.data.images import looks_like_picture
 from mammo.data.labels import parse_labels
 from mammo.data.manifest import LeftOut, Manifest
-from mammo.data.options import DataOptions
 from mammo.data.parallel import HEADER_THREADS, counted, in_order
 from mammo.support.errors import BadFile, DataError
 

@@ -6,11 +6,11 @@ import dataclasses
 import re
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest, list_files
 from mammo.data.formats.table import table_rows
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 
 # 22678622_61b13c59bcba149e_MG_R_CC_ANON.dcm: image number, patient hash, modality, side, view
 FILE_NAME = re.compile(r"(\d+)_([0-9a-f]+)_MG_([LR])_(CC|ML)_ANON\.(dcm|png)", re.IGNORECASE)

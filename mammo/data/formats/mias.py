@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, as_on_disk, build_manifest, contents_of
 from mammo.data.formats.table import table_rows
 from mammo.data.formats.tabular import read_text
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 from mammo.support.errors import DataError
 
 FILM = re.compile(r"(mdb(\d{3}))\s+(\S+)", re.IGNORECASE)  # mdb001 G CIRC B 535 425 197

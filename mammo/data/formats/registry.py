@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 from mammo.data.parallel import Progress
 
 __all__ = ["READERS", "Progress", "Reader", "reader"]

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress
 from mammo.data.formats.tabular import is_hidden
 from mammo.data.formats.wanted_views import with_wanted_views
 from mammo.data.label_sets import require_classes
 from mammo.data.labels import NO_LABEL, ParsedLabels, parse_labels, plain_numbers
 from mammo.data.manifest import Grouping, LeftOut, Manifest, make_table
-from mammo.data.options import DataOptions
 from mammo.data.patients import Link, group_images, one_spelling
 from mammo.data.views import read_view, side_of
 from mammo.support.errors import BadFile, DataError

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mammo.data.data_options import DataOptions
 from mammo.data.formats.registry import Progress, reader
 from mammo.data.formats.rows import Row, build_manifest
 from mammo.data.formats.tabular import find_tables, map_columns, read_table
 from mammo.data.manifest import Manifest
-from mammo.data.options import DataOptions
 from mammo.data.quoting import shown_file
 from mammo.support.errors import DataError
 

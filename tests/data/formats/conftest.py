@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mammo.data.options import DataOptions, TableOptions
+from mammo.data.data_options import DataOptions, TableOptions
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHARED = REPOSITORY.parent / "shared" / "data"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from small_datasets import column, left_out, write_dicom, write_png
 
+from mammo.data.data_options import TableOptions
 from mammo.data.formats import read_manifest
 from mammo.data.formats.rows import ALLOW_OUTSIDE
-from mammo.data.options import TableOptions
 from mammo.support.errors import DataError
 from mammo.support.schema import build
 

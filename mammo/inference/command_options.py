@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from mammo.data.options import DataOptions
-from mammo.support.options import option
+from mammo.data.data_options import DataOptions
+from mammo.support.option_registry import option
 
 Weighting = Literal["equal", "validation"]
 

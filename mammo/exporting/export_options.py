@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from mammo.inference.options import TrainedOptions
-from mammo.support.options import option
+from mammo.inference.command_options import TrainedOptions
+from mammo.support.option_registry import option
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 

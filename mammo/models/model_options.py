@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Literal
 
-from mammo.support.options import option
+from mammo.support.option_registry import option
 
 if TYPE_CHECKING:
     pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from mammo.support.options import option, section
+from mammo.support.option_registry import option, section
 from mammo.tasks.task import TASKS
 
 DEFAULT_IMAGE_SIZE_PX = 512

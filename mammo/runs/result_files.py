@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mammo.data.data_options import DataOptions
 from mammo.data.dataset import Dataset
 from mammo.data.manifest import Grouping
-from mammo.data.options import DataOptions
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import make_predictions
