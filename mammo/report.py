@@ -18,8 +18,8 @@ from pathlib import Path
 
 from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.runs.closing import result_lines, show
-from mammo.runs.directory import RunDirectory, require_inside
-from mammo.runs.folders import is_run_folder, is_sweep_folder, results_near
+from mammo.runs.directory import RunDirectory
+from mammo.runs.folders import is_run_folder, is_sweep_folder, require_inside, results_near
 from mammo.support.errors import RunDirectoryError, SweepFolderError, UserError, nearest
 from mammo.support.option_registry import option
 from mammo.support.progress import start_logging

@@ -23,7 +23,7 @@ from mammo.data.pixels import PixelSettings
 from mammo.models.build import build_for
 from mammo.models.network import Network
 from mammo.models.trunk import FrozenTrunk
-from mammo.runs.directory import require_inside
+from mammo.runs.folders import require_inside
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError, WeightsError
 from mammo.support.files import safe_name
 from mammo.support.hardware import Hardware, prepare_process, resolve_hardware

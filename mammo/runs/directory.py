@@ -348,14 +348,3 @@ class RunDirectory:
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a CSV with a header; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
         self.write_text(name, csv_text(columns, rows))
-
-
-def require_inside(folder: Path, kind: str) -> None:
-    """Raises RunDirectoryError where results would be written through a link to somewhere else."""
-    for path in (folder / kind, *(folder / kind).glob("*")):
-        if path.is_symlink() and path.is_dir():
-            raise RunDirectoryError(
-                f"{path.relative_to(folder)} in {folder.name} is a link to another folder",
-                "a folder of the run itself",
-                "remove the link, or name another place: output=DIR",
-            )

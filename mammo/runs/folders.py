@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from mammo.support.errors import RunDirectoryError
+
 PLAN_FILE = "sweep.json"
 
 
@@ -37,3 +39,14 @@ def results_in(folder: Path) -> list[str]:
                 if path.is_dir() and not path.name.startswith(".") and (is_run_folder(path) or is_sweep_folder(path)):
                     found.append(str(path))
     return found
+
+
+def require_inside(folder: Path, kind: str) -> None:
+    """Raises RunDirectoryError where results would be written through a link to somewhere else."""
+    for path in (folder / kind, *(folder / kind).glob("*")):
+        if path.is_symlink() and path.is_dir():
+            raise RunDirectoryError(
+                f"{path.relative_to(folder)} in {folder.name} is a link to another folder",
+                "a folder of the run itself",
+                "remove the link, or name another place: output=DIR",
+            )

@@ -21,7 +21,8 @@ from mammo.runs.directory import RunDirectory
 from mammo.support.torch_files import fault_of_weights
 from mammo.tasks.task import Task
 from mammo.training.checkpoint import SCHEMA_VERSION, save_checkpoint
-from mammo.training.engine import EpochResult, NonFiniteError, Predictions, Trainer
+from mammo.training.engine import EpochResult, Predictions, Trainer
+from mammo.training.finite_guard import NonFiniteError
 
 log = logging.getLogger(__name__)
 

@@ -8,29 +8,26 @@ import math
 import time
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from mammo.config.tree import Config, config_tree, run_id
+from mammo.config.tree import Config, config_tree
 from mammo.data.batches import EvaluationBatches, Preparation, TrainingBatches
 from mammo.data.dataset import Dataset
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import Metrics
-from mammo.evaluation.selection import EarlyStopping, ModelSelection, collapse_remedies
 from mammo.models.build import BuiltModel
 from mammo.models.feature_bank import BANKS
 from mammo.models.strategy import FrozenTrunkOptions
 from mammo.models.trunk import FrozenTrunk
-from mammo.models.weights import is_file
 from mammo.runs.directory import RunDirectory
 from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
 from mammo.runs.provenance import environment
-from mammo.runs.recorder import Recorder
 from mammo.runs.result_files import write_metrics, write_predictions
+from mammo.runs.run_parts import make_recorder, make_trainer
 from mammo.runs.stored import CompletedSummary, Summary
 from mammo.runs.summary import completed, resumed, stopped
 from mammo.support.cache import user_cache_folder
@@ -42,9 +39,9 @@ from mammo.support.tracebacks import error_text
 from mammo.support.type_checks import lacking
 from mammo.training.checkpoint import load_checkpoint, load_newest, remove_previous
 from mammo.training.checkpoint_content import KEYS, wrong_progress
-from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteError, Predictions, Trainer
+from mammo.training.engine import EpochState, Inputs, Predictions
+from mammo.training.finite_guard import NonFiniteError
 from mammo.training.inputs import Source
-from mammo.training.schedulers import starts_with_warmup
 from mammo.training.tracker import OpenTracker, numbers_of
 
 log = logging.getLogger(__name__)
@@ -88,74 +85,13 @@ class Run:
         mean = (data.mean,) * 3 if data.mean is not None else model.mean
         std = (data.std,) * 3 if data.std is not None else model.std
         self.preparation = Preparation(mean, std, hardware.device)
-        self.recorder = self._make_recorder()
+        self.recorder = make_recorder(
+            config, directory, dataset, self.preparation, self.summary, len(self.train_batches.plan)
+        )
         self.train_seconds = self.loading_seconds = self.validation_seconds = 0.0
         self.epochs_here = 0
         self.next_figures_at = time.monotonic() + SECONDS_BETWEEN_FIGURES
         self.earlier_seconds = 0.0
-
-    def _make_recorder(self) -> Recorder:
-        config, dataset = self.config, self.dataset
-        shareable = config_tree(config)
-        # A checkpoint travels: it does not say where things are on this machine.
-        shareable["data"] |= {"root": None, "csv": None}
-        shareable |= {"cache_dir": None, "tracker": {"name": config.tracker.name}}
-        if is_file(config.model.weights):
-            shareable["model"]["weights"] = Path(config.model.weights).name
-        constants = {
-            "config": shareable,
-            "class_names": list(dataset.manifest.class_names),
-            "preprocessing": {
-                "image_size_px": config.data.image_size,
-                "crop": config.data.crop,
-                "orient": config.data.orient,
-                "mean": list(self.preparation.mean),
-                "std": list(self.preparation.std),
-                "pixels_key": dataset.pixels_key,
-            },
-            "run_id": run_id(config),
-            "data_fingerprint": dataset.fingerprint,
-            "split_fingerprint": dataset.split_fingerprint,
-            "git_commit": self.summary["git"]["commit"],
-            "weights_source": self.summary["model"]["weights"]["source"],
-        }
-        return Recorder(
-            directory=self.directory,
-            selection=ModelSelection(config.train.monitor, dataset.manifest.task.kind),
-            early_stopping=EarlyStopping(config.train.early_stopping.patience),
-            task=dataset.manifest.task,
-            class_names=dataset.manifest.class_names,
-            patient_ids=dataset.table["patient_id"].iloc[dataset.split.val].tolist(),
-            epochs=config.train.epochs,
-            batches_per_epoch=len(self.train_batches.plan),
-            keep_every_epochs=config.train.keep_checkpoint_every_epochs,
-            constants=constants,
-            remedies=collapse_remedies(_options_against_collapse(config)),
-            has_warmup=starts_with_warmup(config.scheduler, config.train.epochs),
-        )
-
-    def _make_trainer(self, model: BuiltModel, class_weights: list[float] | None) -> Trainer:
-        config, device = self.config, self.hardware.device
-        network = model.network.to(device)
-        return Trainer(
-            network=network,
-            loss=config.loss,
-            task=self.dataset.manifest.task,
-            class_weights=torch.tensor(class_weights, device=device) if class_weights is not None else None,
-            optimizer=config.optimizer.build(config.optimizer.groups(network.layers())),
-            scaler=self.hardware.gradient_scaler(),
-            schedule=config.scheduler,
-            settings=LoopSettings(
-                epochs=config.train.epochs,
-                accumulate=config.train.accumulate,
-                clip_norm=config.train.clip_norm,
-                head_only_epochs=config.strategy.head_only_epochs,
-                seed=config.seed,
-            ),
-            hardware=self.hardware,
-            track=track,
-            compiled=config.train.compile,
-        )
 
     def _make_inputs(self, epochs: range) -> Inputs:
         """Inputs of the epochs that are to be trained; a feature bank is filled now."""
@@ -193,7 +129,9 @@ class Run:
             stop_if_asked()
             folder, tree = self.directory.path, config_tree(self.config)
             self.tracker = self.config.tracker.open(folder, tree)
-            self.trainer = self._make_trainer(self.model, self.class_weights)
+            self.trainer = make_trainer(
+                self.config, self.model.network, self.dataset.manifest.task, self.class_weights, self.hardware
+            )
             start = self._resume()
             epochs = range(start.epoch, self.config.train.epochs)
             is_over = (start.epoch > 0 and start.batches_done == 0 and self._is_over()) or not epochs
@@ -366,16 +304,6 @@ class Run:
             self.directory.write_error(error, message)
         with suppress(OSError):
             self._stop("failed")
-
-
-def _options_against_collapse(config: Config) -> list[str]:
-    """Those of `COLLAPSE_REMEDIES` that a configuration has already, or goes beyond."""
-    found = [f"{group}={getattr(config, group).name}" for group in ("strategy", "sampler", "scheduler")]
-    if (config.optimizer.lr or 1) <= 1e-5:
-        found.append("optimizer.lr=1e-5")
-    if config.data.fold is not None or config.data.val_fraction >= 0.3:
-        found.append("data.val_fraction=0.3")
-    return found
 
 
 def _unfit(directory: RunDirectory, found: str) -> RunDirectoryError:

@@ -18,7 +18,8 @@ from mammo.models.strategy import FrozenLastBlock, FullFinetune, HeadOnly
 from mammo.models.trunk import FrozenTrunk
 from mammo.support.hardware import Hardware
 from mammo.tasks.multiclass import LABELS
-from mammo.training.engine import EpochState, Inputs, LoopSettings, NonFiniteLossError, Predictions, Trainer
+from mammo.training.engine import EpochState, Inputs, LoopSettings, Predictions, Trainer
+from mammo.training.finite_guard import NonFiniteLossError
 from mammo.training.inputs import Source
 from mammo.training.losses import CrossEntropy
 from mammo.training.optimizers import AdamW
