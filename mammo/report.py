@@ -67,7 +67,7 @@ def work(line: CommandLine) -> None:
     start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
     outputs_for(folders, output, overwrite=options.overwrite)
     for folder in folders:
-        show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite).lines)
+        show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite))
     if is_inside:
         require_inside(folders[0], REPORT_FOLDER)
     show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite)))

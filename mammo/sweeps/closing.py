@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Sequence
 
@@ -97,15 +96,10 @@ def _trials(results: SweepResults) -> list[str]:
     table = Table("", columns("parameters", numbers=("trial", name)), tuple(rows))
     shown = f"The best {SHOWN_TRIALS} of {len(ranked)} trials" if len(ranked) > SHOWN_TRIALS else "The trials"
     best = best_trial(results)
-    remarks = [textwrap.fill(line, WIDTH).splitlines() for line in (best.remarks(name) if best else [])]
-    return [
-        f"{shown}, {way} first",
-        "",
-        *terminal_lines(table),
-        "",
-        *itertools.chain(*remarks),
-        *([""] if remarks else []),
-    ]
+    lines = [f"{shown}, {way} first", "", *terminal_lines(table), ""]
+    if best is not None and (remarks := best.remarks(name)):
+        lines += [*(line for remark in remarks for line in textwrap.wrap(remark, WIDTH)), ""]
+    return lines
 
 
 def _further(finding: Finding, results: SweepResults) -> list[str]:

@@ -143,14 +143,11 @@ def sweep_name(arguments: Arguments, config: Config, what: str | None = None) ->
         return safe_name(config.sweep.name)
     tree = config_tree(config)
     digest = _digest(arguments, config, in_search=what is not None)
-    words = [
-        str((tree[group].get("name") if group in tree else None) or "")
-        for group in ("model", "strategy", "data")
-        if group not in arguments.keys
-    ]
+    groups = [group for group in ("model", "strategy", "data") if group not in arguments.keys]
+    words = [tree.get(group, {}).get("name") for group in groups]
     keys = [key.split(".")[-1] for key in arguments.keys]
     varied = what or "-".join(keys[:MAX_KEYS_IN_NAME] + (["more"] if len(keys) > MAX_KEYS_IN_NAME else []))
-    return safe_name("-".join([*filter(None, words), *filter(None, [varied]), digest]))
+    return safe_name("-".join(map(str, filter(None, [*words, varied, digest]))))
 
 
 def _digest(arguments: Arguments, config: Config, *, in_search: bool) -> str:

@@ -135,17 +135,15 @@ def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:
 def interval_of_mean(drawn: Sequence[Floats], alone: Sequence[list[float] | None]) -> list[float] | None:
     """The 95 % interval of the mean of a score over trainings, each [draws] in the same resamplings of patients.
 
-    Where the mean is the same in all draws, the limits are the means of those that the trainings have `alone`.
+    Where the mean is the same in all draws, the limits are the means of those that the trainings have `alone`; None
+    where one has none.
     """
-    return percentile_interval(np.mean(drawn, axis=0)) or mean_limits(alone)
+    if interval := percentile_interval(np.mean(drawn, axis=0)):
+        return interval
+    limits = [pair for pair in alone if pair is not None]
+    return [float(limit) for limit in np.mean(limits, axis=0)] if len(limits) == len(alone) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if len(defined) == len(values) else None
-
-
-def mean_limits(limits: Sequence[list[float] | None]) -> list[float] | None:
-    """The means of both limits of some intervals; None where one is missing."""
-    defined = [pair for pair in limits if pair is not None]
-    return [float(limit) for limit in np.mean(defined, axis=0)] if len(defined) == len(limits) else None

@@ -204,7 +204,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 def read_run(folder: Path, problems: list[str]) -> RunResult:
     """One run, whatever is there of it; what cannot be read is noted in `problems`."""
     files = RunReader(folder)
-    summary, error = files.summary or {}, files.error if files.status == FAILED else None
+    summary = files.summary or {}
     identity = _identity(files, problems)
     problems += [f"{folder.name}/{name} cannot be read: {reason}" for name, reason in files.damaged.items()]
     known, data, weights = identity or {}, summary.get("data", {}), summary.get("model", {}).get("weights", {})
@@ -218,7 +218,7 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         objective=number_or_none(summary.get("objective")),
         metrics=summary.get("metrics"),
         last_metrics=summary.get("last_metrics"),
-        error=_error(error or {}) if files.status == FAILED else None,
+        error=_error(files.error or {}) if files.status == FAILED else None,
         identity=identity,
         data_fingerprint=data.get("fingerprint"),
         has_random_weights=weights.get("source") == "random",

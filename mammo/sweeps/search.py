@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
 
 import optuna
 from hydra.utils import instantiate
@@ -197,33 +196,29 @@ class Search:
         self.failed_here += 1
         self.note_trials()
 
-    def _stored(self, trial: Trial) -> dict[str, Any]:
-        return parameters_of(self.study._storage.get_trial(trial._trial_id), self.space)
-
     def _sampler(self, number: int, name: str = "") -> optuna.samplers.BaseSampler:
         digest = hashlib.sha256(f"{self.base.hpo.seed}/{number}/{name}".encode()).digest()
         return instantiate(self.sampler, seed=int.from_bytes(digest[:4], "big"))
 
     def _run_together(self, trials: Sequence[Trial]) -> None:
-        jobs_of: dict[int, list[Job]] = {}
-        impossible: dict[int, str] = {}
+        planned: list[tuple[Trial, list[Job], str]] = []
         for trial in trials:
+            jobs, impossible = [], ""
             try:
-                jobs_of[trial.number] = self._jobs(self._stored(trial))
+                jobs = self._jobs(self.study._storage.get_trial(trial._trial_id))
             except UserError as error:
-                impossible[trial.number] = str(error)
+                impossible = str(error)
+            planned.append((trial, jobs, impossible))
         # Two trials may propose the same run.
-        distinct = {job.name: job for jobs in jobs_of.values() for job in jobs}
+        distinct = {job.name: job for _, jobs, _ in planned for job in jobs}
         self.sweep.plan(list(distinct.values()))
         outcomes = dict(zip(distinct, self.sweep.jobs.run(list(distinct.values())), strict=False))
-        for trial in trials:
-            if trial.number in impossible:
-                say(f"Trial {trial.number}: {impossible[trial.number]}")
-                self._tell(trial, [], [Outcome("failed", None, impossible[trial.number])])
-                continue
-            jobs = jobs_of[trial.number]
+        for trial, jobs, impossible in planned:
             found = [outcomes[job.name] for job in jobs if job.name in outcomes]
-            if len(found) == len(jobs):  # fewer when a failure has ended the sweep: it is taken up again
+            if impossible:
+                say(f"Trial {trial.number}: {impossible}")
+                found = [Outcome("failed", None, impossible)]
+            if len(found) >= len(jobs):  # fewer when a failure has ended the sweep: it is taken up again
                 self._require_comparable(found)
                 self._tell(trial, jobs, found)
 
@@ -243,12 +238,16 @@ class Search:
                 )
             self.study.set_user_attr(DATA, outcome.data_fingerprint)
 
-    def _jobs(self, parameters: Mapping[str, Any]) -> list[Job]:
-        # Keys are those of the command, and so are choices, as it has written and quoted them; the rest are numbers.
-        proposed = [f"{name}={value}" for name, value in parameters.items()]
+    def _jobs(self, trial: FrozenTrial) -> list[Job]:
         folds = self.base.hpo.folds
-        parts = [[]] if folds is None else [[f"data.num_folds={folds}", f"data.fold={i}"] for i in range(folds)]
-        return [make_job(self.session.compose, self.fixed, [*proposed, *part]) for part in parts]
+        if folds is None:
+            return [self._job(trial)]
+        return [self._job(trial, f"data.num_folds={folds}", f"data.fold={i}") for i in range(folds)]
+
+    def _job(self, trial: FrozenTrial, *part: str) -> Job:
+        # Keys are those of the command, and so are choices, as it has written and quoted them; the rest are numbers.
+        proposed = [f"{name}={value}" for name, value in parameters_of(trial, self.space).items()]
+        return make_job(self.session.compose, self.fixed, [*proposed, *part])
 
     def _tell(self, trial: Trial, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         """Record the mean of the objectives; one that failed makes the trial the worst there can be."""
@@ -288,7 +287,7 @@ class Search:
                     "params": trial.params if trial.state == TrialState.COMPLETE else {},
                     "value": trial.value,
                     "failed": str(trial.user_attrs[FAILED]) if FAILED in trial.user_attrs else None,
-                    "runs": [str(name) for name in _list(trial.user_attrs.get(RUNS))],
+                    "runs": list(map(str, runs)) if isinstance(runs := trial.user_attrs.get(RUNS), list) else [],
                 }
                 for trial in finished_trials(self.study)
             ]
@@ -296,10 +295,4 @@ class Search:
 
     def job_of(self, number: int) -> Job:
         """The configuration of a finished trial, as one run without folds."""
-        trial = next(trial for trial in finished_trials(self.study) if trial.number == number)
-        proposed = [f"{name}={value}" for name, value in parameters_of(trial, self.space).items()]
-        return make_job(self.session.compose, self.fixed, proposed)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+        return self._job(next(trial for trial in finished_trials(self.study) if trial.number == number))

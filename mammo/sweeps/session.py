@@ -111,13 +111,8 @@ class Session:
         outputs.require_free([PLAN_FILE, *SUMMARIES])
         folder.mkdir(parents=True, exist_ok=True)
         stop_on_error = config.sweep.on_error == "stop"
-        jobs = Jobs(
-            self.launcher,
-            folder,
-            total,
-            stop_on_error=stop_on_error,
-            at_once=self.jobs_at_once if stop_on_error else None,
-        )
+        at_once = self.jobs_at_once if stop_on_error else None
+        jobs = Jobs(self.launcher, folder, total, stop_on_error=stop_on_error, at_once=at_once)
         with one_owner(folder / LOCK_FILE, partial(_in_use, folder), whole_folder=True) as owner:
             say(f"Sweep of {total} jobs in {folder}")
             plan = {
@@ -136,7 +131,7 @@ class Session:
                 yield sweep
             finally:
                 owner.require()
-                show(close_sweep(folder).lines)
+                show(close_sweep(folder))
         if jobs.failed and search is None:
             raise SweepError(
                 f"{jobs.failed} of {total} jobs; the lines above, and error.json in their folders, say why"

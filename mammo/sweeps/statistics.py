@@ -39,20 +39,19 @@ def spread(values: Sequence[float | None]) -> Spread:
     if n == 0:
         return Spread(0, None, None, DDOF, None, None, None)
     mean, low, high = float(defined.mean()), float(defined.min()), float(defined.max())
-    if n == 1:
-        return Spread(1, mean, None, DDOF, low, high, None)
-    std = float(defined.std(ddof=DDOF))
-    if high - low < NO_SPREAD:
-        return Spread(n, mean, std, DDOF, low, high, None)
-    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return Spread(n, mean, std, DDOF, low, high, (mean - half_width, mean + half_width))
+    std = float(defined.std(ddof=DDOF)) if n > 1 else None
+    ci95 = None
+    if std is not None and high - low >= NO_SPREAD:
+        half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+        ci95 = (mean - half_width, mean + half_width)
+    return Spread(n, mean, std, DDOF, low, high, ci95)
 
 
 @dataclasses.dataclass(frozen=True)
 class Components:
     """Parts of the variance of a metric, and their shares in the sum of the parts; None with a reason."""
 
-    variance: dict[str, float] | None
+    components: dict[str, float] | None
     share: dict[str, float] | None
     reason: str | None = None
 

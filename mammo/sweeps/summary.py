@@ -39,17 +39,8 @@ COMMAND = "sweep"
 SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png")
 
 
-@dataclasses.dataclass(frozen=True)
-class SweepOutcome:
-    """How many jobs have each status, whether all are finished, and the lines to print."""
-
-    counts: dict[str, int]
-    is_complete: bool
-    lines: list[str]
-
-
-def close_sweep(folder: Path, overwrite: bool = False) -> SweepOutcome:
-    """Write the summaries of a sweep, in whatever state it is.
+def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
+    """Write the summaries of a sweep, in whatever state it is; returns the lines to print.
 
     Raises OSError, and OutputError where something else has the name of one and `overwrite` does not allow it.
     """
@@ -64,7 +55,7 @@ def close_sweep(folder: Path, overwrite: bool = False) -> SweepOutcome:
     if not results.is_search and any(finding.configuration.completed for finding in findings):
         figure = comparison_figure(findings, metrics_of_figure(results))
         outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
-    return SweepOutcome(results.counts, results.is_complete, closing_lines(results, findings))
+    return closing_lines(results, findings)
 
 
 def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -75,13 +66,13 @@ def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[st
         "is_complete": results.is_complete,
         "counts": results.counts,
         "runs": [_run(run) for run in results.runs],
-        "aggregate": _aggregate(findings[0].aggregate) if len(findings) == 1 else None,
+        "aggregate": _by_name(findings[0].aggregate) if len(findings) == 1 else None,
         "by_config": [_configuration(finding) for finding in findings],
     }
     if results.is_search:
         content["search"] = results.search
         best = best_trial(results)
-        collapsed = best.collapsed if best is not None else frozenset()
+        collapsed = () if best is None else best.collapsed
         content["trials"] = [
             dataclasses.asdict(trial) | {"collapsed": trial.number in collapsed} for trial in ranked_trials(results)
         ]
@@ -113,8 +104,8 @@ def _run(run: RunResult) -> dict[str, Any]:
     }
 
 
-def _aggregate(aggregate: Mapping[str, Spread]) -> dict[str, Any]:
-    return {name: dataclasses.asdict(values) for name, values in aggregate.items()}
+def _by_name(found: Mapping[str, Spread] | Mapping[str, Components]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(values) for name, values in found.items()}
 
 
 def _configuration(finding: Finding) -> dict[str, Any]:
@@ -126,20 +117,14 @@ def _configuration(finding: Finding) -> dict[str, Any]:
         "seeds": configuration.seeds,
         "folds": configuration.folds,
         "runs": [run.name for run in configuration.runs],
-        "aggregate": _aggregate(finding.aggregate),
-        "variance": None
-        if finding.variance is None
-        else {name: _components(parts) for name, parts in finding.variance.items()},
+        "aggregate": _by_name(finding.aggregate),
+        "variance": None if finding.variance is None else _by_name(finding.variance),
         "published": {
             name: {"mean": mean, "std": std, "note": ELSEWHERE} for name, (mean, std) in configuration.published.items()
         }
         or None,
         "problem": configuration.problem,
     }
-
-
-def _components(parts: Components) -> dict[str, Any]:
-    return {"components": parts.variance, "share": parts.share, "reason": parts.reason}
 
 
 def cv_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -303,7 +303,7 @@ def test_the_best_trial_has_equals_and_has_collapsed(sweep):
     assert [row[-1] for row in cells(section(report, "metrics")[0])] == [
         "collapsed", "collapsed, equal to trial 1", "", "",
     ]  # fmt: skip
-    printed = " ".join(" ".join(close_sweep(sweep).lines).split())
+    printed = " ".join(" ".join(close_sweep(sweep)).split())
     assert "2 trials (1, 2) have the same bal_acc_adj, 0.300: nothing says that trial 1 is the best of them" in printed
     assert f"{words} 0.200." in printed
     assert f"{words} 0.200." in (sweep / "summary.md").read_text()

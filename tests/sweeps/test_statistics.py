@@ -46,7 +46,7 @@ def test_components_of_seed_and_fold():
     # MS_seed = 2 (1.5^2 + 0.5^2 + 1^2) / 2 = 3.5; MS_fold = 3 (2.5^2 + 2.5^2) / 1 = 37.5
     # Residuals +-0.5, +-0.5, +-1: MS_rest = (4 * 0.25 + 2 * 1) / 2 = 1.5
     parts = variance_components(grid([[1, 5], [3, 7], [2, 9]]))
-    assert parts.variance == pytest.approx({"seed": (3.5 - 1.5) / 2, "fold": (37.5 - 1.5) / 3, "rest": 1.5})
+    assert parts.components == pytest.approx({"seed": (3.5 - 1.5) / 2, "fold": (37.5 - 1.5) / 3, "rest": 1.5})
     assert parts.share == pytest.approx({"seed": 1 / 14.5, "fold": 12 / 14.5, "rest": 1.5 / 14.5})
     assert parts.reason is None
 
@@ -54,7 +54,7 @@ def test_components_of_seed_and_fold():
 def test_a_negative_component_is_zero():
     # No difference between seeds or folds on average, so both mean squares are below that of the rest, 1.
     parts = variance_components(grid([[0, 1], [1, 0]]))
-    assert parts.variance == pytest.approx({"seed": 0, "fold": 0, "rest": 1})
+    assert parts.components == pytest.approx({"seed": 0, "fold": 0, "rest": 1})
     assert parts.share == pytest.approx({"seed": 0, "fold": 0, "rest": 1})
 
 

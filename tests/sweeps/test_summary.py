@@ -21,20 +21,19 @@ OUTPUTS = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.pn
 
 
 def summarised(sweep: Path):
-    """The outcome, and `sweep_summary.json`; holds for every sweep: strict, no folders named, 80 columns."""
-    outcome = close_sweep(sweep)
+    """The printed lines, and `sweep_summary.json`; holds for every sweep: strict, no folders named, 80 columns."""
+    lines = close_sweep(sweep)
     texts = [(sweep / name).read_text() for name in OUTPUTS[:3] if (sweep / name).exists()]
     assert all("/tmp" not in text and str(sweep.parent) not in text for text in texts)
-    assert all(len(line) <= WIDTH for line in outcome.lines if not line.startswith("Results: ")), outcome.lines
-    return outcome, load(sweep / "sweep_summary.json")
+    assert all(len(line) <= WIDTH for line in lines if not line.startswith("Results: ")), lines
+    return lines, load(sweep / "sweep_summary.json")
 
 
 def test_a_finished_sweep(sweep):
-    outcome, summary = summarised(sweep)
-    assert outcome.is_complete
-    assert outcome.counts == {"completed": 4, "failed": 0, "interrupted": 0, "unfinished": 0, "not started": 0}
+    lines, summary = summarised(sweep)
+    assert summary["is_complete"]
+    assert summary["counts"] == {"completed": 4, "failed": 0, "interrupted": 0, "unfinished": 0, "not started": 0}
     assert summary["is_complete"] is True
-    assert summary["counts"] == outcome.counts
     assert summary["problems"] == []
     scores = [load(run / "summary.json")["metrics"]["auc_ovr"] for run in runs_of(sweep)]
     found = summary["aggregate"]["auc_ovr"]
@@ -46,10 +45,10 @@ def test_a_finished_sweep(sweep):
     (only,) = summary["by_config"]
     assert only["aggregate"] == summary["aggregate"]
     assert (only["n"], only["seeds"], only["folds"], only["differs"]) == (4, [42, 43], [0, 1], {})
-    (row,) = (line.split() for line in outcome.lines if line.startswith("auc_ovr "))
+    (row,) = (line.split() for line in lines if line.startswith("auc_ovr "))
     assert row[1:4] == [f"{mean:.3f}", "+-", f"{std:.3f}"]
     assert row[-1] == "4"
-    assert outcome.lines[1] == "All 4 jobs of the sweep are finished"
+    assert lines[1] == "All 4 jobs of the sweep are finished"
 
 
 def test_shares_of_seed_and_fold(sweep):
@@ -118,11 +117,11 @@ def test_a_half_finished_sweep(sweep):
     plan["jobs"].append({"run": "added", "overrides": ["seed=7", "data.fold=1"]})
     write_plan(sweep, plan)
 
-    outcome, summary = summarised(sweep)
+    lines, summary = summarised(sweep)
     expected = {"completed": 1, "failed": 1, "interrupted": 1, "unfinished": 1, "not started": 1}
-    assert outcome.counts == summary["counts"] == expected
-    assert outcome.is_complete is summary["is_complete"] is False
-    text = " ".join(" ".join(outcome.lines).split())
+    assert summary["counts"] == expected
+    assert summary["is_complete"] is False
+    text = " ".join(" ".join(lines).split())
     assert text.startswith("1 of 5 jobs are finished (1 failed, 1 interrupted, 1 unfinished, 1 not started)")
     assert "failed: seed=42 data.fold=0 DataError: no such file: .../film.png to do:" in text
     assert "unfinished: seed=42 data.fold=1: it was killed, or is still running" in text
@@ -143,8 +142,8 @@ def test_nothing_is_there_yet(sweep):
     plan = plan_of(sweep)
     for run in runs_of(sweep):
         shutil.rmtree(run)
-    outcome, summary = summarised(sweep)
-    assert outcome.lines[1].startswith("0 of 4 jobs are finished (4 not started)")
+    lines, summary = summarised(sweep)
+    assert lines[1].startswith("0 of 4 jobs are finished (4 not started)")
     assert [run["name"] for run in summary["runs"]] == [job["run"] for job in plan["jobs"]]
     assert not (sweep / "comparison.png").exists()
 
@@ -157,7 +156,7 @@ def test_what_is_not_understood_is_said(sweep):
     config = (second / "config.yaml").read_text()
     (second / "config.yaml").write_text(config.replace("\n  epochs: ", "\n  epoks: "))
     (third / "config.yaml").unlink()
-    outcome, summary = summarised(sweep)
+    lines, summary = summarised(sweep)
     assert summary["counts"]["completed"] == 3
     assert summary["aggregate"]["acc"]["n"] == 1, "only one run is finished and of a known configuration"
     problems = "\n".join(summary["problems"])
@@ -166,7 +165,7 @@ def test_what_is_not_understood_is_said(sweep):
     assert f"{third.name}/config.yaml is missing" in problems
     assert "figures/ is not a run" in problems
     assert "notes.txt" not in problems
-    assert sum(line.startswith("not understood:") for line in outcome.lines) == 4
+    assert sum(line.startswith("not understood:") for line in lines) == 4
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{"run": 3}, 4]}', "\xff"])
@@ -179,9 +178,9 @@ def test_a_damaged_plan_leaves_the_runs(sweep, content):
 
 def test_without_a_plan_it_is_not_known_whether_that_is_all(sweep):
     (sweep / "sweep.json").unlink()
-    outcome, summary = summarised(sweep)
+    lines, summary = summarised(sweep)
     assert summary["name"] == sweep.name
-    assert outcome.lines[1].startswith("4 of 4 runs here are finished; without sweep.json it is not known")
+    assert lines[1].startswith("4 of 4 runs here are finished; without sweep.json it is not known")
 
 
 def test_a_copied_run_counts_once(sweep):
@@ -197,11 +196,11 @@ def test_runs_of_an_earlier_command_count_but_are_not_its_jobs(sweep):
     plan["jobs"] = plan["jobs"][:2]
     change(runs_of(sweep)[3] / "summary.json", status="failed", metrics=None)
     write_plan(sweep, plan)
-    outcome, summary = summarised(sweep)
-    assert outcome.is_complete
-    assert outcome.counts["completed"] == 2
+    lines, summary = summarised(sweep)
+    assert summary["is_complete"]
+    assert summary["counts"]["completed"] == 2
     assert summary["aggregate"]["acc"]["n"] == 3
-    assert any("2 further runs are here that sweep.json does not name" in line for line in outcome.lines)
+    assert any("2 further runs are here that sweep.json does not name" in line for line in lines)
 
 
 def test_other_data_is_a_problem(sweep):
@@ -240,14 +239,14 @@ def test_published_values_stand_beside_what_they_describe(sweep):
         {"where": {"seed": 42}, "metrics": {"acc": "good"}},
     ]
     write_plan(sweep, plan)
-    outcome, summary = summarised(sweep)
+    lines, summary = summarised(sweep)
     (only,) = summary["by_config"]
     words = {"note": "reported on another dataset"}
     assert only["published"] == {
         "acc": {"mean": 0.696, "std": 0.026, **words},
         "kappa_quadratic": {"mean": 0.57, "std": None, **words},
     }
-    rows = [" ".join(line.split()) for line in outcome.lines]
+    rows = [" ".join(line.split()) for line in lines]
     after_accuracy = next(i for i, row in enumerate(rows) if row.startswith("acc ")) + 1
     assert rows[after_accuracy : after_accuracy + 2] == ["reported on 0.696 +- 0.026", "another dataset"]
     assert "| 0.696 +- 0.026 |" in (sweep / "summary.md").read_text()
@@ -261,7 +260,7 @@ def test_configurations_are_told_apart_by_what_was_typed(sweep):
         typed = ["strategy=head_only", "model.dropout=0.5"]
         variant(run, f"head-{run.name}", {**head, "model.dropout": 0.5}, typed, {"acc": 0.5 + seed / 500})
     write_plan(sweep, plan_of(sweep))
-    outcome, summary = summarised(sweep)
+    lines, summary = summarised(sweep)
     assert summary["aggregate"] is None
     labels = {entry["label"]: entry for entry in summary["by_config"]}
     assert set(labels) == {"strategy=frozen_last_block", "strategy=head_only"}
@@ -269,7 +268,7 @@ def test_configurations_are_told_apart_by_what_was_typed(sweep):
     assert labels["strategy=head_only"]["differs"] == differs
     assert labels["strategy=head_only"]["n"] == 4
     assert labels["strategy=head_only"]["aggregate"]["acc"]["mean"] == pytest.approx(0.585)
-    (row,) = (line.split() for line in outcome.lines if line.startswith("strategy=head_only"))
+    (row,) = (line.split() for line in lines if line.startswith("strategy=head_only"))
     assert row[1] == "4"
     assert row[-3:] == ["0.585", "+-", "0.001"]
     entries = load(sweep / "cv_summary.json")["configurations"]
@@ -306,12 +305,12 @@ def test_a_search_shows_its_best_trials(sweep, direction):
             }
         )
     write_plan(sweep, plan)
-    outcome, summary = summarised(sweep)
-    assert outcome.is_complete
+    lines, summary = summarised(sweep)
+    assert summary["is_complete"]
     order = list(range(12))[:: 1 if direction == "minimize" else -1]
     assert [trial["number"] for trial in summary["trials"]] == order
     assert summary["trials"][0]["runs"] == [f"t{order[0]}-f0", f"t{order[0]}-f1"]
-    shown = [line for line in outcome.lines if line.startswith("lr=")]
+    shown = [line for line in lines if line.startswith("lr=")]
     assert len(shown) == 10
     assert shown[0].split()[1:] == [str(order[0]), f"{order[0] / 100:.3f}"]
     assert not (sweep / "cv_summary.json").exists()
@@ -328,16 +327,16 @@ def test_a_search_that_is_not_over(sweep):
     change(last / "summary.json", status="failed", metrics=None)
     (last / "error.json").write_text(json.dumps({"type": "NonFiniteLossError", "message": "the loss is " + "n" * 99}))
     write_plan(sweep, plan)
-    outcome, _ = summarised(sweep)
-    assert not outcome.is_complete
+    lines, summary = summarised(sweep)
+    assert not summary["is_complete"]
     state = "3 of 4 jobs are finished (1 failed, 2 trials to come); the same command does the rest"
-    assert " ".join(outcome.lines).strip().startswith(state)
-    where = outcome.lines.index("failed: trial 3, fold 1")
-    assert outcome.lines[where + 1].startswith("  NonFiniteLossError: the loss is nnn")
+    assert " ".join(lines).strip().startswith(state)
+    where = lines.index("failed: trial 3, fold 1")
+    assert lines[where + 1].startswith("  NonFiniteLossError: the loss is nnn")
     plan["search"]["trials"] = 4
     write_plan(sweep, plan)
-    outcome, _ = summarised(sweep)
-    assert outcome.lines[1] == "3 of 4 jobs are finished (1 failed)", "a failed trial is not tried again"
+    lines, summary = summarised(sweep)
+    assert lines[1] == "3 of 4 jobs are finished (1 failed)", "a failed trial is not tried again"
 
 
 def test_the_figure_fits_a_page(sweep):
