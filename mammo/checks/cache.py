@@ -14,8 +14,6 @@ from mammo.models.feature_bank import BANKS
 from mammo.support.errors import DataError, UserError
 from mammo.support.row_files import KEYS_FILE, OLD_KEYS_FILE, ROWS_FILE, survey
 
-_MENDED = "the next run that needs it computes it anew; or remove the folder {}"
-
 
 def check_cache(folder: Path, counting: Counting) -> list[Section]:
     """Sections about rows, generated exams and pseudonyms in a cache folder; raises UserError where there is none."""
@@ -23,37 +21,26 @@ def check_cache(folder: Path, counting: Counting) -> list[Section]:
         raise UserError(f"{folder}: there is no such folder", "a cache folder", "cache_dir=DIR names another one")
     return [
         Section(f"Cache folder {folder}", [*_row_findings(folder, counting), *_hash_findings(folder)]),
-        Section("Generated exams", [*_phantom_findings(folder, counting)]),
+        Section("Generated exams", [*_phantom_findings(folder)]),
         Section("Pseudonyms", [*_pseudonym_findings(folder)]),
     ]
 
 
 def _row_findings(cache: Path, counting: Counting) -> Iterator[Finding]:
     """Image stores, what was seen of their images, and feature banks."""
-    folders = sorted({file.parent for name in (KEYS_FILE, ROWS_FILE) for file in _below(cache, name)})
-    old = sorted({file.parent for file in _below(cache, OLD_KEYS_FILE)} - {f for f in folders if _has_keys(f)})
-    for folder in folders:
-        if folder not in old:
-            yield _rows_finding(folder, folder.relative_to(cache).as_posix(), counting)
-    if old:
-        names = " ".join(folder.relative_to(cache).as_posix() for folder in old)
-        text = f"{counted(len(old), 'folder')} of an earlier version, without checksums: not used any more"
-        yield note("earlier version", text, f"remove in the cache folder: {names}")
-
-
-def _below(cache: Path, name: str) -> Iterator[Path]:
-    for room in (STORES, BANKS):
-        for depth in ("*", "*/*"):
-            yield from (cache / room).glob(f"{depth}/{name}")
-
-
-def _has_keys(folder: Path) -> bool:
-    return (folder / KEYS_FILE).exists()
+    names = (KEYS_FILE, ROWS_FILE, OLD_KEYS_FILE)
+    below = (f"{room}/{depth}/{name}" for room in (STORES, BANKS) for depth in ("*", "*/*") for name in names)
+    for folder in sorted({file.parent for pattern in below for file in cache.glob(pattern)}):
+        name = folder.relative_to(cache).as_posix()
+        if (folder / OLD_KEYS_FILE).exists() and not (folder / KEYS_FILE).exists():
+            yield note(name, "of an earlier version, without checksums: not used any more", f"remove {name}")
+        else:
+            yield _rows_finding(folder, name, counting)
 
 
 def _rows_finding(folder: Path, name: str, counting: Counting) -> Finding:
     num_sound = num_damaged = num_lost = 0
-    to_do = _MENDED.format(name)
+    to_do = f"the next run that needs it computes it anew; or remove the folder {name}"
     try:
         total = (folder / KEYS_FILE).stat().st_size
         with counting(f"Comparing {name}") as count:
@@ -62,8 +49,7 @@ def _rows_finding(folder: Path, name: str, counting: Counting) -> Finding:
                 num_lost += part.num_lost
                 count(min(total, done * part.num_bytes), total)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        return problem(name, f"cannot be read: {reason}", to_do)
+        return problem(name, f"cannot be read: {getattr(error, 'strerror', error)}", to_do)
     if num_damaged or num_lost:
         what = f"{counted(num_damaged, 'row')} damaged, {counted(num_lost, 'key')} damaged or without a row"
         return problem(name, f"{what}, {num_sound:,} as written", to_do)
@@ -72,21 +58,16 @@ def _rows_finding(folder: Path, name: str, counting: Counting) -> Finding:
 
 def _hash_findings(cache: Path) -> Iterator[Finding]:
     """Lines whose checksum does not match are passed over by runs; those of earlier versions have none."""
-    file = cache / STORES / "content_hashes.jsonl"
-    if not file.exists():
-        return
-    num_sound = num_damaged = 0
-    for _, _, is_sound in read_entries(file):
-        num_sound, num_damaged = num_sound + (is_sound is True), num_damaged + (is_sound is False)
-    name = f"{STORES}/{file.name}"
-    if num_damaged:
-        text = f"{counted(num_damaged, 'line')} damaged: their files are read again, which changes no result"
+    name = f"{STORES}/content_hashes.jsonl"
+    is_sound = [sound for _, _, sound in read_entries(cache / name)]
+    if False in is_sound:
+        text = f"{counted(is_sound.count(False), 'line')} damaged: their files are read again, which changes no result"
         yield problem(name, text, f"remove {name}")
-    else:
-        yield ok(name, f"{counted(num_sound, 'line')}, all as written")
+    elif is_sound:
+        yield ok(name, f"{counted(is_sound.count(True), 'line')}, all as written")
 
 
-def _phantom_findings(cache: Path, counting: Counting) -> Iterator[Finding]:
+def _phantom_findings(cache: Path) -> Iterator[Finding]:
     for sums in sorted(cache.glob(f"phantom-*{SUMS_SUFFIX}")):
         folder = sums.with_name(sums.name.removesuffix(SUMS_SUFFIX))
         try:

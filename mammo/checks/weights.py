@@ -6,10 +6,16 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from mammo.checks.report import Finding, note, ok, problem, some
+import yaml
 
+from mammo.checks.report import Finding, note, ok, problem, some
+from mammo.models.families import FAMILIES
+from mammo.models.model_options import ModelOptions
+
+MODELS = Path(__file__).resolve().parents[2] / "conf" / "model"
 # A blocked network swallows packets: without these it would be waited for in vain, also for names.
 ANSWER_TIMEOUT_SECONDS = 4.0
 WHOLE_TIMEOUT_SECONDS = 6.0
@@ -20,38 +26,57 @@ WITHOUT = (
 )
 
 
-def check_weights(weights: list[dict[str, Any]] | None) -> list[Finding]:
-    """A finding for each model of `conf/model`; `weights` is what the probe says, None when it could not say."""
-    if weights is None:
-        return [note("all models", "not known: torch, torchvision or timm could not be asked")]
+def findings() -> list[Finding]:
+    """A finding for each model of `conf/model`."""
+    return check_weights(weights_in(MODELS))
+
+
+def weights_in(folder: Path) -> list[dict[str, Any]]:
+    """For each model of a folder like `conf/model`: what its family says of its published weights.
+
+    `state` is what `Family.state_of_weights` says, or unknown with the `reason`.
+    """
+    return [{"model": file.stem, **_state(file)} for file in sorted(folder.glob("*.yaml"))]
+
+
+def _state(file: Path) -> dict[str, Any]:
+    options = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    family = options.get("family", ModelOptions.family)
+    if family not in FAMILIES:
+        return {"state": "unknown", "url": None, "reason": f"the family {family}"}
+    try:
+        return FAMILIES[family].state_of_weights(options.get("name") or "")
+    except Exception as error:  # a name that the library does not have, and whatever it makes of it
+        return {"state": "unknown", "url": None, "reason": f"the family {family} ({type(error).__name__})"}
+
+
+def check_weights(weights: list[dict[str, Any]]) -> list[Finding]:
+    """A finding for each entry of `weights_in`; asks whether what is not here can be downloaded."""
     to_ask = {entry["url"] for entry in weights if entry["state"] in ("absent", "hub") and not entry.get("is_offline")}
     unreachable = _unreachable(to_ask)
-    findings = [_finding_of(entry, unreachable.get(entry["url"], "")) for entry in weights]
+    every = [_finding_of(entry, unreachable.get(entry["url"], "")) for entry in weights]
     if unreachable:
-        findings.append(note("without a network", "published weights that are not in the cache cannot be had", WITHOUT))
-    return findings
+        every.append(note("without a network", "published weights that are not in the cache cannot be had", WITHOUT))
+    return every
 
 
 def _finding_of(entry: dict[str, Any], unreachable: str) -> Finding:
-    model, state = entry["model"], entry["state"]
-    if state == "installed":
-        return ok(model, "installed with the project")
-    if state == "cached":
-        return ok(model, "in the cache, and whole")
-    if state == "unknown":
-        return note(model, f"not known of the family {entry['family']}: a run with this model finds out")
-    if state == "damaged":
-        return problem(model, f"damaged: {entry['file']}", "remove it (it is downloaded again), or install it again")
-    if state == "hub":
-        cached = f"in the cache: {some(entry['cached'])}" if entry["cached"] else "none in the cache"
-        if entry["is_offline"]:
-            return note(model, f"{cached}; HF_HUB_OFFLINE is set, so no other can be had")
-        if unreachable:
-            return note(model, f"{cached}; the Hugging Face hub: {unreachable}")
-        return ok(model, f"{cached}; the Hugging Face hub answers")
-    if unreachable:
-        return note(model, f"not in the cache; its download: {unreachable}")
-    return ok(model, "not in the cache; the address of its download answers")
+    model, where, source = entry["model"], "not in the cache", "the address of its download"
+    match entry["state"]:
+        case "installed":
+            return ok(model, "installed with the project")
+        case "cached":
+            return ok(model, "in the cache, and whole")
+        case "unknown":
+            return note(model, f"not known of {entry['reason']}: a run with this model finds out")
+        case "damaged":
+            to_do = "remove it (it is downloaded again), or install it again"
+            return problem(model, f"damaged: {entry['file']}", to_do)
+        case "hub":
+            where = f"in the cache: {some(entry['cached'])}" if entry["cached"] else "none in the cache"
+            source = "the Hugging Face hub"
+            unreachable = "not asked, HF_HUB_OFFLINE is set" if entry["is_offline"] else unreachable
+    return note(model, f"{where}; {source}: {unreachable}") if unreachable else ok(model, f"{where}; {source} answers")
 
 
 def _unreachable(urls: Iterable[str]) -> dict[str, str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mammo.checks import probe, weights
+from mammo.checks import weights
+from mammo.checks.environment import check_packages
 from mammo.checks.folders import check_folders
-from mammo.checks.packages import check_packages
 from mammo.checks.report import Level
 from tests.conftest import REPOSITORY
 from tests.processes import run_module
@@ -147,7 +147,7 @@ def test_a_model_of_a_family_that_nobody_has_told_about_is_a_note(tmp_path):
     (tmp_path / "gone.yaml").write_text("# Of a later torchvision.\nfamily: torchvision\nname: resnet1001\n")
     (tmp_path / "bare.yaml").write_text("# Any network of timm.\n")
     (tmp_path / "lite.yaml").write_text("# Installed.\nfamily: efficientnet_lite0\nname: efficientnet_lite0\n")
-    found = probe.weights_in(tmp_path)
+    found = weights.weights_in(tmp_path)
     assert {entry["model"]: entry["state"] for entry in found} == {
         "bare": "hub", "gone": "unknown", "lite": "installed", "mine": "unknown"
     }  # fmt: skip
