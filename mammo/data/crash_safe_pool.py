@@ -4,10 +4,14 @@ Decoders are native code that reads bytes of unknown origin. A worker process ha
 which ends without an answer names the item it had. That item is tried once more by a fresh process while all
 others wait: what ran out of memory beside them, or was ended from outside, has its chance alone. The alarm of the
 kernel ends what takes too long: it needs neither the interpreter, which a stuck decoder may hold, nor the parent.
+
+Each process has a pipe of its own. Where they share one, as in the pool of pebble 5.2, a process that is killed amid an
+answer leaves half a message and a held lock, and all results after it are waited for in vain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -89,16 +93,13 @@ class _Process:
         self.process.start()
         theirs.close()
         self.is_ready = False
-        self.task: tuple[int, Any] | None = None
+        self.task: tuple[int, Any] = -1, None
 
-    def give(self, number: int, item: Any) -> bool:
-        """Hand over an item; False when the process is gone."""
-        try:
+    def give(self, number: int, item: Any) -> None:
+        """Hand over an item."""
+        self.task = number, item
+        with contextlib.suppress(OSError):  # ended while it had nothing to do: there is no answer
             self.connection.send(item)
-        except OSError:
-            return False
-        self.task = (number, item)
-        return True
 
     def receive(self) -> _Answer | str | None:
         """The next message: `_IS_READY`, then answers; None when the process has ended. Raises DataError if it
@@ -115,13 +116,8 @@ class _Process:
 
     def ended_by(self) -> str:
         """The name of the signal that ended the process, else its exit status in words."""
-        code = self.process.exitcode
-        if code is None or code >= 0:
-            return f"exit status {code}"
-        try:
-            return signal.Signals(-code).name
-        except ValueError:  # a real-time signal
-            return f"signal {-code}"
+        names = {-number: number.name for number in signal.Signals}
+        return names.get(self.process.exitcode or 0, f"exit status {self.process.exitcode}")
 
     def end(self) -> None:
         """End the process; nothing of it is needed any more."""
@@ -139,9 +135,8 @@ class _Pool:
         self._num_processes = num_processes
         self._idle: list[_Process] = []
         self._busy: dict[Connection, _Process] = {}
-        # Items that have lost a process, and the number of the one that is tried once more.
+        # Items that have lost a process.
         self._suspects: deque[tuple[int, Any]] = deque()
-        self._retried: int | None = None
 
     def results(self, items: Iterable[Any]) -> Iterator[Any]:
         """See `isolated`."""
@@ -149,18 +144,18 @@ class _Pool:
         done: dict[int, Any] = {}
         num_given = num_taken = 0
         while True:
-            # While there is a suspect nothing new begins, until it can be tried alone.
-            is_suspected = bool(self._suspects) or self._retried is not None
-            num_free = 0 if is_suspected else self._num_processes - len(self._busy)
+            # While there is a suspect nothing new begins, until it has been tried alone.
+            num_free = 0 if self._suspects else self._num_processes - len(self._busy)
             num_ahead = 2 * self._num_processes - (num_given - num_taken)
             for number, item in itertools.islice(numbered, max(0, min(num_free, num_ahead))):
                 self._give(number, item, self._idle.pop() if self._idle else self._start())
                 num_given += 1
-            if self._suspects and not self._busy:
-                self._retried, item = self._suspects.popleft()
-                self._give(self._retried, item, self._start())
             if self._busy:
-                done |= self._answers()
+                done |= self._answers(is_last_try=False)
+            elif self._suspects:
+                self._give(*self._suspects.popleft(), self._start())
+                while self._busy:
+                    done |= self._answers(is_last_try=True)
             elif num_given == num_taken:
                 return
             while num_taken in done:
@@ -172,17 +167,15 @@ class _Pool:
         for process in [*self._idle, *self._busy.values()]:
             process.end()
 
-    def _give(self, number: int, item: Any, process: _Process) -> None:
-        while not process.give(number, item):  # it was ended while it had nothing to do
-            process.end()
-            process = self._start()
-        self._busy[process.connection] = process
-
     def _start(self) -> _Process:
         return _Process(self._function, self._timeout_seconds)
 
-    def _answers(self) -> dict[int, Any]:
-        """Wait for answers of busy processes; the items of those that ended instead become suspects."""
+    def _give(self, number: int, item: Any, process: _Process) -> None:
+        self._busy[process.connection] = process
+        process.give(number, item)
+
+    def _answers(self, *, is_last_try: bool) -> dict[int, Any]:
+        """Wait for answers of busy processes; items of those that ended instead become suspects, or are lost."""
         results = {}
         for connection in wait(list(self._busy)):
             process = self._busy[connection]  # type: ignore[index]
@@ -190,21 +183,19 @@ class _Pool:
             if message == _IS_READY:
                 continue
             del self._busy[connection]  # type: ignore[arg-type]
-            assert process.task is not None
+            number, item = process.task
             if isinstance(message, _Answer):
                 self._idle.append(process)
                 if message.error is not None:
                     raise message.error
-                results[process.task[0]] = message.result
-                self._retried = None
+                results[number] = message.result
                 continue
             ended_by = process.ended_by()
             process.end()
-            if process.task[0] == self._retried:
-                results[self._retried] = self._lost(ended_by)
-                self._retried = None
+            if is_last_try:
+                results[number] = self._lost(ended_by)
             else:
-                self._suspects.append(process.task)
+                self._suspects.append((number, item))
         return results
 
     def _lost(self, ended_by: str) -> Lost:
