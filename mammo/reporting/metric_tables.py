@@ -191,6 +191,5 @@ def _pooled(data: ReportData) -> Iterator[Block]:
     for i, finding in enumerate(data.findings):
         for problem in finding.pooled.problems if finding.pooled is not None else ():
             yield Text(problem, tone="bad")
-        unit = unit_of(data.of(i)[0]).removesuffix("s") if data.of(i) else "patient"
-        if table := pooled_table(finding, metric_order(data.results), caption_suffix(data, i), unit):
+        if table := pooled_table(finding, metric_order(data.results), caption_suffix(data, i)):
             yield table

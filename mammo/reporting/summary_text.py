@@ -10,6 +10,7 @@ from mammo.reporting.document import Tile
 from mammo.reporting.paired_runs import count_pairs
 from mammo.reporting.report_data import ReportData, ReportedRun, best_position
 from mammo.runs.json_access import count, interval, number, text
+from mammo.runs.stored import UNITS
 from mammo.support.table import span
 from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
 from mammo.sweeps.reading import SweepResults
@@ -18,7 +19,6 @@ from mammo.sweeps.statistics import Spread
 # What follows a result of patients set aside.
 SELECTED_ON = "What follows is of the validation images, on which the epochs were selected: it flatters a little."
 NO_INTERVAL = "no interval: resampling patients gives none"
-UNITS = {"patient": "patients", "exam": "exams", "image": "images"}
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
 

@@ -60,7 +60,8 @@ class RunResult:
 
     `identity` is what can change its result, with dotted keys, or None where its configuration is not known
     (it was not started, or is one of another version). `metrics` are of the best epoch and not None for a
-    completed run. `is_planned` is whether the sweep's last command has this job.
+    completed run. `group_by` is what never spans two parts of the split: patient, exam or image. `is_planned` is
+    whether the sweep's last command has this job.
     """
 
     name: str
@@ -75,6 +76,7 @@ class RunResult:
     error: RunError | None = None
     identity: dict[str, Any] | None = None
     data_fingerprint: str | None = None
+    group_by: str = "patient"
     has_random_weights: bool = False
     has_collapsed: bool = False
     is_planned: bool = True
@@ -221,6 +223,7 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         error=_error(files.error or {}) if files.status == FAILED else None,
         identity=identity,
         data_fingerprint=data.get("fingerprint"),
+        group_by=data.get("group_by", "patient"),
         has_random_weights=weights.get("source") == "random",
         has_collapsed=(summary.get("collapse") or {}).get("detected") is True,
     )

@@ -64,10 +64,11 @@ def spread_table(
     return Table(caption, heads, tuple(rows), note=note)
 
 
-def pooled_table(finding: Finding, names: Sequence[str], of: str = "", unit: str = "patient") -> Table | None:
-    """The scores of all folds together; None where they cannot be pooled. `unit` is what was resampled."""
+def pooled_table(finding: Finding, names: Sequence[str], of: str = "") -> Table | None:
+    """The scores of all folds together; None where they cannot be pooled."""
     if finding.pooled is None or finding.pooled.mean is None:
         return None
+    unit = finding.configuration.completed[0].group_by  # what was resampled
     mean, num_seeds = finding.pooled.mean, len(finding.pooled.by_seed)
     rows = tuple(row(metric_cell(name), three_decimals(mean[name]), limits(mean["ci95"][name])) for name in names)
     return Table(

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, log_loss
 from mammo.runs.directory import RunDirectory
 from mammo.support.files import read_csv
 from mammo.sweeps.summary import close_sweep
-from tests.sweeps.sweeps import FOLDS, SEEDS, change, load, rows_of, run_of, write_rows
+from tests.sweeps.sweeps import FOLDS, SEEDS, change, load, rows_of, run_of, runs_of, write_rows
 
 pytestmark = pytest.mark.slow
 
@@ -147,3 +147,15 @@ def test_what_is_not_one_prediction_of_each_image_is_no_number(sweep, damage):
 def test_a_table_is_read_as_it_was_written(tmp_path, cell):
     RunDirectory(tmp_path).write_csv("t.csv", ["id", "value"], [[cell, 1]])
     assert read_csv(tmp_path / "t.csv") == (["id", "value"], [[cell, "1"]])
+
+
+def test_the_page_of_a_sweep_says_over_what_pooled_intervals_are(sweep):
+    def page() -> str:
+        close_sweep(sweep)
+        return " ".join((sweep / "summary.md").read_text().split())
+
+    assert "Intervals over patients, by resampling" in page()
+    for run in runs_of(sweep):
+        data = load(run / "summary.json")["data"]
+        change(run / "summary.json", data=data | {"group_by": "exam"})
+    assert "Intervals over exams, by resampling" in page()
