@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from hydra.errors import HydraException
 
@@ -18,8 +15,6 @@ from tests.documents.pages import PAGES, RECIPES, blocks_of, commands_of, lines_
 from tests.processes import run_module
 
 OF_RECIPES = {recipe.command for recipe in RECIPES.values()}  # they work where the recipe was followed
-Run = Callable[[str], Path]
-
 COMMANDS = [(page, command) for page in PAGES for command in commands_of(page) if command not in OF_RECIPES]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 # What the commands of the documents name; what is `.../` is a folder.
@@ -88,47 +83,25 @@ def test_every_block_of_code_has_a_check():
 
 
 @pytest.fixture(scope="module")
-def with_a_run(tiny_run, class_folders, session_cache, tmp_path_factory) -> Run:
-    """Run a command of the documents in a folder with a finished run in `outputs/NAME`."""
+def with_a_run(tiny_run, tmp_path_factory) -> Path:
+    """A folder with a finished run in `outputs/NAME`."""
     folder = tmp_path_factory.mktemp("documents")
     shutil.copytree(tiny_run, folder / "outputs" / "NAME")
-
-    def run(command: str) -> Path:
-        _, _, module, *words = words_of(command)
-        words = [{"input=DIR": f"input={class_folders}", "outputs/*": "outputs/NAME"}.get(word, word) for word in words]
-        further = [f"cache_dir={session_cache}"] if module in TOOLS else []
-        done = run_module(module, *words, *further, folder=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return folder
-
-    return run
+    return folder
 
 
 @pytest.mark.parametrize("command", RUN_AS_THEY_STAND)
-def test_what_the_readme_makes_of_a_run(command, with_a_run):
-    with_a_run(command)
+def test_what_the_readme_makes_of_a_run(command, with_a_run, class_folders, session_cache):
+    _, _, module, *words = words_of(command)
+    words = [{"input=DIR": f"input={class_folders}", "outputs/*": "outputs/NAME"}.get(word, word) for word in words]
+    further = [f"cache_dir={session_cache}"] if module in TOOLS else []
+    done = run_module(module, *words, *further, folder=with_a_run)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_checksums_of_a_run_are_read_by_sha256sum(tiny_run):
     (command,) = [command for command in OTHERS if command.startswith("sha256sum")]
     assert subprocess.run(words_of(command), cwd=tiny_run / "checkpoints", capture_output=True).returncode == 0
-
-
-def test_the_python_of_the_page_about_export(with_a_run, monkeypatch):
-    (portable,) = [command for command in commands_of("docs/export.md") if "output=density.safetensors" in command]
-    folder = with_a_run(portable)
-    exported = folder / "outputs" / "NAME" / "exports" / "model.onnx"
-    if not exported.exists():  # the command of the README has not been run here
-        with_a_run("python -m mammo.export outputs/NAME")
-    shutil.copy(exported, folder)
-    monkeypatch.chdir(folder)
-    names: dict[str, Any] = {"squares": np.zeros((2, 1, 64, 64), np.float32)}
-    for block in blocks_of("docs/export.md"):
-        if block.language == "python":
-            exec(block.text, names)
-    assert names["classes"] == ["A", "B", "C", "D"]
-    assert names["probabilities"].shape == (2, 4)
-    assert names["trained"].class_names == ("A", "B", "C", "D")
 
 
 @pytest.mark.parametrize(("status", "is_queued_again"), [(0, False), (1, False), (85, True)])

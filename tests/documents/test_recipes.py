@@ -20,7 +20,6 @@ from tests.conftest import REPOSITORY, SMALL_NETWORK
 from tests.documents.pages import PAGES, RECIPES, Recipe
 
 SMALL = ("data.image_size=64", "data.batch_size=8", "data.val_fraction=0.4", "train.epochs=2", "train.threads=1")
-BUNDLED_WEIGHTS = "model=efficientnet_lite0"
 DENSITIES = {"A": "fatty", "B": "scattered", "C": "heterogeneous", "D": "extreme"}
 
 
@@ -71,7 +70,7 @@ FOLDERS = ("data=folders", "data.group_by=image")
 def test_loss(checkout, class_folders, session_cache):
     recipe = RECIPES["loss"]
     weighted_loss = "sampler=uniform"  # which leaves the balancing to class weights
-    directory = train_with(recipe, checkout, class_folders, session_cache, *FOLDERS, BUNDLED_WEIGHTS, weighted_loss)
+    directory = train_with(recipe, checkout, class_folders, session_cache, *FOLDERS, *SMALL_NETWORK, weighted_loss)
     assert yaml.safe_load((directory / "config.yaml").read_text())["loss"] == {
         "name": "focal", "class_weights": "auto", "class_weights_alpha": 1.0, "gamma": 1.5,
     }  # fmt: skip
@@ -128,7 +127,7 @@ def test_dataset_with_a_table(checkout, class_folders, session_cache, tmp_path):
         (root / f"S{patient}").mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / f"S{patient}" / f"{number}.png")
     (root / "studies.csv").write_text("\n".join(lines))
-    directory = train_with(recipe, checkout, root, session_cache, BUNDLED_WEIGHTS)
+    directory = train_with(recipe, checkout, root, session_cache, *SMALL_NETWORK)
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["data"]["class_counts"] == {"A": 8, "B": 8, "C": 8, "D": 8}
     assert (summary["data"]["num_patients"], summary["data"]["group_by"]) == (16, "patient")
@@ -144,7 +143,7 @@ def test_dataset_without_a_table(checkout, class_folders, session_cache, tmp_pat
     for patient, side, name, file in women(class_folders):
         with Image.open(file) as picture:
             picture.save(root / f"{patient}_{side}_CC_{name}.png")
-    directory = train_with(RECIPES["reader"], checkout, root, session_cache, BUNDLED_WEIGHTS)
+    directory = train_with(RECIPES["reader"], checkout, root, session_cache, *SMALL_NETWORK)
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["data"]["class_counts"] == {"A": 8, "B": 8, "C": 8, "D": 8}
     assert summary["data"]["num_patients"] == 16

@@ -38,6 +38,7 @@ from mammo.support.files import file_sha256
 from mammo.support.yaml_files import read_yaml
 from mammo.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import REPOSITORY
+from tests.documents.pages import blocks_of
 from tests.processes import run_module
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
@@ -131,6 +132,18 @@ def test_no_file_names_folders_of_this_machine(chosen, exports, class_folders):
     content = everything_in(exports[chosen].read_bytes())
     for private in ("site-packages", str(REPOSITORY), str(class_folders), str(Path.home()), sys.prefix, "/tmp/"):
         assert private.encode() not in content, private
+
+
+def test_the_documented_python_reads_exported_files(exports, tmp_path, monkeypatch):
+    for chosen, name in (("onnx", "model.onnx"), ("safetensors", "density.safetensors")):
+        shutil.copy(exports[chosen], tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    names = {"squares": np.zeros((2, 1, 64, 64), np.float32)}
+    for block in blocks_of("docs/export.md"):
+        if block.language == "python":
+            exec(block.text, names)
+    assert names["classes"] == list(names["trained"].class_names) == ["A", "B", "C", "D"]
+    assert names["probabilities"].shape == (2, 4)
 
 
 def test_onnx_passes_its_own_check_and_has_a_free_batch_axis(exports):
