@@ -174,3 +174,20 @@ def test_the_head_is_a_function_of_the_seed_alone():
     assert torch.equal(one, same)
     assert torch.equal(one, other_weights.network.head.weight)
     assert not torch.equal(one, build_model(LITE0, HeadOnly(), 4, 64, seed=8).network.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "num_layers"),
+    [(LITE0, 9 + 2), (ModelOptions(family="timm", name="mobilenetv3_small_050", weights="none"), 14 + 2)],
+    ids=["stages", "asked of timm"],
+)
+def test_layers_go_from_the_input_to_the_head_and_have_each_parameter_once(options, num_layers):
+    network = build_model(options, FullFinetune(), 4, 64, seed=0).network
+    layers = network.layers()
+    assert [name for name, _ in layers][-2:] == ["pool", "head"]
+    assert len(layers) == len({name for name, _ in layers}) == num_layers
+    found = [id(parameter) for _, parameters in layers for parameter in parameters]
+    assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
+    first, last = next(network.parameters()), network.head.weight
+    assert any(parameter is first for parameter in layers[0][1])
+    assert any(parameter is last for parameter in layers[-1][1])
