@@ -15,7 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks import __main__ as benchmarks
-from mammo import embed, evaluate, explain, export, predict
+from mammo import embed, evaluate, explain, export, predict, report
 from mammo.cli.tool import parse
 from mammo.config.composition import TRAIN, checked_config, prepare_hydra
 from mammo.config.foreign import CONFIG_FOLDER
@@ -29,7 +29,7 @@ from tests.documents.pages import words_of
 from tests.processes import run_module
 
 COMPOSED = {TRAIN.program: TRAIN, PREPARE.program: PREPARE}
-TOOLS = {module.TOOL.program: module.TOOL for module in (evaluate, predict, explain, embed, export)}
+TOOLS = {module.TOOL.program: module.TOOL for module in (evaluate, predict, explain, embed, export, report)}
 # Nothing in them can be wrong but their own name, or another test runs them.
 OTHERS = (
     "source .venv/bin/activate",
@@ -55,8 +55,6 @@ def check_command(command: str) -> None:
             line = parse(TOOLS[program], words)
             if program == embed.TOOL.program and words:
                 embed.check(line.options, line.data)
-        case ["python", "-m", "mammo.report", *words]:
-            check_report(words)
         case ["python", "-m", "mammo.doctor", *words]:
             check_doctor(words)
         case ["python", "-m", "benchmarks", *words]:
@@ -109,12 +107,6 @@ def check_doctor(words: list[str]) -> None:
         assert Path(word).exists(), word
     if options:
         check_composed(TRAIN.program, options)
-
-
-def check_report(words: list[str]) -> None:
-    """The folders of the documents are empty here: that they hold no runs is the only thing that may be wrong."""
-    found = run_module("mammo.report", *words, folder=Path.cwd())
-    assert "holds no runs" in found.stderr, found.stderr
 
 
 def check_script(path: Path, words: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hydra.errors import HydraException
 
 from mammo.support.errors import UserError
+from mammo.support.schema import types_of
 from tests.documents.commands import OTHERS, TOOLS, check_command
 from tests.documents.pages import PAGES, RECIPES, blocks_of, commands_of, lines_of, words_of
 from tests.processes import run_module
@@ -26,7 +27,7 @@ STUDIES = {
     "multirun/NAME/experiment/best_config.yaml": "# @package _global_\nseed: 43",
     "outputs/NAME/.hydra/experiment/mine-1a2b3c4d.yaml": "# @package _global_\nseed: 43",
 } | {block.note.removeprefix("file "): block.text for block in BLOCKS if block.note.startswith("file ")}
-OF_RUNS = (*TOOLS, "mammo.report", "mammo.doctor")
+OF_RUNS = (*TOOLS, "mammo.doctor")
 # In the README, without those that are about a dataset of the reader's.
 RUN_AS_THEY_STAND = [
     command for command in commands_of("README.md") if words_of(command)[2:3] and words_of(command)[2] in OF_RUNS
@@ -61,7 +62,7 @@ def test_every_command_of_the_documents(page, command, folder):
         "python -m mammo.train optimizer.rate=1", "python -m mammo.prepare data=mias train.epochs=1",
         "python -m mammo.evaluate outputs/NAME splt=test", "python -m mammo.predict outputs/NOWHERE input=DIR",
         "python -m mammo.embed model=resnet50", "python -m mammo.doctor data=arhive data.root=DIR",
-        "python -m mammo.report outputs/NAME --otput DIR", "python -m mammo.retrain", "make reproduce-cv DATE=archive",
+        "python -m mammo.report outputs/NAME otput=DIR", "python -m mammo.retrain", "make reproduce-cv DATE=archive",
         "python benchmarks/mias_quality.py --rot DIR", "python -m benchmarks --only decodng", "ls outputs",
         "pip install -e '.[slurmm]'", "python -m mammo.train experiment=path/to/yours.yaml",
     ],
@@ -94,7 +95,8 @@ def with_a_run(tiny_run, tmp_path_factory) -> Path:
 def test_what_the_readme_makes_of_a_run(command, with_a_run, class_folders, session_cache):
     _, _, module, *words = words_of(command)
     words = [{"input=DIR": f"input={class_folders}", "outputs/*": "outputs/NAME"}.get(word, word) for word in words]
-    further = [f"cache_dir={session_cache}"] if module in TOOLS else []
+    reads_images = module in TOOLS and "cache_dir" in types_of(TOOLS[module].options)
+    further = [f"cache_dir={session_cache}"] if reads_images else []
     done = run_module(module, *words, *further, folder=with_a_run)
     assert done.returncode == 0, done.stdout + done.stderr
 
