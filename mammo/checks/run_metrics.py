@@ -17,10 +17,11 @@ from sklearn.metrics import (
 
 from mammo.checks.report import Finding, ok, problem, some
 from mammo.config.tree import Config
-from mammo.evaluation.metrics import compute_metrics
+from mammo.evaluation.metrics import metrics_of
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import names_in
 from mammo.evaluation.selection import ModelSelection
+from mammo.evaluation.subgroups import cases_of
 from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 
 TOLERANCE = 1e-6
@@ -40,7 +41,7 @@ def check_metrics(run: RunReader, config: Config | None) -> Iterator[Finding]:
         yield problem(PREDICTIONS_FILE, f"y_pred is not the class of the highest probability in {other} rows")
     else:
         yield ok(PREDICTIONS_FILE, f"{len(table)} images, y_pred is the class of the highest probability")
-    own = compute_metrics(table.probabilities, table.targets, table.class_names, table.patient_ids)
+    own = metrics_of(cases_of(table))
     # The patients are resampled in the order of their ids, which pseudonyms change.
     values = {key: value for key, value in own.to_dict().items() if key != "ci95"}
     if run.metrics is not None:
@@ -101,7 +102,7 @@ def _by_sklearn(table: PredictionTable) -> dict[str, Any]:
 def _best_epochs(history: Sequence[Mapping[str, Any]], selection: ModelSelection) -> list[int]:
     best, epochs = None, []
     for record in history:
-        scores = {name: record[f"val_{name}"] for name in names_in("history")}
+        scores = {name: record.get(f"val_{name}") for name in names_in("history")}
         if selection.is_better(scores, best):
             best = scores
             epochs.append(record["epoch"])

@@ -1,7 +1,7 @@
 """Options that contradict each other, or that would have no effect together.
 
-Each rule is one line of a table: when it applies, the key it concerns, what was found, what to do. An option
-that would do nothing is an error: whoever sets it believes that it does something.
+Each rule says when it applies, the key it concerns, what was found, what to do. An option that would do nothing is an
+error: whoever sets it believes that it does something.
 """
 
 from __future__ import annotations

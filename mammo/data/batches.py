@@ -74,15 +74,15 @@ class LabelledImages:
         return np.concatenate(images), np.repeat(np.arange(len(samples)), stops - starts)
 
 
-def plan_batches(num_images: int, batch_size: int, max_batches: int | None = None) -> list[slice]:
-    """Slices of consecutive positions; a last batch of one image is joined to the one before.
+def plan_batches(num_samples: int, batch_size: int, max_batches: int | None = None) -> list[slice]:
+    """Slices of consecutive positions; a last batch of one sample is joined to the one before.
 
-    BatchNorm has nothing to normalise a single image by.
+    BatchNorm has nothing to normalise a single sample by.
     """
-    starts = list(range(0, num_images, batch_size))
-    if len(starts) > 1 and num_images - starts[-1] == 1:
+    starts = list(range(0, num_samples, batch_size))
+    if len(starts) > 1 and num_samples - starts[-1] == 1:
         starts.pop()
-    slices = [slice(a, b) for a, b in zip(starts, [*starts[1:], num_images], strict=True)]
+    slices = [slice(a, b) for a, b in zip(starts, [*starts[1:], num_samples], strict=True)]
     return slices[:max_batches]
 
 
@@ -94,7 +94,7 @@ class EvaluationBatches:
         self.plan = plan_batches(len(data), batch_size, max_batches)
 
     @property
-    def num_images(self) -> int:
+    def num_samples(self) -> int:
         """How many samples one pass shows."""
         return self.plan[-1].stop if self.plan else 0
 

@@ -187,7 +187,7 @@ def _side_of(dataset: pydicom.Dataset, of_texts: set[str]) -> tuple[str, bool]:
 
 
 def refuse(header: Header, accept: Collection[str]) -> None:
-    """Raise `BadFile` for an image that is none of a mammogram as it is shown, unless its kind is accepted."""
+    """Raise `BadFile` for an image that is not a mammogram for presentation, unless its kind is accepted."""
     if not _may_be_mammogram(header, accept) and "other_modality" not in accept:
         found, expected = shown_code(header.modality), ", ".join(PROJECTION_MODALITIES)
         raise BadFile(f"modality {found} is no projection X-ray (expected {expected})")

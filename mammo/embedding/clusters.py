@@ -65,7 +65,7 @@ def _clustered(standardised: np.ndarray, targets: np.ndarray, k: int, seed: int)
 
 
 def best(clusterings: Sequence[Clustering]) -> Clustering | None:
-    """That with the highest silhouette, of equal ones the one with fewest clusters; None of none."""
+    """The clustering with the highest silhouette, of equal ones that with fewest clusters; None where there is none."""
     return max(clusterings, key=lambda one: (one.silhouette, -one.k), default=None)
 
 

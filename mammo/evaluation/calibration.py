@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from scipy.optimize import brentq
 
-from mammo.evaluation.cases import ECE_BINS, Floats, confidence_bins
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.score_formulas import ECE_BINS, Floats, confidence_bins
 from mammo.tasks.multiclass import LABELS
 from mammo.tasks.outputs import SOFTMAX, OutputSpace
 from mammo.tasks.task import Task

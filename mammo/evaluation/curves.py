@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mammo.evaluation.cases import Floats
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.score_formulas import Floats
 from mammo.evaluation.subgroups import ClassScores
 
 MAX_POINTS = 500

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from mammo.evaluation.calibration import Reliability, reliability
-from mammo.evaluation.cases import ECE_BINS
 from mammo.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from mammo.evaluation.exams import ExamPredictions, exam_predictions
 from mammo.evaluation.intervals import bootstrap
 from mammo.evaluation.metrics import Metrics, as_lists
 from mammo.evaluation.predictions import PredictionTable, make_predictions
+from mammo.evaluation.score_formulas import ECE_BINS
 from mammo.evaluation.subgroups import ClassScores, Subgroup, cases_of, metrics_with_intervals, per_class, subgroups
 
 

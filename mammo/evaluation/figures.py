@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammo.evaluation.calibration import Bins
-from mammo.evaluation.cases import ECE_BINS
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
 from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.score_formulas import ECE_BINS
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
 from mammo.support.figures import GREY, TRAIN_COLOUR, VAL_COLOUR, house_style, new_figure

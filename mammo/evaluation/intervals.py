@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import beta
 
-from mammo.evaluation.cases import Cases, Floats, chance_adjusted, checked_cases
 from mammo.evaluation.metrics import warn_once
+from mammo.evaluation.score_formulas import Cases, Floats, chance_adjusted, checked_cases
 from mammo.evaluation.scores import class_scores_of, scores_of
 from mammo.tasks.multiclass import LABELS
 from mammo.tasks.task import Task

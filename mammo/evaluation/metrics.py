@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mammo.evaluation.cases import Cases, Floats, checked_cases
+from mammo.evaluation.score_formulas import Cases, Floats, checked_cases
 from mammo.evaluation.scores import class_scores_of, scores_of
 from mammo.evaluation.selection import Scores
 from mammo.tasks.multiclass import LABELS
@@ -35,7 +35,7 @@ class Metrics:
     """The metrics of one set of predictions; None is undefined.
 
     `scores` are those of `mammo.evaluation.scores` for the kind of the task, `per_class` those of single classes in
-    the order of `class_names`; how each is defined stands where it is computed, in `mammo.evaluation.cases`. The rows
+    the order of `class_names`; `mammo.evaluation.score_formulas` defines them. The rows
     of `confusion_matrix` are true classes, its columns predicted ones; there are none where an image may be of several
     classes. `true_counts` and `pred_counts` are the images of each class, and those taken for it. `ci95` maps the names
     of the scores to [low, high], and is None until it has been computed.

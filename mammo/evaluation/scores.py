@@ -27,10 +27,10 @@ class Score:
     """A score of a set of predictions.
 
     Adding one is adding an entry to `SCORES` and a property of that name to the cases of the `kinds` of task that have
-    it (`mammo.evaluation.cases`): its value, and what it is in every draw of the bootstrap. `name` is its key in files,
-    `title` heads a table or figure. `rank` orders the scores where they are shown, 1 first; files have them in the
-    order of the table. In a sentence it has its title, or is `called` otherwise; `brief` is for beside numbers in 80
-    columns, `log` for the line of an epoch (empty: not there), there with `log_digits`. `hint` says what its values
+    it (`mammo.evaluation.score_formulas`): its value, and that in every draw of the bootstrap. `name` is its key in
+    files, `title` heads a table or figure. `rank` orders the scores where they are shown, 1 first; files have them in
+    the order of the table. In a sentence it has its title, or is `called` otherwise; `brief` is for beside numbers in
+    80 columns, `log` for the line of an epoch (empty: not there), there with `log_digits`. `hint` says what its values
     mean and `chance` what guessing gets, None where that depends on the images. `worst` is the worst value with K
     classes.
     """

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mammo.evaluation.cases import Cases, Floats, checked_cases
 from mammo.evaluation.intervals import bootstrap, class_intervals, score_intervals, weighted_scores
 from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
+from mammo.evaluation.score_formulas import Cases, Floats, checked_cases
 from mammo.evaluation.scores import class_scores_of
 
 SUBGROUP_ATTRIBUTES = ("view", "laterality", *ATTRIBUTES)
@@ -72,7 +72,7 @@ class ClassScores:
 def cases_of(predictions: PredictionTable) -> Cases:
     """Predictions with true classes as what metrics are computed from; `ValueError` where there is no image."""
     arguments = predictions.probabilities, predictions.targets, predictions.class_names, predictions.patient_ids
-    return checked_cases(*arguments, None)
+    return checked_cases(*arguments, None, predictions.task)
 
 
 def metrics_with_intervals(

@@ -74,7 +74,7 @@ def write_evaluation(
 
 
 def read_temperature(run_folder: Path) -> float | None:
-    """The temperature in a run directory; None where there is none that a fit can have given."""
+    """The temperature that a run has stored; None where there is none, or one outside of what a fit can give."""
     low, high = TEMPERATURE_BOUNDS
     try:
         stored = read_stored(run_folder / CALIBRATION_FILE, Calibration, ("temperature",))

@@ -274,7 +274,7 @@ class Run:
     def _throughput(self) -> dict[str, Any]:
         """Rates over the epochs that this process has trained; null where it has trained none."""
         trained = self.epochs_here * sum(self.train_batches.sizes)
-        validated = self.epochs_here * self.val_batches.num_images
+        validated = self.epochs_here * self.val_batches.num_samples
         seconds = None if self.source is None else self.source.seconds_feature_bank
         return {
             "train_images_per_second": round(trained / self.train_seconds, 2) if trained else None,

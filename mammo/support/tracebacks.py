@@ -16,7 +16,7 @@ _KNOWS_NO_PATIENTS = (
     "mammo/training/engine.py", "mammo/training/losses.py", "mammo/training/optimizers.py",
     "mammo/training/schedulers.py", "mammo/training/inputs.py", "mammo/training/checkpoint.py",
     "mammo/training/tracker.py", "mammo/training/finite_guard.py", "mammo/tasks/outputs.py", "mammo/models/",
-    "mammo/evaluation/metrics.py", "mammo/evaluation/cases.py",
+    "mammo/evaluation/metrics.py", "mammo/evaluation/score_formulas.py",
     "mammo/evaluation/intervals.py", "mammo/evaluation/selection.py",
     "mammo/support/hardware.py", "mammo/support/torch_files.py", "mammo/support/figures.py", "mammo/runs/figures.py",
 )  # fmt: skip

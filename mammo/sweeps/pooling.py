@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mammo.evaluation.cases import Floats, checked_cases
 from mammo.evaluation.intervals import bootstrap, percentile_interval, score_intervals
 from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.score_formulas import Floats, checked_cases
 from mammo.runs.reading import MANIFEST_FILE, PREDICTIONS_FILE, RunReader
 from mammo.support.errors import TrainingError
 from mammo.sweeps.reading import RunResult
@@ -80,7 +80,7 @@ def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
     targets = np.concatenate([table.targets for table in tables])
     patient_ids = [patient_id for table in tables for patient_id in table.patient_ids]
     try:
-        cases = checked_cases(probabilities, targets, class_names, patient_ids, None)
+        cases = checked_cases(probabilities, targets, class_names, patient_ids, None, tables[0].task)
         metrics, drawn = metrics_of(cases), bootstrap(cases, DRAWS, SEED)
     except (ValueError, TrainingError) as error:
         raise CannotPool(str(error)) from error

@@ -161,7 +161,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def _wrong_tensor(tensor: Tensor) -> str:
-    """Why a tensor is none that a run has saved; empty where it may be one."""
+    """What shows that no run can have saved a tensor; empty where nothing does."""
     if tensor.layout is not torch.strided or tensor.is_quantized:
         return "sparse or quantized"
     if tensor.device.type != "cpu":

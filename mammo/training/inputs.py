@@ -110,7 +110,7 @@ class Source:
         self, choice: str, budget_gb: float, folder: Path, pixels: Mapping[str, Any], epochs: range, counting: Counting
     ) -> Inputs:
         drawn = _Drawn(self.train, epochs)
-        validated, _ = self.validation.data.images_of(np.arange(self.validation.num_images))
+        validated, _ = self.validation.data.images_of(np.arange(self.validation.num_samples))
         shown = _TrunkInputs(self.validation.data, validated, None)
         policy = self.train.augment
         bank = self._bank(folder, self.trunk, pixels, None if policy.changes_nothing else policy)

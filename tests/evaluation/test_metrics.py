@@ -19,9 +19,9 @@ from sklearn.metrics import (
 )
 
 from mammo.evaluation import intervals as intervals_module
-from mammo.evaluation.cases import checked_cases
 from mammo.evaluation.intervals import bootstrap_ci95
 from mammo.evaluation.metrics import compute_metrics, reset_warnings
+from mammo.evaluation.score_formulas import checked_cases
 from mammo.evaluation.scores import CLASS_SCORES, MULTICLASS, SCORE_NAMES
 from mammo.support.errors import TrainingError
 from mammo.tasks.multiclass import Multiclass
