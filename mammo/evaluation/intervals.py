@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import beta
 
 from mammo.evaluation.metrics import warn_once
-from mammo.evaluation.score_formulas import Cases, Floats, chance_adjusted, checked_cases
+from mammo.evaluation.score_formulas import Cases, Floats, Ints, chance_adjusted, checked_cases
 from mammo.evaluation.scores import class_scores_of, scores_of
 from mammo.tasks.multiclass import LABELS
 from mammo.tasks.task import Task
@@ -50,22 +50,27 @@ def bootstrap_ci95(
     return score_intervals(bootstrap(cases, draws, seed), cases)
 
 
-def bootstrap(cases: Cases, draws: int, seed: int, per_class: bool = False) -> dict[str, Floats]:
+def bootstrap(
+    cases: Cases, draws: int, seed: int, per_class: bool = False, population: tuple[Ints, int] | None = None
+) -> dict[str, Floats]:
     """Every score in every draw of the patient-level bootstrap, NaN where it is undefined.
 
     Scores by their name are [draws], with `per_class` also `per_class_<score>` [draws, K], which is twice as much work
     as all others. The patients of a draw depend on `seed` and the number of patients alone. All values of a single
-    patient are NaN.
+    patient are NaN. Where patients are drawn from a larger `population`, it is where in it the sorted patients of the
+    cases are, and its size.
     """
-    if cases.num_patients < 2:
+    of_cases, size_of_population = (slice(None), cases.num_patients) if population is None else population
+    if size_of_population < 2:
         once = weighted_scores(cases, np.ones((1, cases.num_patients)), per_class)
         return {name: np.full((draws, *values.shape[1:]), np.nan) for name, values in once.items()}
     rng = np.random.default_rng(seed)
     chunks, per_chunk = [], max(1, WEIGHTS_PER_CHUNK // len(cases.targets))
     for start in range(0, draws, per_chunk):
         size = min(per_chunk, draws - start)
-        weights = patient_weights(rng, cases.num_patients, size)
-        chunks.append(weighted_scores(cases, weights, per_class))
+        weights = patient_weights(rng, size_of_population, size)[:, of_cases]
+        with np.errstate(invalid="ignore"):  # a draw may have none of the patients of a part of the population
+            chunks.append(weighted_scores(cases, weights, per_class))
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
@@ -111,6 +116,18 @@ def percentile_interval(values: Floats) -> list[float] | None:
     """95 % percentile interval of values [draws], None where more than half of them are NaN or all are the same."""
     limits = _percentiles(values)
     return None if limits is None or is_constant(values) else limits
+
+
+def interval_of_mean(drawn: Sequence[Floats], alone: Sequence[list[float] | None]) -> list[float] | None:
+    """The 95 % interval of the mean of a score over trainings, each [draws] in the same resamplings of patients.
+
+    Where the mean is the same in all draws, the limits are the means of those that the trainings have `alone`; None
+    where one has none.
+    """
+    if interval := percentile_interval(np.mean(drawn, axis=0)):
+        return interval
+    limits = [pair for pair in alone if pair is not None]
+    return [float(limit) for limit in np.mean(limits, axis=0)] if len(limits) == len(alone) else None
 
 
 def is_constant(values: Floats) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mammo.evaluation.intervals import bootstrap, score_intervals
+from mammo.evaluation.intervals import bootstrap, interval_of_mean, score_intervals
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.evaluation.subgroups import cases_of
+from mammo.evaluation.trainings import DRAWS, SEED
 from mammo.support.errors import TrainingError
-from mammo.sweeps.pooling import DRAWS, SEED, interval_of_mean
 
 
 def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, list[float] | None]:

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from mammo.evaluation.intervals import bootstrap, percentile_interval, score_intervals
+from mammo.evaluation.intervals import bootstrap, interval_of_mean, score_intervals
 from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.score_formulas import Floats, checked_cases
+from mammo.evaluation.trainings import DRAWS, SEED, mean_or_none
 from mammo.runs.reading import MANIFEST_FILE, PREDICTIONS_FILE, RunReader
 from mammo.support.errors import TrainingError
 from mammo.sweeps.reading import RunResult
 
-DRAWS, SEED = 2000, 0
 # A number that somebody has written down is counted to.
 MAX_FOLDS = 10_000
 
@@ -120,7 +120,7 @@ def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:
     scores = [one.scores for one in metrics]
     are_paired = len({one.image_ids for one in pooled}) == 1
     return {
-        **{name: _mean([values[name] for values in scores]) for name in scores[0]},
+        **{name: mean_or_none([values[name] for values in scores]) for name in scores[0]},
         "num_images": metrics[0].num_images,
         "num_patients": metrics[0].num_patients,
         "ci95": {
@@ -130,20 +130,3 @@ def mean_over_seeds(pooled: Sequence[PooledFolds]) -> dict[str, Any]:
             for name in scores[0]
         },
     }
-
-
-def interval_of_mean(drawn: Sequence[Floats], alone: Sequence[list[float] | None]) -> list[float] | None:
-    """The 95 % interval of the mean of a score over trainings, each [draws] in the same resamplings of patients.
-
-    Where the mean is the same in all draws, the limits are the means of those that the trainings have `alone`; None
-    where one has none.
-    """
-    if interval := percentile_interval(np.mean(drawn, axis=0)):
-        return interval
-    limits = [pair for pair in alone if pair is not None]
-    return [float(limit) for limit in np.mean(limits, axis=0)] if len(limits) == len(alone) else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if len(defined) == len(values) else None
