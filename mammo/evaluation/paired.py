@@ -49,7 +49,8 @@ class ScoreDifference:
     `first`, `second` and `difference` are means over trainings, each scored on all of its out-of-fold predictions at
     once. `ci95` is from resampling patients, the same for both. `mean_over_splits` is that of the differences within
     the splits, which `wins` counts; `effect_size` is it over their standard deviation. `p_value` is two-sided,
-    `p_adjusted` it among all comparisons that were made (Holm 1979).
+    `p_adjusted` it among all comparisons that were made (Holm 1979). `p_patients` is of these very networks on other
+    patients: no more than a difference of theirs, since another training of the same may turn it round.
     """
 
     name: str
@@ -63,6 +64,22 @@ class ScoreDifference:
     degrees_of_freedom: float | None = None
     p_value: float | None = None
     p_adjusted: float | None = None
+    p_patients: float | None = None
+
+    @property
+    def swapped(self) -> ScoreDifference:
+        """The same seen from the other side."""
+        mean, interval, wins = self.mean_over_splits, self.ci95, self.wins
+        return dataclasses.replace(
+            self,
+            first=self.second,
+            second=self.first,
+            difference=None if self.difference is None else -self.difference,
+            ci95=None if interval is None else [-interval[1], -interval[0]],
+            mean_over_splits=None if mean is None else -mean,
+            wins=None if wins is None else Wins(wins.first, wins.second, wins.neither),
+            effect_size=None if self.effect_size is None else -self.effect_size,
+        )
 
     @property
     def better(self) -> Literal["first", "second"] | None:
@@ -93,6 +110,12 @@ class PairedDifference:
     why_no_test: str
     scores: Mapping[str, ScoreDifference]
 
+    @property
+    def swapped(self) -> PairedDifference:
+        """The same with the first and the second exchanged."""
+        scores = {name: one.swapped for name, one in self.scores.items()}
+        return dataclasses.replace(self, num_trainings=self.num_trainings[::-1], scores=scores)
+
     def to_dict(self, first: str, second: str) -> dict[str, Any]:
         """Strict JSON in which both have their names."""
         return {
@@ -117,6 +140,7 @@ class PairedDifference:
                     "degrees_of_freedom": one.degrees_of_freedom,
                     "p_value": one.p_value,
                     "p_adjusted": one.p_adjusted,
+                    "p_patients": one.p_patients,
                     "better": {"first": first, "second": second, None: None}[one.better],
                 }
                 for name, one in self.scores.items()
@@ -192,6 +216,12 @@ def corrected_resampled_t(differences: Sequence[float], test_per_train: float) -
 
 def _splits_variance(differences: Floats, test_per_train: float) -> float:
     return float(differences.var(ddof=1)) * (1 / len(differences) + test_per_train)
+
+
+def _drawn_variance(drawn: Floats) -> float:
+    """What resampling patients says of the variance of a difference; 0 where it is undefined in most draws."""
+    defined = drawn[~np.isnan(drawn)]
+    return float(defined.var(ddof=1)) if len(defined) > len(drawn) / 2 else 0.0
 
 
 def _t_test(mean: float, variance: float, degrees_of_freedom: float) -> TTest | None:
@@ -277,7 +307,7 @@ class _Chance:
             variance, freedom = self._over_seeds(name)
         if self.test == "splits":
             return _t_test(float(within.mean()), variance, freedom)
-        of_patients = float(np.nanvar(drawn, ddof=1))
+        of_patients = _drawn_variance(drawn)
         both = of_patients + variance
         if both < NO_SPREAD**2:
             return _t_test(difference, both, freedom)
@@ -317,6 +347,7 @@ def _difference(
     is_known = not np.isnan(within).any()
     std = float(within.std(ddof=1)) if is_known and len(within) > 1 else 0.0
     found = chance.test_of(name, second - first, within, drawn)
+    of_patients = _t_test(second - first, _drawn_variance(drawn), max(len(population) - 1, 1))
     return ScoreDifference(
         name=name,
         first=first,
@@ -328,4 +359,5 @@ def _difference(
         effect_size=float(within.mean()) / std if std > NO_SPREAD else None,
         degrees_of_freedom=None if found is None else found.degrees_of_freedom,
         p_value=None if found is None else found.p_value,
+        p_patients=None if of_patients is None else of_patients.p_value,
     )

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from mammo.support.plain_text import WIDTH
 from mammo.support.table import Cell, Table, columns, limits, row, terminal_lines, three_decimals
+from mammo.sweeps.comparison_tables import comparison_table, verdicts
+from mammo.sweeps.comparisons import Comparisons
 from mammo.sweeps.configurations import swept_text
+from mammo.sweeps.difference_figure import DIFFERENCES_FILE
 from mammo.sweeps.findings import (
     Finding,
     best_trial,
@@ -24,7 +27,9 @@ SHOWN_TRIALS = 10
 SHOWN_REMARKS = 30
 
 
-def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[str]:
+def closing_lines(
+    results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()
+) -> list[str]:
     """The lines at the end of a sweep: what is there, what it says, what is missing and why."""
     lines = ["", *textwrap.wrap(state_line(results), WIDTH), ""]
     if results.is_search:
@@ -35,6 +40,8 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
         table = spread_table(findings[0], metric_order(results), "", head=Cell)
         label = findings[0].configuration.label
         lines += [label, "", *terminal_lines(table), "", *_further(findings[0], results)]
+    elif comparisons:
+        lines += _compared(comparisons, findings)
     else:
         table = overview_table(results, findings)
         lines += [*terminal_lines(table), "", table.note, ""]
@@ -47,6 +54,18 @@ def closing_lines(results: SweepResults, findings: Sequence[Finding]) -> list[st
     if len(remarks) > SHOWN_REMARKS:
         remarks[SHOWN_REMARKS:] = [f"... {len(remarks) - SHOWN_REMARKS} lines more of this are in summary.md"]
     return [*lines, *remarks, f"Results: {results.folder}", *_files(results)]
+
+
+def _compared(comparisons: Sequence[Comparisons], findings: Sequence[Finding]) -> list[str]:
+    """Configurations beside each other on the patients set aside, if there are such, and out of fold."""
+    lines = []
+    for found in comparisons:
+        table = comparison_table(found, findings, is_compact=True)
+        lines += [table.caption, "", *terminal_lines(table), ""]
+        for sentence in [*verdicts(found), *found.problems]:
+            lines += textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)
+        lines += ["", *textwrap.wrap(table.note, WIDTH, break_on_hyphens=False), ""]
+    return lines
 
 
 def state_line(results: SweepResults) -> str:
@@ -72,6 +91,8 @@ def _files(results: SweepResults) -> list[str]:
     lines = ["  summary.md           these tables and more, for a supplement"]
     if not results.is_search and any(run.is_completed for run in results.runs):
         lines.append("  comparison.png       every run, with means and intervals")
+    if (results.folder / DIFFERENCES_FILE).exists():
+        lines.append(f"  {DIFFERENCES_FILE}      how far configurations are apart, with intervals")
     if folds_were_swept(results):
         lines.append("  cv_summary.json      the folds, and all of their predictions pooled")
     if (results.folder / "best_config.yaml").exists():

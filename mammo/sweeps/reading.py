@@ -16,7 +16,7 @@ from typing import Any
 from mammo.config.renamed import current_key, current_override
 from mammo.config.tree import identity_tree
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
-from mammo.runs.json_access import number_or_none
+from mammo.runs.json_access import number, number_or_none
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.reading import RunReader
 from mammo.runs.stored import Malformed
@@ -55,6 +55,16 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run has taken: minutes in all, images a second while training, parameters; None where it is not known."""
+
+    minutes: float | None = None
+    images_per_second: float | None = None
+    parameters: float | None = None
+    trainable_parameters: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class RunResult:
     """One run of a sweep.
 
@@ -80,6 +90,7 @@ class RunResult:
     has_random_weights: bool = False
     has_collapsed: bool = False
     is_planned: bool = True
+    cost: Cost = dataclasses.field(default_factory=Cost)
 
     @property
     def is_completed(self) -> bool:
@@ -105,7 +116,8 @@ class Published:
 class SweepResults:
     """A sweep as it is on disk: runs in the order of its plan, then of their names.
 
-    `search` is what the plan says about a hyperparameter search, or None; `trials` are its finished ones. Without
+    `search` is what the plan says about a hyperparameter search, or None; `trials` are its finished ones; `reference`
+    names the configuration that the others are compared with. Without
     a plan it is not known whether all runs of the sweep are here.
     """
 
@@ -118,6 +130,7 @@ class SweepResults:
     published: tuple[Published, ...]
     problems: tuple[str, ...]
     has_plan: bool
+    reference: str | None = None
 
     @property
     def jobs(self) -> list[RunResult]:
@@ -178,6 +191,7 @@ def read_sweep(folder: Path) -> SweepResults:
         published=tuple(_published(plan.get("published"), problems)),
         problems=tuple(problems),
         has_plan=bool(plan),
+        reference=plan.get("reference"),
     )
 
 
@@ -226,6 +240,17 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         group_by=data.get("group_by", "patient"),
         has_random_weights=weights.get("source") == "random",
         has_collapsed=(summary.get("collapse") or {}).get("detected") is True,
+        cost=_cost(summary),
+    )
+
+
+def _cost(summary: Mapping[str, Any]) -> Cost:
+    seconds = number(summary, "seconds")
+    return Cost(
+        minutes=None if seconds is None else seconds / 60,
+        images_per_second=number(summary, "throughput", "train_images_per_second"),
+        parameters=number(summary, "model", "parameters_total"),
+        trainable_parameters=number(summary, "model", "parameters_trainable"),
     )
 
 

@@ -48,6 +48,7 @@ class SweepPlan(TypedDict):
     on_error: NotRequired[str]
     # As it was typed; what is not understood of it is said where it is shown.
     published: NotRequired[list[dict[str, Any]] | None]
+    reference: NotRequired[str | None]
     search: NotRequired[SearchPlan | None]
     jobs: list[Job]
 

@@ -1,7 +1,7 @@
 """The end of a sweep: what its runs say together is written into its folder.
 
-It can be called at any time, on any sweep folder; `sweep_summary.json`, `cv_summary.json`, `summary.md` and
-`comparison.png` are made anew from what is on disk.
+It can be called at any time, on any sweep folder; `sweep_summary.json`, `cv_summary.json`, `summary.md`,
+`comparison.png` and `differences.png` are made anew from what is on disk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import without_folders
 from mammo.sweeps.closing import closing_lines
+from mammo.sweeps.comparisons import Comparisons, compare_configurations
+from mammo.sweeps.difference_figure import DIFFERENCES_FILE, difference_figure
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import (
     Finding,
@@ -36,7 +38,7 @@ from mammo.sweeps.tables import ELSEWHERE
 SCHEMA_VERSION = 2
 # By which the files of a sweep are known, whoever writes them.
 COMMAND = "sweep"
-SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png")
+SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png", DIFFERENCES_FILE)
 
 
 def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
@@ -48,17 +50,25 @@ def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
     outputs.require_free(SUMMARIES)
     results = read_sweep(folder)
     findings = find(results)
-    outputs.write_json("sweep_summary.json", sweep_summary(results, findings))
+    comparisons = compare_configurations(results, findings)
+    outputs.write_json("sweep_summary.json", sweep_summary(results, findings, comparisons))
     if folds_were_swept(results):
         outputs.write_json("cv_summary.json", cv_summary(results, findings))
-    outputs.write_text("summary.md", markdown(results, findings))
+    outputs.write_text("summary.md", markdown(results, findings, comparisons))
     if not results.is_search and any(finding.configuration.completed for finding in findings):
         figure = comparison_figure(findings, metrics_of_figure(results))
         outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
-    return closing_lines(results, findings)
+    if compared := [found for found in comparisons if found.pairs]:
+        figure = difference_figure(compared[0], metrics_of_figure(results))
+        outputs.write_bytes(DIFFERENCES_FILE, figure_bytes(figure, DIFFERENCES_FILE))
+    else:
+        outputs.remove(DIFFERENCES_FILE)
+    return closing_lines(results, findings, comparisons)
 
 
-def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[str, Any]:
+def sweep_summary(
+    results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()
+) -> dict[str, Any]:
     """The content of `sweep_summary.json`; `counts` are of the jobs, `runs` are all that are in the folder."""
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -68,6 +78,7 @@ def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[st
         "runs": [_run(run) for run in results.runs],
         "aggregate": _by_name(findings[0].aggregate) if len(findings) == 1 else None,
         "by_config": [_configuration(finding) for finding in findings],
+        "comparisons": [_comparisons(found) for found in comparisons],
     }
     if results.is_search:
         content["search"] = results.search
@@ -88,6 +99,27 @@ def sweep_summary(results: SweepResults, findings: Sequence[Finding]) -> dict[st
             }
         )
     return content | {"problems": list(results.problems)}
+
+
+def _comparisons(found: Comparisons) -> dict[str, Any]:
+    labels = found.labels
+    return {
+        "part": found.part,
+        "score": found.score,
+        "reference": labels[found.reference],
+        "reference_is_named": found.is_named,
+        "unit": found.unit,
+        "configurations": [
+            {
+                "label": labels[i],
+                "num_trainings": found.num_trainings[i],
+                "scores": {name: dataclasses.asdict(one) for name, one in found.estimates[i].items()},
+            }
+            for i in found.positions
+        ],
+        "pairs": [pair.to_dict(labels[i], labels[j]) for (i, j), pair in found.pairs.items()],
+        "problems": list(found.problems),
+    }
 
 
 def _run(run: RunResult) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from mammo.evaluation.scores import SCORES, names_in
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import Table, columns, markdown_lines, row, three_decimals
 from mammo.sweeps.closing import notes, state_line, unfinished_jobs
+from mammo.sweeps.comparison_tables import markdown_of
+from mammo.sweeps.comparisons import Comparisons
 from mammo.sweeps.findings import Finding, best_trial, metrics_of_tables, model_selection, score
 from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.tables import OVER_RUNS, overview_table, pooled_table, spread_table, trials_table, variance_table
 
 
-def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
+def markdown(results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()) -> str:
     """The whole page."""
     lines = [f"# Sweep {markdown_text(results.name)}", "", f"{state_line(results)}.", ""]
     if results.is_search:
@@ -23,6 +25,8 @@ def markdown(results: SweepResults, findings: Sequence[Finding]) -> str:
         for remark in best.remarks(model_selection(results).name) if best else []:
             lines += [markdown_text(remark), ""]
     elif any(finding.configuration.completed for finding in findings):
+        for found in comparisons:
+            lines += ["## Which is better", "", *markdown_of(found, findings, results)]
         lines += _of_configurations(results, findings)
     lines += _part("Runs", [_runs(results)])
     unfinished = [": ".join(filter(None, job)) for job in unfinished_jobs(results)]
