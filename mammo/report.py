@@ -34,6 +34,9 @@ class ReportOptions:
 
     run: list[str] = option([], "run directories (outputs/NAME) and folders of sweeps (multirun/NAME)")
     output: str | None = option(None, "where to write; null: report/ in the folder, for several folders ./report")
+    reference: str | None = option(
+        None, "the configuration that others are compared with: head_only, 'lr 1e-4'; null: that of the sweep, or none"
+    )
     overwrite: bool = option(False, "replace files that no report has written, or that were changed since")
 
 
@@ -70,7 +73,7 @@ def work(line: CommandLine) -> None:
         show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite))
     if is_inside:
         require_inside(folders[0], REPORT_FOLDER)
-    show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite)))
+    show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite, reference=options.reference)))
 
 
 def _require_results(folder: Path) -> None:

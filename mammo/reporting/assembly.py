@@ -12,7 +12,7 @@ from mammo.reporting.document import Code, Details, Drawing, Panel, Report, Sect
 from mammo.reporting.evaluations import Evaluations, curves_section, groups_section
 from mammo.reporting.external_evaluation import external_section
 from mammo.reporting.figures import PANELS, Curve, training_figure
-from mammo.reporting.metric_tables import metrics_section, runs_section
+from mammo.reporting.metric_tables import comparisons_section, metrics_section, runs_section
 from mammo.reporting.provenance import (
     configuration_section,
     data_section,
@@ -33,6 +33,7 @@ MAX_GROUPS = 6
 def assemble(data: ReportData, evaluations: Evaluations, files: Sequence[str]) -> Report:
     """The whole report; `files` are the names of the figures that are written beside it."""
     sections = [
+        comparisons_section(data),
         metrics_section(data),
         runs_section(data),
         _training_section(data),

@@ -2,6 +2,7 @@ r"""The table of a report for a paper: plain LaTeX that needs `\usepackage{bookt
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME
@@ -18,6 +19,8 @@ from mammo.reporting.summary_text import (
 )
 from mammo.runs.json_access import interval, number, text
 from mammo.support.table import DASH, Table, columns, latex_lines, limits, mean_and_std, row, three_decimals
+from mammo.sweeps.comparison_tables import comparison_table, verdicts
+from mammo.sweeps.comparisons import Comparisons
 from mammo.sweeps.findings import metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import metric_order
@@ -28,8 +31,11 @@ def latex(data: ReportData) -> str:
     with_results = [i for i, one in enumerate(data.findings) if one.configuration.completed]
     if not with_results:
         return "% No run is finished, so there is no table.\n"
-    table = _one(data, with_results[0]) if len(with_results) == 1 else _several(data, with_results)
-    return "\n".join(["% needs \\usepackage{booktabs}", *latex_lines(table, "tab:density"), ""])
+    tables = [_one(data, with_results[0])] if len(with_results) == 1 else [_several(data, with_results)]
+    tables += [_compared(found, data) for found in data.comparisons]
+    labels = ["tab:density", *(f"tab:density_{found.part}" for found in data.comparisons)]
+    lines = (line for table, label in zip(tables, labels, strict=True) for line in [*latex_lines(table, label), ""])
+    return "\n".join(["% needs \\usepackage{booktabs}", *lines])
 
 
 def _one(data: ReportData, position: int) -> Table:
@@ -81,6 +87,13 @@ def _tested(tested: HeldOut, unit: str) -> str:
     of_whom = "" if unit == "images" else f" of {plural_of(tested.num_patients, unit)}"
     over = f", {tested.num_runs} of {plural(tested.of_runs, 'run')}" if tested.of_runs > 1 else ""
     return f"{plural(tested.num_images, 'image')}{of_whom} set aside from training and selection{over}"
+
+
+def _compared(found: Comparisons, data: ReportData) -> Table:
+    """The table of configurations beside each other: score, interval, difference, p, cost."""
+    table = comparison_table(found, data.findings)
+    sentences = [*verdicts(found), *found.problems]
+    return dataclasses.replace(table, caption=f"{table.caption}. {' '.join(sentences)}".strip())
 
 
 def _several(data: ReportData, positions: Sequence[int]) -> Table:

@@ -22,6 +22,8 @@ from mammo.support.table import (
     row,
 )
 from mammo.sweeps.closing import unfinished_jobs
+from mammo.sweeps.comparison_tables import comparison_table, pairs_table, verdicts
+from mammo.sweeps.difference_figure import difference_figure
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import metrics_of_figure
 from mammo.sweeps.tables import (
@@ -34,7 +36,7 @@ from mammo.sweeps.tables import (
     variance_table,
 )
 
-COMPARISON_FILE = "density_comparison"
+COMPARISON_FILE, DIFFERENCES = "density_comparison", "density_differences"
 
 
 def runs_section(data: ReportData) -> Section:
@@ -142,6 +144,22 @@ def _overview(data: ReportData) -> Iterator[Block]:
         note="Of validation where nothing else is said. Each interval is of the value above it."
         + ("" if data.is_comparable else f" The configurations were {NOT_COMPARABLE}."),
     )
+
+
+def comparisons_section(data: ReportData) -> Section | None:
+    """Which configuration is better: on patients set aside, and out of fold; None for a single one."""
+    blocks: list[Block] = []
+    for found in data.comparisons:
+        blocks += [comparison_table(found, data.findings), *(Text(sentence) for sentence in verdicts(found))]
+        blocks += [Text(problem, tone="bad") for problem in found.problems]
+        if found.pairs:
+            names = metrics_of_figure(data.results)
+            words = f"Differences of {listed([BY_NAME[name].title for name in names])} with 95% intervals"
+            files = (DIFFERENCES,) if found is data.comparisons[0] else ()
+            blocks.append(Drawing((Panel(words, difference_figure(found, names)),), f"{words}.", files))
+            tables = [pairs_table(found, score.name) for score in shown_in("compared")]
+            blocks.append(Details(f"All scores of {plural(len(found.pairs), 'pair')}", tuple(tables)))
+    return Section("comparisons", "Which is better", tuple(blocks)) if blocks else None
 
 
 def _comparison(data: ReportData) -> Iterator[Block]:

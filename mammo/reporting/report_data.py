@@ -23,6 +23,7 @@ from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 from mammo.support.dotted_keys import flatten
 from mammo.support.files import file_sha256
 from mammo.support.progress import track
+from mammo.sweeps.comparisons import Comparisons, compare_configurations
 from mammo.sweeps.findings import Finding, best_trial, find, model_selection
 from mammo.sweeps.reading import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
@@ -76,7 +77,8 @@ class ReportData:
 
     `intervals_over_patients` has of each finding the 95% intervals of its scores from resampling patients, by name: of
     its only run, of the pooled folds, or of the mean over trainings that were validated on the same images. `held_out`
-    has of each what its runs have scored on the patients set aside, None where none was tested.
+    has of each what its runs have scored on the patients set aside, None where none was tested. `comparisons` are those
+    of the configurations with each other, first on patients set aside.
     """
 
     title: str
@@ -86,6 +88,7 @@ class ReportData:
     problems: list[str]
     intervals_over_patients: list[Mapping[str, Any]]
     held_out: list[HeldOut | None]
+    comparisons: list[Comparisons] = dataclasses.field(default_factory=list)
 
     @property
     def completed(self) -> list[ReportedRun]:
@@ -121,9 +124,11 @@ class ReportData:
         return self.findings[position].aggregate[name]
 
 
-def read_report_data(folders: Sequence[Path]) -> ReportData:
-    """All runs in some folders, each that of a run or of a sweep."""
+def read_report_data(folders: Sequence[Path], reference: str | None = None) -> ReportData:
+    """All runs in some folders, each that of a run or of a sweep; `reference` is the configuration to compare with."""
     results = _read_folders(folders)
+    if reference is not None:
+        results = dataclasses.replace(results, reference=reference)
     findings = find(results)
     position = {run.name: i for i, finding in enumerate(findings) for run in finding.configuration.runs}
     problems, keys = list(results.problems), _keys(results, position, len(findings))
@@ -149,7 +154,9 @@ def read_report_data(folders: Sequence[Path]) -> ReportData:
         over_patients.append(_over_patients(finding, of_finding))
         known_tests = [run.tested for run in of_finding if run.tested is not None]
         tests.append(held_out(known_tests, len(of_finding), SCORE_NAMES))
-    return ReportData(results.name, results, findings, runs, list(dict.fromkeys(problems)), over_patients, tests)
+    compared = compare_configurations(results, findings, {run.result.name: run.files for run in completed})
+    problems = list(dict.fromkeys(problems))
+    return ReportData(results.name, results, findings, runs, problems, over_patients, tests, compared)
 
 
 def _tested(files: RunReader, name: str, evaluation: Mapping[str, Any], problems: list[str]) -> TestedRun:
@@ -311,6 +318,8 @@ def best_position(data: ReportData) -> int | None:
         return next(of_best, None)
     if not data.is_comparable:
         return None
+    if compared := [one for one in data.comparisons if one.pairs]:
+        return compared[0].positions[0]
     measure = model_selection(data.results)
     sign = -1.0 if measure.minimised else 1.0
     means = [(i, finding.aggregate[measure.name].mean) for i, finding in enumerate(data.findings)]

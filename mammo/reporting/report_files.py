@@ -17,7 +17,7 @@ from mammo.reporting.figures import PANELS, gradcam_figure, training_figure
 from mammo.reporting.html import html
 from mammo.reporting.latex import latex
 from mammo.reporting.markdown import markdown
-from mammo.reporting.metric_tables import COMPARISON_FILE
+from mammo.reporting.metric_tables import COMPARISON_FILE, DIFFERENCES
 from mammo.reporting.report_data import ReportData, best_position, read_report_data
 from mammo.runs.figures import confusion_matrix_figure
 from mammo.runs.json_access import look
@@ -25,10 +25,12 @@ from mammo.support.figures import figure_bytes
 from mammo.support.files import read_json
 from mammo.support.outputs import Outputs
 from mammo.support.progress import track
+from mammo.sweeps.difference_figure import difference_figure
 from mammo.sweeps.figures import comparison_figure
 from mammo.sweeps.findings import metrics_of_figure
 
 SCHEMA_VERSION = 1
+MAX_RUNS_WITH_FIGURES = 20
 PAGES = ("report.html", "report.md", "report_table.tex")
 LIST_FILE = "report.json"
 # The names of figures that a report may have written, and so may remove.
@@ -43,14 +45,18 @@ def outputs_for(folders: Sequence[Path], output: Path, *, overwrite: bool = Fals
     return outputs
 
 
-def write_report(folders: Sequence[Path], output: Path, *, overwrite: bool = False) -> list[str]:
+def write_report(
+    folders: Sequence[Path], output: Path, *, overwrite: bool = False, reference: str | None = None
+) -> list[str]:
     """Make the report of some runs or sweeps; returns the names of the files.
+
+    `reference` is the configuration that others are compared with, where it is not that of the sweep.
 
     Figures of an earlier report in the same folder that this one does not have are removed. Raises OSError, and
     OutputError where a figure may not be written.
     """
     outputs = outputs_for(folders, output, overwrite=overwrite)
-    data = read_report_data(folders)
+    data = read_report_data(folders, reference)
     evaluations = evaluate_best(data)
     figures = figures_of(data, evaluations.sets)
     names = [f"{stem}{suffix}" for stem in figures for suffix in (".png", ".pdf")]
@@ -86,8 +92,9 @@ def figures_of(data: ReportData, sets: Sequence[EvaluatedSet]) -> dict[str, Call
 
     `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
     are of the run with that seed. Where several have it, the names go on with the configuration (numbered as in the
-    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs and
-    `density_comparison` their scores. Of a search, only the runs of the best trial have figures of their own.
+    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs,
+    `density_comparison` their scores, `density_differences` how far configurations are apart. Of a search, and of more
+    than 20 runs, only those of the best configuration have figures of their own.
     """
     figures: dict[str, Callable[[], Figure]] = {}
     if curves := training_curves(data):
@@ -95,9 +102,12 @@ def figures_of(data: ReportData, sets: Sequence[EvaluatedSet]) -> dict[str, Call
     compared = [finding for finding in data.findings if finding.configuration.completed]
     if compared and len(data.completed) > 1 and not data.results.is_search:
         figures[COMPARISON_FILE] = functools.partial(comparison_figure, compared, metrics_of_figure(data.results))
-    # A search has too many runs to look at each.
-    best = best_position(data)
-    for run in data.of(best) if data.results.is_search and best is not None else data.runs:
+    if data.comparisons and data.comparisons[0].pairs:
+        names = metrics_of_figure(data.results)
+        figures[DIFFERENCES] = functools.partial(difference_figure, data.comparisons[0], names)
+    # Of very many runs nobody looks at each; it has its figures in its own folder.
+    best, has_many = best_position(data), data.results.is_search or len(data.runs) > MAX_RUNS_WITH_FIGURES
+    for run in data.of(best) if has_many and best is not None else data.runs:
         name = "" if len(data.runs) == 1 else run.label
         if run.history:
             one = curve(run, group_of(data, run))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.reporting.document import Tile
-from mammo.reporting.paired_runs import count_pairs
 from mammo.reporting.report_data import ReportData, ReportedRun, best_position
 from mammo.runs.json_access import count, interval, number, text
 from mammo.runs.stored import UNITS
 from mammo.support.table import span
-from mammo.sweeps.findings import EQUAL, best_trial, is_minimised, model_selection
+from mammo.sweeps.comparison_tables import verdicts
+from mammo.sweeps.findings import best_trial, is_minimised, model_selection
 from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.statistics import Spread
 
@@ -226,48 +225,19 @@ def _against_chance(name: str, limits: tuple[float, float] | None) -> str:
 
 
 def _of_several(data: ReportData, best: int, with_results: Sequence[int]) -> list[str]:
-    """The best configuration and the next."""
-    name = model_selection(data.results).name
-    sign = 1.0 if BY_NAME[name].lower_is_better else -1.0
-    defined = [i for i in with_results if data.spread(i, name).mean is not None]
-    ranked = sorted(defined, key=lambda i: (sign * (data.spread(i, name).mean or 0.0), i))
-    first = data.spread(best, name)
-    label = data.findings[best].configuration.label
-    order = "lowest" if BY_NAME[name].lower_is_better else "highest"
-    sentences = [
-        f"Of {len(with_results)} configurations, {label} has the {order} mean {_named(name)}: {_value(first.mean)}"
-        f"{_spread_in_words(first, data.of(best))}, over {_runs_in_words(data.of(best))}, validated on "
-        f"{_validation_in_words(data.of(best))}."
-    ]
-    if collapsed := sum(run.result.has_collapsed for run in data.of(best)):
-        n = len(data.of(best))
-        sentences[0] += " It collapsed." if n == 1 else f" {collapsed} of its {n} runs collapsed."
-    if len(ranked) > 1:
-        second = data.spread(ranked[1], name)
-        means = {i: data.spread(i, name).mean or 0.0 for i in ranked}
-        level = [i for i in ranked if math.isclose(means[i], means[best], abs_tol=EQUAL)]
-        next_label = data.findings[ranked[1]].configuration.label
-        place = "The next is" if len(level) < 2 else "Level with it is"
-        if len(level) > 2:
-            place = f"Level with it are {len(level) - 1} configurations, the first of them"
-        sentences.append(
-            f"{place} {next_label} with "
-            f"{_value(second.mean)}{_spread_in_words(second, data.of(ranked[1]))}. "
-            f"{_pairs(data, best, ranked[1])}"
-        )
+    """The best configuration, and which of the others it can be told from."""
+    runs, name = data.of(best), model_selection(data.results).name
+    sentences = [sentence for one in data.comparisons[:1] for sentence in verdicts(one)]
+    if not sentences:
+        spread, label = data.spread(best, name), data.findings[best].configuration.label
+        order = "lowest" if BY_NAME[name].lower_is_better else "highest"
+        sentences = [
+            f"Of {len(with_results)} configurations, {label} has the {order} mean {_named(name)}: {_value(spread.mean)}"
+            f"{_spread_in_words(spread, runs)}, over {_runs_in_words(runs)}, validated on {_validation_in_words(runs)}."
+        ]
+    if collapsed := sum(run.result.has_collapsed for run in runs):
+        sentences[0] += " It collapsed." if len(runs) == 1 else f" {collapsed} of its {len(runs)} runs collapsed."
     return sentences
-
-
-def _pairs(data: ReportData, best: int, other: int) -> str:
-    """How many pairs favour which; it is no test, so nothing is said of other patients or trainings."""
-    pairs = count_pairs(data, best, other, model_selection(data.results).name)
-    if not pairs.total:
-        return "No two of their runs have the same seed, fold and validation images: nothing can be paired."
-    labels = [data.findings[i].configuration.label for i in (best, other)]
-    return (
-        f"Of {plural(pairs.total, 'pair')} of runs with equal seed and fold, {pairs.one} favour {labels[0]} and "
-        f"{pairs.other} {labels[1]}; {pairs.neither} {'is' if pairs.neither == 1 else 'are'} equal."
-    )
 
 
 def _of_pooled(data: ReportData, position: int) -> list[str]:

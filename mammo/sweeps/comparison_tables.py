@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from mammo.evaluation.scores import BY_NAME
@@ -10,7 +11,7 @@ from mammo.runs.paired_words import how_compared, outcome, short_p
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import Cell, Table, columns, estimate, markdown_lines, mean_and_std, row
 from mammo.sweeps.comparisons import Comparisons
-from mammo.sweeps.findings import Finding, metrics_of_figure
+from mammo.sweeps.findings import EQUAL, Finding, metrics_of_figure
 from mammo.sweeps.reading import Cost, SweepResults
 from mammo.sweeps.tables import ELSEWHERE
 
@@ -120,20 +121,25 @@ def verdicts(found: Comparisons) -> list[str]:
     sentences = []
     if not found.is_named and value is not None:
         order = "lowest" if score.lower_is_better else "highest"
-        sentences.append(f"{labels[of]} has the {order} {score.sentence}, {value:.3f}.")
+        values = {i: found.estimates[i][found.score].value for i in others}
+        equals = [i for i, other in values.items() if other is not None and math.isclose(other, value, abs_tol=EQUAL)]
+        level = f" It is level with {_listed(labels, equals, 'and')}." if equals else ""
+        n = len(found.estimates)
+        sentences.append(f"Of {n} configurations, {labels[of]} has the {order} {score.sentence}, {value:.3f}.{level}")
     if len(others) == 1 and (pair := found.of(others[0], of)) is not None:
         return [*sentences, outcome(pair, found.score, labels[of], labels[others[0]])]
     tested = [i for i in others if (pair := found.of(i, of)) is not None and pair.test is not None]
     groups = {
-        "{} better than {}": [i for i in tested if found.is_better(i, of)],
-        "{} worse than {}": [i for i in tested if found.is_better(of, i)],
+        "better": [i for i in tested if found.is_better(i, of)],
+        "worse": [i for i in tested if found.is_better(of, i)],
     }
-    level = [i for i in tested if not found.is_better(i, of) and not found.is_better(of, i)]
+    alike = [i for i in tested if not found.is_better(i, of) and not found.is_better(of, i)]
     for words, members in groups.items():
         if members:
-            sentences.append(words.format(_listed(labels, members), labels[of]) + ".")
-    if level:
-        sentences.append(f"{labels[of]} cannot be told apart from {_listed(labels, level, 'or')}.")
+            verb = "is" if len(members) == 1 else "are"
+            sentences.append(f"{_listed(labels, members, 'and')} {verb} {words} than {labels[of]}.")
+    if alike:
+        sentences.append(f"{labels[of]} cannot be told apart from {_listed(labels, alike, 'or')}.")
     for i, j in found.pairs:
         if of not in (i, j) and (found.is_better(i, j) or found.is_better(j, i)):
             better, worse = (i, j) if found.is_better(i, j) else (j, i)
@@ -142,12 +148,11 @@ def verdicts(found: Comparisons) -> list[str]:
     return [*sentences[:MAX_SENTENCES], *(f"No conclusion about configurations: {reason}." for reason in why)]
 
 
-def _listed(labels: Mapping[int, str], members: Sequence[int], last: str = "and") -> str:
-    """`A is`, `A; B and C are`: labels have commas."""
+def _listed(labels: Mapping[int, str], members: Sequence[int], last: str) -> str:
+    """`A; B and C`: labels have commas."""
     names = [labels[i] for i in members[:MAX_SENTENCES]]
     names += [f"{len(members) - len(names)} others"] if len(members) > len(names) else []
-    listed = names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} {last} {names[-1]}"
-    return listed if last == "or" else f"{listed} {'is' if len(names) == 1 else 'are'}"
+    return names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} {last} {names[-1]}"
 
 
 def markdown_of(found: Comparisons, findings: Sequence[Finding], results: SweepResults) -> list[str]:

@@ -190,11 +190,13 @@ def test_markdown_says_the_same_as_the_page(reported):
         assert sentence in page.words
 
 
-def test_latex_is_one_whole_table(reported, sweep):
+def test_latex_is_whole_tables(reported, sweep):
     other = variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": 0.0})
     for folders in ([reported], [runs_of(reported)[0]], [sweep], [other]):
         text = latex(read_report_data(folders))
-        assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+        num_tables = 2 if folders == [sweep] else 1  # the other is of the comparison
+        assert text.count(r"\begin{table}") == text.count(r"\end{table}") == num_tables
+        assert len(set(re.findall(r"\\label{(.*?)}", text))) == num_tables
         assert text.isascii()
         stripped = re.sub(r"\\[{}$%&#_]", "", text)
         assert stripped.count("{") == stripped.count("}")
@@ -230,37 +232,36 @@ def test_configurations_are_compared_and_their_differences_marked(sweep):
     ]  # fmt: skip
 
 
-def test_pairs_of_equal_seed_and_fold_are_counted_and_nothing_is_concluded(sweep):
-    gains = {(42, 0): 0.1, (42, 1): 0.2, (43, 0): -0.05, (43, 1): 0.0}
-    for (seed, fold), gain in gains.items():
+def test_configurations_are_compared_in_pairs_as_at_the_end_of_the_sweep(sweep):
+    for seed, fold in itertools.product((42, 43), (0, 1)):
         run = run_of(sweep, seed, fold)
-        value = load(run / "summary.json")["metrics"]["bal_acc_adj"] + gain
-        variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {"bal_acc_adj": value})
-    alone = variant(run_of(sweep, 42, 0), "alone", {"optimizer.lr": 0.5, "seed": 7}, ["optimizer.lr=0.5"], {})
-    _, report = made_of(sweep)
-    words = (
-        "Of 4 pairs of runs with equal seed and fold, 2 favour optimizer.lr=0.5 and 1 optimizer.lr=1e-3; 1 is equal."
-    )
-    assert report.finding[1].endswith(words)
+        other = variant(run, f"other-{seed}-{fold}", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {})
+        rows = rows_of(other / "val_predictions.csv")
+        all_b = {"y_pred": "B", "p_A": "0.1", "p_B": "0.7", "p_C": "0.1", "p_D": "0.1"}
+        write_rows(other / "val_predictions.csv", [row | all_b for row in rows])
+    data, report = made_of(sweep)
+    lines = " ".join(" ".join(close_sweep(sweep)).split())
+    assert report.finding[0].removesuffix(" 4 of its 4 runs collapsed.") in lines
+    assert report.finding[1] in lines
+    table = section(report, "comparisons")[0]
+    difference = data.comparisons[0].difference(data.comparisons[0].positions[1], "bal_acc_adj")
+    assert table.rows[1][2].text == f"{difference.difference:+.3f}"
+    (stored,) = load(sweep / "sweep_summary.json")["comparisons"]
+    assert abs(stored["pairs"][0]["scores"]["bal_acc_adj"]["difference"]) == pytest.approx(abs(difference.difference))
     assert "overlap" not in html(report) + markdown(report)
-    assert "leave open" not in html(report)
-    # Equal seed and fold of another division are no pair.
-    for run in runs_of(sweep):
-        if run.name.startswith("other"):
-            rows = rows_of(run / "val_predictions.csv")
-            other = run_of(sweep, int(run.name.split("-")[1]), 1 - int(run.name.split("-")[2]))
-            write_rows(run / "val_predictions.csv", rows_of(other / "val_predictions.csv"))
-            assert rows != rows_of(run / "val_predictions.csv")
-    shutil.rmtree(alone)
-    _, report = made_of(sweep)
-    assert "No two of their runs have the same seed, fold and validation images" in report.finding[1]
+    # A reference that is named turns the question round.
+    data = read_report_data([sweep], reference="0.5")
+    assert (data.comparisons[0].is_named, data.comparisons[0].labels[data.comparisons[0].reference][-3:]) == (
+        True,
+        "0.5",
+    )
 
 
 def test_configurations_that_are_level_are_said_to_be(sweep):
     variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {})
     _, report = made_of(run_of(sweep, 42, 0), sweep / "other")
-    assert report.finding[1].startswith("Level with it is optimizer.lr=")
-    assert report.finding[1].endswith("0 favour optimizer.lr=1e-3 and 0 optimizer.lr=0.5; 1 is equal.")
+    assert "It is level with optimizer.lr=" in report.finding[0]
+    assert "No conclusion about the two: one training each" in report.finding[1]
 
 
 def test_a_cell_holds_one_estimate_and_its_row_names_it(sweep):
