@@ -35,7 +35,7 @@ class ReportOptions:
     run: list[str] = option([], "run directories (outputs/NAME) and folders of sweeps (multirun/NAME)")
     output: str | None = option(None, "where to write; null: report/ in the folder, for several folders ./report")
     reference: str | None = option(
-        None, "the configuration that others are compared with: head_only, 'lr 1e-4'; null: that of the sweep, or none"
+        None, "the configuration that others are compared with, such as head_only or 1e-4; null: as the sweep said"
     )
     overwrite: bool = option(False, "replace files that no report has written, or that were changed since")
 

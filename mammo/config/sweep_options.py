@@ -22,10 +22,10 @@ class SweepOptions:
     memory_gb: int | None = option(None, "memory for a run; null: what the cluster gives", at_least=1)
     gpus_per_job: int | None = option(None, "GPUs for a run", at_least=0, at_most=1)
     cores_per_job: int | None = option(None, "cores for a run", at_least=1)
-    reference: str | None = option(
+    reference: str | float | None = option(
         None,
-        "the configuration that the others are compared with, by what tells it apart: head_only, 'lr 1e-4'; null: all "
-        "pairs are compared",
+        "the configuration that the others are compared with, by what tells it apart: head_only, or 'head_only 1e-4'; "
+        "null: all pairs are compared",
     )
     published: list[dict[str, Any]] = option(
         [], "results from elsewhere to show beside: [{where: {strategy.name: head_only}, metrics: {acc: [0.6, 0.02]}}]"

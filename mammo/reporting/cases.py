@@ -121,7 +121,7 @@ def cases_section(data: ReportData) -> Section | None:
     several = int(mean["num_runs"].max()) > 1
     words = []
     if len(data.findings) > 1:
-        words.append(f"Of {data.name_of(best)}, the best: {data.findings[best].configuration.label}.")
+        words.append(f"Of {data.name_of(best)}, the best.")
     if several:
         words.append("Probabilities are means over the runs that validated the image.")
     words.append("An image that every run gets wrong is worth a second look at its label.")

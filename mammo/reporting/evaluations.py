@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
@@ -71,8 +72,7 @@ def evaluate_best(data: ReportData) -> Evaluations:
         return Evaluations([], [] if data.is_comparable else [remark])
     remarks = []
     if len(data.findings) > 1:
-        label = data.findings[best].configuration.label
-        remarks.append(f"Of {data.name_of(best)}, the best: {label}. {OTHERS}")
+        remarks.append(f"Of {data.name_of(best)}, the best. {OTHERS}")
     found, sets, unit = _sets(data, best), [], unit_of(data.of(best)[0])
     if len(found) > MAX_SETS:
         remarks.append(f"The first {MAX_SETS} of {len(found)}. {OTHERS}")
@@ -88,13 +88,15 @@ def _sets(data: ReportData, best: int) -> list[tuple[str, str, PredictionTable, 
     """Label, key, predictions and, of a run, temperature of each set."""
     runs = [run for run in data.of(best) if run.predictions is not None]
     pooled = data.findings[best].pooled
-    config = f"_config{best + 1}" if len(data.findings) > 1 else ""
+    config = f"_{data.key_of(best)}" if len(data.findings) > 1 else ""
     if pooled is not None and pooled.by_seed:
         found: list[tuple[str, str, PredictionTable, float | None]] = []
-        for seed in pooled.by_seed:
-            tables = [run.predictions for run in runs if run.result.seed == seed and run.predictions is not None]
-            whole = PredictionTable(pd.concat([one.table for one in tables], ignore_index=True), tables[0].class_names)
-            found.append((f"all folds, seed {seed}", f"seed{seed}{config}", whole, None))
+        for seed, names in pooled.runs.items():
+            tables = [run.predictions for run in runs if run.result.name in names and run.predictions is not None]
+            joined = pd.concat([one.table for one in tables], ignore_index=True)
+            whole = dataclasses.replace(tables[0], table=joined)
+            key = "_".join(re.findall("[0-9]+", seed))
+            found.append((f"all folds, seed {seed}", f"seed{key}{config}", whole, None))
         return found
     return [
         (run.label, run.key, run.predictions, read_temperature(run.result.folder))

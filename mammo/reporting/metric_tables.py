@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import BY_NAME, names_in, shown_in
-from mammo.reporting.document import Block, Details, Drawing, Heading, Panel, Section, Text
+from mammo.reporting.document import Block, Details, Drawing, Panel, Section, Text
 from mammo.reporting.report_data import ReportData, ReportedRun
 from mammo.reporting.summary_text import NOT_COMPARABLE, listed, over_trainings, plural, plural_of, unit_of
 from mammo.runs.json_access import interval, number, text
@@ -54,7 +54,7 @@ def runs_section(data: ReportData) -> Section:
         f"which flatters a little: a claim needs patients set aside. {interval_note(_unit(data))}",
     )
     failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(data.results)]
-    return Section("runs", "Runs", (table, *failed, *_configurations(data)))
+    return Section("runs", "Runs", (table, *failed))
 
 
 def _unit(data: ReportData) -> str:
@@ -68,18 +68,6 @@ def _run_row(run: ReportedRun) -> tuple[Cell, ...]:
     epochs = "-" if best is None or last is None else f"{best:.0f} of {last:.0f}"
     cells = [estimate(number(run.metrics, name), interval(run.metrics, "ci95", name)) for name in names_in("run")]
     return (Cell(run.label, below=text(run.summary, "run_id")), Cell(run.result.status, tone), Cell(epochs), *cells)
-
-
-def _configurations(data: ReportData) -> Iterator[Block]:
-    if len(data.findings) < 2 or data.results.is_search:
-        return
-    yield Heading("Configurations")
-    rows = []
-    for i, finding in enumerate(data.findings):
-        one = finding.configuration
-        rows.append(row(f"configuration {i + 1}", one.label, str(len(one.completed)), str(len(one.runs))))
-    yield Table("What tells the configurations apart", columns("name", "options", numbers=("finished", "runs")),
-                tuple(rows))  # fmt: skip
 
 
 def metrics_section(data: ReportData) -> Section | None:
@@ -101,7 +89,8 @@ def caption_suffix(data: ReportData, position: int) -> str:
     """The caption's addition for a configuration, where there are several."""
     if len(data.findings) == 1:
         return ""
-    return f", {data.name_of(position)}: {data.findings[position].configuration.label}"
+    label, name = data.findings[position].configuration.label, data.name_of(position)
+    return f", {name}" if name == label else f", {name}: {label}"
 
 
 def _overview(data: ReportData) -> Iterator[Block]:
@@ -114,7 +103,7 @@ def _overview(data: ReportData) -> Iterator[Block]:
         runs = data.of(i)
         if not runs:
             continue
-        head = Cell(f"configuration {i + 1}", below=finding.configuration.label)
+        head = Cell(finding.configuration.label)
         unit, means = unit_of(runs[0]), [finding.aggregate[name].mean for name in names]
         intervals = [data.over_patients(i, name) for name in names]
         pooled = finding.pooled.mean if finding.pooled is not None else None

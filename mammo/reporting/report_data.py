@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.reporting.held_out import HeldOut, TestedRun, held_out, is_test
 from mammo.reporting.mean_intervals import mean_intervals
+from mammo.reporting.run_names import figure_keys, run_label, short_keys, trials_of
 from mammo.runs.folders import is_run_folder
 from mammo.runs.json_access import count, interval, mapping, text
 from mammo.runs.layout import BEST, EVALUATIONS
@@ -100,12 +100,14 @@ class ReportData:
         return [run for run in self.completed if run.configuration == position]
 
     def name_of(self, position: int) -> str:
-        """What a configuration is called: `trial 5` in a search, `configuration 2` elsewhere (counted from 1)."""
-        trials = _trials_of(self.results)
-        number = next(
-            (trials[run.name] for run in self.findings[position].configuration.runs if run.name in trials), None
-        )
-        return f"configuration {position + 1}" if number is None else f"trial {number}"
+        """What a configuration is called: `trial 5` in a search, its label elsewhere."""
+        configuration, trials = self.findings[position].configuration, trials_of(self.results)
+        number = next((trials[run.name] for run in configuration.runs if run.name in trials), None)
+        return configuration.label if number is None else f"trial {number}"
+
+    def key_of(self, position: int) -> str:
+        """What a configuration is called in the names of figures."""
+        return short_keys([finding.configuration.label for finding in self.findings])[position]
 
     def over_patients(self, position: int, name: str) -> tuple[float, float] | None:
         """The interval of a metric of a configuration from resampling patients; None where there is none."""
@@ -131,13 +133,14 @@ def read_report_data(folders: Sequence[Path], reference: str | None = None) -> R
         results = dataclasses.replace(results, reference=reference)
     findings = find(results)
     position = {run.name: i for i, finding in enumerate(findings) for run in finding.configuration.runs}
-    problems, keys = list(results.problems), _keys(results, position, len(findings))
+    labels = [finding.configuration.label for finding in findings]
+    problems, keys = list(results.problems), figure_keys(results, position, labels)
     runs = []
     for run in track(results.runs, "Reading runs", len(results.runs)):
         files = RunReader(run.folder)
         files.read_all()
         place = position.get(run.name)
-        label = run_label(run, results, place, len(findings))
+        label = run_label(run, results, place, labels)
         predictions = _predictions(run, files, problems) if run.is_completed else None
         of_best = _of_best_checkpoint(run, files, problems) if run.is_completed else {}
         evaluations, found = tuple(of_best.values()), [files.comparison(name) for name in of_best]
@@ -258,51 +261,6 @@ def _read_folders(folders: Sequence[Path]) -> SweepResults:
         problems=tuple(problems),
         has_plan=False,
     )
-
-
-def _trials_of(results: SweepResults) -> dict[str, int]:
-    """Name of a run to the number of its trial, in a search."""
-    return {name: trial.number for trial in results.trials for name in trial.runs}
-
-
-def run_label(run: RunResult, results: SweepResults, configuration: int | None, num_configurations: int) -> str:
-    """What tells a run from the others, in a few words."""
-    runs, trials = results.runs, _trials_of(results)
-    if len(runs) == 1:
-        return "this run"
-    parts = []
-    if run.name in trials:
-        parts.append(f"trial {trials[run.name]}")
-    elif num_configurations > 1:
-        parts.append("configuration not known" if configuration is None else f"configuration {configuration + 1}")
-    if run.seed is not None and (len({one.seed for one in runs}) > 1 or (run.fold is None and not parts)):
-        parts.append(f"seed {run.seed}")
-    if run.fold is not None:
-        parts.append(f"fold {run.fold}")
-    return ", ".join(parts) or run.name
-
-
-def _keys(results: SweepResults, position: Mapping[str, int], num_configurations: int) -> dict[str, str]:
-    """Name of each run to what the names of its figures end with.
-
-    That is its seed, and where several runs have it, the configuration (from 1, or its trial) and the fold as far as
-    they vary.
-    """
-    runs, trials = results.runs, _trials_of(results)
-    several = {seed for seed, n in Counter(run.seed for run in runs).items() if n > 1}
-    keys: dict[str, str] = {}
-    for i, run in enumerate(runs, start=1):
-        parts = [f"run{i}" if run.seed is None else f"seed{run.seed}"]
-        if run.seed in several and run.seed is not None:
-            if run.name in trials:
-                parts.append(f"trial{trials[run.name]}")
-            elif num_configurations > 1:
-                parts.append(f"config{position[run.name] + 1}" if run.name in position else "config_unknown")
-            if run.fold is not None:
-                parts.append(f"fold{run.fold}")
-        key = "_".join(parts)
-        keys[run.name] = f"{key}_run{i}" if key in keys.values() else key
-    return keys
 
 
 def best_position(data: ReportData) -> int | None:

@@ -91,8 +91,8 @@ def figures_of(data: ReportData, sets: Sequence[EvaluatedSet]) -> dict[str, Call
     """Name without suffix of each figure beside the report, and what builds it.
 
     `density_train_seed42`, `density_confusion_seed42` and `density_gradcam_seed42` (where heat maps have been made)
-    are of the run with that seed. Where several have it, the names go on with the configuration (numbered as in the
-    report) and the fold: `density_train_seed42_config2_fold0`. `density_train` has the curves of all runs,
+    are of the run with that seed. Where several have it, the names go on with the configuration and the fold:
+    `density_train_seed42_lr_1e_3_fold0`. `density_train` has the curves of all runs,
     `density_comparison` their scores, `density_differences` how far configurations are apart. Of a search, and of more
     than 20 runs, only those of the best configuration have figures of their own.
     """

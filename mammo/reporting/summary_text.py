@@ -92,7 +92,7 @@ def _of_test(data: ReportData, position: int | None) -> list[str]:
     of_whom = "" if unit == "images" else f" of {plural_of(found.num_patients, unit)}"
     subject = network(data, position)
     if len(data.findings) > 1:
-        subject = f"{data.name_of(position)} ({data.findings[position].configuration.label})"
+        subject = data.name_of(position)
     mean = "mean " if found.num_runs > 1 else ""
     over = f" over {found.num_runs} of {plural(found.of_runs, 'run')}" if found.of_runs > 1 else ""
     without = NO_INTERVAL if found.intervals else "no interval: the predictions do not allow it"
@@ -200,7 +200,7 @@ def _not_ranked(data: ReportData) -> tuple[str, ...]:
         runs = data.of(i)
         mean = "mean " if len(runs) > 1 else ""
         sentences.append(
-            f"{data.name_of(i).capitalize()} ({data.findings[i].configuration.label}): {mean}{_named(name)} "
+            f"{data.name_of(i)}: {mean}{_named(name)} "
             f"{_value(data.spread(i, name).mean)} over {_runs_in_words(runs)}, validated on "
             f"{_validation_in_words(runs)}."
         )
@@ -245,7 +245,7 @@ def _of_pooled(data: ReportData, position: int) -> list[str]:
     if pooled is None or pooled.mean is None:
         return []
     name = model_selection(data.results).name
-    seeds = "" if len(pooled.by_seed) == 1 else f" (mean of {len(pooled.by_seed)} seeds)"
+    seeds = f" (mean of {pooled.repetitions})" if pooled.repetitions else ""
     limits = interval(pooled.mean, "ci95", name)
     inside = f" (95% interval {span(limits)} over {unit_of(data.of(position)[0])})" if limits else ""
     return [

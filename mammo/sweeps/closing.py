@@ -128,8 +128,7 @@ def _further(finding: Finding, results: SweepResults) -> list[str]:
     names = metrics_of_figure(results)
     lines = []
     if finding.pooled is not None and (mean := finding.pooled.mean) is not None:
-        num_seeds = len(finding.pooled.by_seed)
-        seeds = "" if num_seeds == 1 else f", mean of {num_seeds} seeds"
+        seeds = f", mean of {of}" if (of := finding.pooled.repetitions) else ""
         lines.append(f"All folds pooled, {mean['num_images']} images{seeds} [95% interval]:")
         lines += [f"  {name} {three_decimals(mean[name])} {limits(mean['ci95'][name])}" for name in names]
     if finding.variance is not None and (share := finding.variance[names[0]].share) is not None:

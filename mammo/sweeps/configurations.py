@@ -1,4 +1,4 @@
-"""Runs that differ only in seed and fold belong together: one configuration, with a label that tells it apart."""
+"""Runs that differ only in seed and split belong together: one configuration, with a label that tells it apart."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo.support.plain_text import as_typed
-from mammo.sweeps.reading import Published, RunResult, SweepResults
+from mammo.sweeps.reading import Published, RunResult, Split, SweepResults
 
-SEED, FOLD, AUGMENT_SEED = "seed", "data.fold", "augment.seed"
+SEED, AUGMENT_SEED = "seed", "augment.seed"
+# What is drawn again in each run of a configuration: its training, and the split.
+REPEATED = (SEED, "data.split_seed", "data.fold")
+# Groups whose choices are understood by their names alone.
+NAMES = ("model", "strategy", "data")
 # In place of the number, where the seed of the augmentation follows that of the run.
 FOLLOWS_SEED = "${seed}"
 
@@ -44,6 +48,11 @@ class Configuration:
         return sorted({run.fold for run in self.runs if run.fold is not None})
 
     @property
+    def splits(self) -> list[Split]:
+        """The splits of all its runs."""
+        return sorted({run.split for run in self.runs}, key=str)
+
+    @property
     def problem(self) -> str | None:
         """Why its runs cannot be compared, if so."""
         if len({run.data_fingerprint for run in self.completed}) > 1:
@@ -63,7 +72,7 @@ def configurations(results: SweepResults) -> list[Configuration]:
     for run in results.runs:
         if run.identity is None:
             continue
-        common = {key: value for key, value in run.identity.items() if key not in (SEED, FOLD)}
+        common = {key: value for key, value in run.identity.items() if key not in REPEATED}
         if common[AUGMENT_SEED] not in fixed_augmentation:
             common[AUGMENT_SEED] = FOLLOWS_SEED
         key = json.dumps(common, sort_keys=True)
@@ -100,14 +109,13 @@ def _typed(runs: Sequence[RunResult]) -> dict[str, str]:
 def _labels(
     identities: Sequence[Mapping[str, Any]], differing: Sequence[str], typed: Sequence[Mapping[str, str]]
 ) -> list[str]:
-    """A label for each configuration: as few keys as tell all of them apart.
+    """A label for each configuration: as few keys as tell all of them apart, such as `head_only, lr 1e-3`.
 
     What was typed comes first (`augment=strong` says more than the eight values behind it), then names of
     choices, then whatever else is needed, such as presets that follow from neither.
     """
     if len(identities) == 1:
-        only = identities[0]
-        return [" ".join(f"{key}={only[f'{key}.name']}" for key in ("model", "strategy", "data"))]
+        return [", ".join(str(identities[0][f"{key}.name"]) for key in NAMES)]
     typed_keys = [key for key in typed[0] if all(key in known for known in typed) and _explains(key, differing)]
     by_name = sorted(differing, key=lambda key: not key.endswith(".name"))
     candidates = [(key, [known[key] for known in typed]) for key in typed_keys]
@@ -122,10 +130,37 @@ def _labels(
         if apart > told_apart:
             chosen.append(candidate)
             told_apart = apart
+    chosen.sort(key=lambda pair: NAMES.index(pair[0]) if pair[0] in NAMES else len(NAMES))
+    words = _short_keys([key for key, _ in chosen])
     return [
-        " ".join(f"{key}={values[i]}" for key, values in chosen if values[i] != "") or "as default"
+        ", ".join(f"{words[key]} {shown}".strip() for key, values in chosen if (shown := _short_value(values[i])))
+        or "as default"
         for i in range(len(identities))
     ]
+
+
+def _short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, more where two would read alike, or a seed would be taken for that of the run.
+
+    Models, strategies and datasets are known by their names alone.
+    """
+    last = {key: key.split(".")[-1] for key in keys}
+    return {
+        key: "" if key in NAMES else key if list(last.values()).count(word) > 1 or word == SEED else word
+        for key, word in last.items()
+    }
+
+
+def _short_value(text: str) -> str:
+    """A value as people write it: `1e-3` for 0.001."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not 0 < abs(number) < 0.01:
+        return text
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _explains(typed_key: str, differing: Sequence[str]) -> bool:

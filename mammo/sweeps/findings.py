@@ -23,11 +23,22 @@ MAX_LISTED = 10
 
 @dataclasses.dataclass(frozen=True)
 class Pooled:
-    """Metrics of all out-of-fold predictions: for each seed, and their mean over seeds; None with problems."""
+    """Metrics of all out-of-fold predictions: for each seed, and their mean over seeds; None with problems.
 
-    by_seed: dict[int, Metrics]
+    Where the division was drawn more than once, the entries are of each seed and division. `runs` has the names of the
+    runs of each.
+    """
+
+    by_seed: dict[str, Metrics]
     mean: dict[str, Any] | None
     problems: list[str]
+    runs: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def repetitions(self) -> str:
+        """What the mean is over, in words; empty for a single one."""
+        n = len(self.by_seed)
+        return "" if n < 2 else f"{n} seeds and divisions" if any("," in key for key in self.by_seed) else f"{n} seeds"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +65,10 @@ def folds_were_swept(results: SweepResults) -> bool:
 def _finding(configuration: Configuration, with_folds: bool) -> Finding:
     aggregate = {name: spread([score(run, name) for run in configuration.completed]) for name in SCORE_NAMES}
     variance = None
-    if len(configuration.seeds) > 1 and len(configuration.folds) > 1:
-        grid = [run for run in configuration.runs if run.seed is not None and run.fold is not None]
+    if len(configuration.seeds) > 1 and len(configuration.splits) > 1:
+        grid = [run for run in configuration.runs if run.seed is not None]
         variance = {
-            name: variance_components({(run.seed, run.fold): score(run, name) for run in grid})  # type: ignore[misc]
+            name: variance_components({(str(run.seed), str(run.split)): score(run, name) for run in grid})
             for name in SCORE_NAMES
         }
     return Finding(configuration, aggregate, variance, _pool(configuration) if with_folds else None)
@@ -69,16 +80,22 @@ def score(run: RunResult, name: str) -> float | None:
 
 
 def _pool(configuration: Configuration) -> Pooled:
-    found: dict[int, PooledFolds] = {}
+    found: dict[str, PooledFolds] = {}
     problems = [] if configuration.problem is None else [configuration.problem]
-    for seed in configuration.seeds:
+    division_seeds = {run.split_seed for run in configuration.runs}
+    groups: dict[str, list[RunResult]] = {}
+    for run in sorted(configuration.runs, key=lambda run: (run.seed is None, run.seed or 0, run.split_seed or 0)):
+        division = "" if len(division_seeds) < 2 else f", split seed {run.split_seed}"
+        groups.setdefault(f"{run.seed}{division}", []).append(run)
+    for key, runs in groups.items():
         try:
-            found[seed] = pool_folds([run for run in configuration.completed if run.seed == seed])
+            found[key] = pool_folds([run for run in runs if run.is_completed])
         except CannotPool as reason:
-            problems.append(f"seed {seed} is not pooled: {reason}")
+            problems.append(f"seed {key} is not pooled: {reason}")
     pooled = list(found.values())
     mean = (pooled[0].metrics.to_dict() if len(pooled) == 1 else mean_over_seeds(pooled)) if pooled else None
-    return Pooled({seed: one.metrics for seed, one in found.items()}, mean, problems)
+    names = {key: tuple(run.name for run in groups[key]) for key in found}
+    return Pooled({key: one.metrics for key, one in found.items()}, mean, problems, names)
 
 
 def ranked_trials(results: SweepResults) -> list[Trial]:

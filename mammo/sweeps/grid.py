@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from mammo.config.sweep_options import SearchOptions
-from mammo.config.tree import identity_tree
-from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
-from mammo.sweeps.configurations import configurations
-from mammo.sweeps.plan import Job, combinations, make_job, of_an_earlier_sweep, require_distinct, sweep_name
-from mammo.sweeps.reading import NOT_STARTED, RunResult, SweepResults
-from mammo.sweeps.reference import position_of
+from mammo.sweeps.plan import combinations, make_job, of_an_earlier_sweep, require_distinct, sweep_name
+from mammo.sweeps.planned import labels_of, require_reference, with_labels
 from mammo.sweeps.session import Session
 
 
@@ -36,19 +31,9 @@ def run_grid(session: Session, arguments: Sequence[str]) -> None:
     if earlier is not None:
         parsed, name = earlier
         jobs = [make_job(session.compose, parsed.fixed, swept) for swept in combinations(parsed)]
-    _require_reference(first.config.sweep.reference, jobs, folder)
+    labels = labels_of(jobs, folder)
+    require_reference(first.config.sweep.reference, list(labels.values()))
+    jobs = with_labels(jobs, labels, session.folder(name))
     with session.opened(name, first.config, total=len(jobs)) as sweep:
         sweep.plan(jobs)
         sweep.jobs.run(jobs)
-
-
-def _require_reference(named: str | None, jobs: Sequence[Job], folder: Path) -> None:
-    """Raises ConfigError where the configuration that others are to be compared with is none of the jobs."""
-    if named is None:
-        return
-    runs = [
-        RunResult(job.name, folder, NOT_STARTED, overrides=job.swept, identity=flatten(identity_tree(job.config)))
-        for job in jobs
-    ]
-    planned = SweepResults(folder, folder.name, tuple(runs), "auto", None, (), (), (), has_plan=True)
-    position_of(named, [one.label for one in configurations(planned)])

@@ -41,6 +41,11 @@ class Job:
     overrides: tuple[str, ...]
     config: Config
 
+    @property
+    def run_id(self) -> str:
+        """The id of the run, with which the name ends."""
+        return self.name.rpartition("-")[2]
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -175,7 +180,7 @@ def of_an_earlier_sweep(arguments: Arguments, job: Job, folder: Path) -> tuple[A
             fixed = tuple(override for override in arguments.fixed if override not in single)
             there = Arguments(fixed, (*arguments.varied, *single))
             for sweep in folder.glob(f"*-{_digest(there, job.config, in_search=False)}"):
-                if (sweep / job.name).is_dir():
+                if any(sweep.glob(f"*-{job.run_id}")):
                     return there, sweep.name
     return None
 

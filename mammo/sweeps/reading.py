@@ -54,6 +54,10 @@ class Trial:
     runs: tuple[str, ...]
 
 
+# Which patients a run has left out of training: the seed of the division, and the fold.
+Split = tuple[int | None, int | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What a run has taken: minutes in all, images a second while training, parameters; None where it is not known."""
@@ -91,6 +95,12 @@ class RunResult:
     has_collapsed: bool = False
     is_planned: bool = True
     cost: Cost = dataclasses.field(default_factory=Cost)
+    split_seed: int | None = None
+
+    @property
+    def split(self) -> Split:
+        """The split that it was trained on."""
+        return self.split_seed, self.fold
 
     @property
     def is_completed(self) -> bool:
@@ -241,6 +251,7 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         has_random_weights=weights.get("source") == "random",
         has_collapsed=(summary.get("collapse") or {}).get("detected") is True,
         cost=_cost(summary),
+        split_seed=known.get("data.split_seed"),
     )
 
 

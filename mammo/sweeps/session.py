@@ -122,7 +122,7 @@ class Session:
                 "monitor": config.train.monitor,
                 "on_error": config.sweep.on_error,
                 "published": config.sweep.published,
-                "reference": config.sweep.reference,
+                "reference": None if config.sweep.reference is None else str(config.sweep.reference),
                 "search": search,
                 # The trials of earlier starts are part of a search, values that are not wanted any more of no grid.
                 "jobs": _earlier_jobs(folder) if search is not None else [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -56,8 +57,8 @@ class Components:
     reason: str | None = None
 
 
-def variance_components(values: Mapping[tuple[int, int], float | None]) -> Components:
-    """Seed, fold and rest of the variance, from a value for each (seed, fold).
+def variance_components(values: Mapping[tuple[Any, Any], float | None]) -> Components:
+    """Seed, fold and rest of the variance, from a value for each (seed, fold); a split drawn again counts as a fold.
 
     Two-way analysis of variance without replication with both factors random: with a seeds and b folds,
     `seed = (MS_seed - MS_rest) / b` and `fold = (MS_fold - MS_rest) / a`, truncated at 0, and `rest =

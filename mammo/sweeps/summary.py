@@ -128,6 +128,7 @@ def _run(run: RunResult) -> dict[str, Any]:
         "status": run.status,
         "seed": run.seed,
         "fold": run.fold,
+        "split_seed": run.split_seed,
         "overrides": [without_folders(override) for override in run.overrides],
         "objective": run.objective,
         "metrics": run.metrics,
@@ -177,6 +178,7 @@ def _cross_validation(finding: Finding) -> dict[str, Any]:
             {
                 "fold": run.fold,
                 "seed": run.seed,
+                "split_seed": run.split_seed,
                 "run": run.name,
                 "fingerprint": split_fingerprint(run),
                 "metrics": {name: score(run, name) for name in aggregate},

@@ -69,11 +69,11 @@ def pooled_table(finding: Finding, names: Sequence[str], of: str = "") -> Table 
     if finding.pooled is None or finding.pooled.mean is None:
         return None
     unit = finding.configuration.completed[0].group_by  # what was resampled
-    mean, num_seeds = finding.pooled.mean, len(finding.pooled.by_seed)
+    mean, repetitions = finding.pooled.mean, finding.pooled.repetitions
     rows = tuple(row(metric_cell(name), three_decimals(mean[name]), limits(mean["ci95"][name])) for name in names)
     return Table(
         f"All folds pooled: {mean['num_images']} images, each predicted once"
-        f"{f', mean of {num_seeds} seeds' if num_seeds > 1 else ''}{of}",
+        f"{f', mean of {repetitions}' if repetitions else ''}{of}",
         columns("metric", numbers=("value", "95% of the value")),
         rows,
         note=f"Predicted by the network of the fold that had not seen the image. Intervals over {unit}s, by "

@@ -227,8 +227,8 @@ def test_configurations_are_compared_and_their_differences_marked(sweep):
     assert set(marked) == {"optimizer.lr", "seed", "data.fold", "0.001 (4 x), 0.5 (4 x)", "42 (4 x), 43 (4 x)",
                            "0 (4 x), 1 (4 x)"}  # fmt: skip
     assert sorted(run.key for run in data.runs) == [
-        "seed42_config1_fold0", "seed42_config1_fold1", "seed42_config2_fold0", "seed42_config2_fold1",
-        "seed43_config1_fold0", "seed43_config1_fold1", "seed43_config2_fold0", "seed43_config2_fold1",
+        "seed42_lr_0_5_fold0", "seed42_lr_0_5_fold1", "seed42_lr_1e_3_fold0", "seed42_lr_1e_3_fold1",
+        "seed43_lr_0_5_fold0", "seed43_lr_0_5_fold1", "seed43_lr_1e_3_fold0", "seed43_lr_1e_3_fold1",
     ]  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_configurations_are_compared_in_pairs_as_at_the_end_of_the_sweep(sweep):
 def test_configurations_that_are_level_are_said_to_be(sweep):
     variant(run_of(sweep, 42, 0), "other", {"optimizer.lr": 0.5}, ["optimizer.lr=0.5"], {})
     _, report = made_of(run_of(sweep, 42, 0), sweep / "other")
-    assert "It is level with optimizer.lr=" in report.finding[0]
+    assert "It is level with lr " in report.finding[0]
     assert "No conclusion about the two: one training each" in report.finding[1]
 
 

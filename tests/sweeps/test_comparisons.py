@@ -119,7 +119,8 @@ LABELS = ["head_only, lr 1e-3", "head_only, lr 1e-4", "full_finetune, lr 1e-4"]
 @pytest.mark.parametrize(
     ("named", "position"),
     [
-        ("head_only, lr 1e-3", 0), ("1e-3", 0), ("lr 1e-3", 0), ("optimizer.lr=1e-3", 0), ("full_finetune", 2),
+        ("head_only, lr 1e-3", 0), ("1e-3", 0), ("lr 1e-3", 0), ("optimizer.lr=1e-3", 0), ("0.001", 0),
+        ("full_finetune", 2), ("head_only 1e-4", 1),
         ("lr 1e-4, head_only", 1), ("1e-4,Head_Only", 1), ("strategy=full_finetune", 2),
     ],
 )  # fmt: skip
