@@ -12,14 +12,15 @@ from mammo.checks.run import check_run
 from mammo.runs.folders import is_run_folder
 from mammo.support.files import read_json
 from mammo.support.progress import track
+from mammo.sweeps.comparisons import compare_configurations
 from mammo.sweeps.findings import Finding as SweepFinding
 from mammo.sweeps.findings import find, folds_were_swept
 from mammo.sweeps.reading import RunResult, SweepResults, read_sweep
 from mammo.sweeps.summary import SCHEMA_VERSION, cv_summary, sweep_summary
 
 SUMMARY_FILE = "sweep_summary.json"
-# What summaries of the first schema computed in another way, or did not have.
-_LATER = ("schema_version", "ci95", "best_trial", "collapsed")
+# What summaries of earlier schemas computed in another way, called otherwise, or did not have.
+_LATER = ("schema_version", "ci95", "best_trial", "collapsed", "comparisons", "split_seed", "label")
 
 
 def check_sweep(folder: Path) -> list[Section]:
@@ -78,7 +79,8 @@ def _whole(results: SweepResults) -> Iterator[Finding]:
 
 def _summaries(results: SweepResults, findings: list[SweepFinding]) -> Iterator[Finding]:
     """Whether the summaries of the sweep are what follows from its runs."""
-    wanted: dict[str, Any] = {SUMMARY_FILE: sweep_summary(results, findings)}
+    comparisons = compare_configurations(results, findings)
+    wanted: dict[str, Any] = {SUMMARY_FILE: sweep_summary(results, findings, comparisons)}
     if folds_were_swept(results):
         wanted["cv_summary.json"] = cv_summary(results, findings)
     to_do = f"python -m mammo.report {results.folder}"

@@ -100,7 +100,7 @@ def _files(results: SweepResults) -> list[str]:
             "  best_config.yaml     the best trial as an experiment, runs as it is",
             "  optimization_history.png, parameter_importances.png, parameter_slices.png",
         ]
-    return [*lines, "  sweep_summary.json   all numbers"]
+    return [*lines, "  runs.csv             a row for each run", "  sweep_summary.json   all numbers"]
 
 
 def _trials(results: SweepResults) -> list[str]:

@@ -30,15 +30,17 @@ from mammo.sweeps.findings import (
 )
 from mammo.sweeps.pooling import split_fingerprint
 from mammo.sweeps.reading import RunResult, SweepResults, read_sweep
+from mammo.sweeps.runs_table import RUNS_FILE, runs_table
 from mammo.sweeps.statistics import Components, Spread
 from mammo.sweeps.summary_page import markdown
 from mammo.sweeps.tables import ELSEWHERE
 
-# 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful.
-SCHEMA_VERSION = 2
+# 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful; 2 called
+# configurations otherwise and did not compare them.
+SCHEMA_VERSION = 3
 # By which the files of a sweep are known, whoever writes them.
 COMMAND = "sweep"
-SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", "comparison.png", DIFFERENCES_FILE)
+SUMMARIES = ("sweep_summary.json", "cv_summary.json", "summary.md", RUNS_FILE, "comparison.png", DIFFERENCES_FILE)
 
 
 def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
@@ -54,6 +56,7 @@ def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
     outputs.write_json("sweep_summary.json", sweep_summary(results, findings, comparisons))
     if folds_were_swept(results):
         outputs.write_json("cv_summary.json", cv_summary(results, findings))
+    outputs.write_csv(RUNS_FILE, *runs_table(results, findings))
     outputs.write_text("summary.md", markdown(results, findings, comparisons))
     if not results.is_search and any(finding.configuration.completed for finding in findings):
         figure = comparison_figure(findings, metrics_of_figure(results))

@@ -141,3 +141,33 @@ def test_a_wrong_reference_ends_a_sweep_before_it_begins(tmp_path):
     assert "is no configuration" in found.stderr
     assert "head_only" in found.stderr
     assert not (tmp_path / "multirun").exists()
+
+
+def test_a_row_for_each_run_stands_in_a_table_for_spreadsheets(two):
+    close_sweep(two)
+    rows = {row["run"]: row for row in rows_of(two / "runs.csv")}
+    assert set(rows) == {run.name for run in runs_of(two)}
+    for run in runs_of(two):
+        summary, row = load(run / "summary.json"), rows[run.name]
+        assert (row["seed"], row["fold"], row["status"]) == (str(summary["seed"]), str(summary["fold"]), "completed")
+        assert float(row["val_kappa_quadratic"]) == summary["metrics"]["kappa_quadratic"]
+        assert int(row["parameters_total"]) == summary["model"]["parameters_total"]
+        assert float(row["minutes"]) == pytest.approx(summary["seconds"] / 60)
+        assert row["test_acc"] == ""
+        assert row["configuration"] == ("lr 0.5" if run.name.startswith("other") else "lr 1e-3")
+        assert float(row["optimizer.lr"]) == (0.5 if run.name.startswith("other") else 1e-3)
+
+
+def test_a_split_that_is_drawn_again_is_no_configuration(sweep):
+    for run in runs_of(sweep):
+        again = variant(run, f"again-{run.name}", {"data.split_seed": 7}, ["data.split_seed=7"], {})
+        with_other_predictions(again, 1)
+    write_plan(sweep, plan_of(sweep))
+    lines = close_sweep(sweep)
+    summary = load(sweep / "sweep_summary.json")
+    (only,) = summary["by_config"]
+    assert (only["n"], summary["comparisons"]) == (8, [])
+    assert set(load(sweep / "cv_summary.json")["pooled_by_seed"]) == {
+        f"{seed}, split seed {split_seed}" for seed in SEEDS for split_seed in (7, 42)
+    }
+    assert any("mean of 4 seeds and divisions" in line for line in lines)
