@@ -64,7 +64,10 @@ def check_best_epoch(run: RunReader, config: Config | None) -> Iterator[Finding]
     wrong = []
     flagged = [record["epoch"] for record in history if record["is_best"]]
     best_epoch = max(flagged, default=0)
-    if config is not None and ModelSelection(config.train.monitor).name in names_in("history"):
+    if config is not None and config.train.select == "last":
+        if flagged != [len(history)]:
+            wrong.append(f"is_best marks epoch {_listed(flagged)}, and train.select=last means {len(history)}")
+    elif config is not None and ModelSelection(config.train.monitor).name in names_in("history"):
         follows = _best_epochs(history, ModelSelection(config.train.monitor))
         if follows != flagged:
             wrong.append(f"is_best marks epoch {_listed(flagged)}, from the values follows {_listed(follows)}")

@@ -177,6 +177,13 @@ def _training_rules(config: Config) -> Iterator[Rule]:
         f"{strategy.head_only_epochs} of train.epochs={config.train.epochs}: only the head would ever learn",
         "fewer than train.epochs, or strategy=head_only",
     )
+    yield (
+        config.train.select == "last" and config.train.early_stopping.patience > 0,
+        "train.select",
+        f"last with train.early_stopping.patience={config.train.early_stopping.patience}, which chooses the last epoch "
+        "on the validation images",
+        "train.early_stopping.patience=0, or train.select=best",
+    )
     yield len(betas) != 2, "optimizer.betas", f"{len(betas)} numbers", "two numbers"
 
 

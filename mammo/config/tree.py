@@ -15,7 +15,7 @@ from mammo.config.sweep_options import SearchOptions, SweepOptions
 from mammo.data import sampler
 from mammo.data.augment import AugmentOptions
 from mammo.data.data_options import DataOptions
-from mammo.evaluation.selection import MONITORS
+from mammo.evaluation.selection import MONITORS, Select
 from mammo.models import strategy
 from mammo.models.model_options import ModelOptions
 from mammo.support.files import safe_name
@@ -39,6 +39,12 @@ class TrainOptions:
     epochs: int = option(20, "epochs to train", at_least=1, at_most=100000)
     amp: Literal["auto", "bf16", "fp16", "off"] = option("auto", "mixed precision; auto: what the hardware is good at")
     monitor: Literal[MONITORS] = option("auto", "what makes an epoch the best; auto: bal_acc_adj first")  # type: ignore[valid-type]
+    select: Select = option(
+        "best",
+        "which epoch is kept as best_model.pth and evaluated; best: by train.monitor on the validation images, which "
+        "flatters small sets; last: the last one, nothing is chosen",
+        since_default="best",
+    )
     early_stopping: EarlyStoppingOptions = section(EarlyStoppingOptions)
     accumulate: int = option(1, "batches whose gradients make one step", at_least=1, at_most=1024)
     clip_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", at_least=0)

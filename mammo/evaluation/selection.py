@@ -16,6 +16,7 @@ from mammo.evaluation.scores import BY_NAME, MULTICLASS, SCORE_NAMES, names_in
 # The scores of one epoch by their names, None where undefined; a score that is not there is undefined too.
 Scores = dict[str, float | None]
 MONITORS: tuple[str, ...] = ("auto", *SCORE_NAMES)
+Select = Literal["best", "last"]
 
 MIN_KAPPA_QUADRATIC = 0.1
 MIN_IMAGES_FOR_ZERO_RECALL = 5
@@ -41,11 +42,13 @@ class ModelSelection:
 
     `auto` compares (bal_acc_adj, kappa_quadratic, auc_ovr, macro_f1, acc) lexicographically; a single
     score is maximised, `loss`, `mae` and `ece` minimised. An undefined score is worse than any number.
-    Raises `ValueError` for a name that is not in `MONITORS`.
+    With `select` last nothing is compared: each epoch replaces the one before. Raises `ValueError` for a name that is
+    not in `MONITORS`.
     """
 
     monitor: str = "auto"
     kind: str = MULTICLASS  # of the task
+    select: Select = "best"
 
     def __post_init__(self) -> None:
         if self.monitor not in MONITORS:
@@ -68,7 +71,7 @@ class ModelSelection:
 
     def is_better(self, candidate: Scores, best: Scores | None) -> bool:
         """Whether a later epoch replaces the best one so far; ties go to the lower loss, then to the earlier epoch."""
-        return best is None or self._rank(candidate) > self._rank(best)
+        return self.select == "last" or best is None or self._rank(candidate) > self._rank(best)
 
     def objective(self, scores: Scores) -> float:
         """The number a run returns to a search; an undefined score gives its worst value."""

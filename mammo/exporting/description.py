@@ -80,7 +80,7 @@ def metrics_of(trained: Trained) -> dict[str, Any] | None:
     if (facts.get("monitor_state") or {}).get("best_epoch") != facts.get("epoch"):
         return None
     scores = {name: (facts.get("best_metrics") or {}).get(name) for name in SCORE_NAMES}
-    found = {"of": f"validation images of {trained.config.data.name}, best epoch", **scores}
+    found = {"of": f"validation images of {trained.config.data.name}, {trained.config.train.select} epoch", **scores}
     if trained.run_folder is None or not RunDirectory(trained.run_folder).is_finished:
         return found
     try:

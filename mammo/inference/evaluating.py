@@ -167,7 +167,7 @@ def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | No
         lines.append(NOT_KNOWN)
     elif shown.num_trained_on:
         lines.append(f"WARNING: it was trained on {shown.num_trained_on} of these images: the numbers are too good")
-    if _chose_them(shown):
+    if _chose_them(shown) and any(member.config.train.select == "best" for member in ensemble.members):
         lines.append("the best epoch was chosen on these images: the numbers are a little too good")
     if shown.num_of_other_views:
         lines.append(f"WARNING: {shown.num_of_other_views} images are of views that it was not trained on")

@@ -99,7 +99,7 @@ def _training_section(data: ReportData) -> Section:
         return Section("training", "Training", (Text("No run has finished an epoch.", tone="bad"),))
     runs = "the run" if len(curves) == 1 else f"all {len(curves)} runs that have an epoch"
     panels = tuple(Panel(f"{one.title} over the epochs of {runs}", training_figure(curves, [one])) for one in PANELS)
-    caption = f"Training curves of {runs}. Rings mark the best epochs, by which everything else here is measured."
+    caption = f"Training curves of {runs}. Rings mark the epochs that everything else here is of."
     return Section("training", "Training", (Drawing(panels, caption, (TRAINING_FILE,)),))
 
 

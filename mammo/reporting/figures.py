@@ -69,7 +69,7 @@ def training_figure(curves: Sequence[Curve], panels: Sequence[Panel] = (LOSS, AC
     """A panel for each measure with the curves of all runs; training dashed, validation solid.
 
     With one group and several runs the mean over the runs is drawn bold where all of them have the epoch; rings
-    are the best epochs. Raises `ValueError` without an epoch to draw.
+    are the epochs that were kept and evaluated. Raises `ValueError` without an epoch to draw.
     """
     drawn = [curve for curve in curves if curve.records]
     if not drawn:
@@ -177,7 +177,7 @@ def _legend(curves: Sequence[Curve], groups: Sequence[str], panels: Sequence[Pan
         entries.append(Line2D([], [], color=GREY, linewidth=0.8, label="a run (bold: mean)"))
     if any(curve.best_epoch is not None for curve in curves):
         entries.append(Line2D([], [], color=GREY, linestyle="none", marker="o", markersize=5.5, markerfacecolor="white",
-                              markeredgewidth=1.2, label="best epoch"))  # fmt: skip
+                              markeredgewidth=1.2, label="evaluated epoch"))  # fmt: skip
     return entries
 
 

@@ -10,6 +10,7 @@ from mammo.reporting.held_out import HeldOut
 from mammo.reporting.report_data import ReportData
 from mammo.reporting.summary_text import (
     NOT_COMPARABLE,
+    chose_epochs,
     network,
     over_trainings,
     plural,
@@ -45,18 +46,18 @@ def _one(data: ReportData, position: int) -> Table:
     names, unit = metric_order(data.results), unit_of(runs[0])
     parts, notes, selected, mean_sd = [], [], "", ", mean +- SD"
     if (tested := data.held_out[position]) is not None:
-        what, selected = _tested(tested, unit), ", on which the epochs were selected"
-        notes.append(f"Test: {what}; intervals over {unit}.")
+        selected = ", on which the epochs were selected" if chose_epochs(runs) else ""
+        notes.append(f"Test: {_tested(tested, unit)}; intervals over {unit}.")
         parts += [(f"Test{mean_sd if tested.num_runs > 1 else ''}", [_mean(tested.scores[name]) for name in names]),
                   (f"95% over {unit}", [limits(tested.over_patients(name)) for name in names])]  # fmt: skip
     if len(runs) == 1:
         values = [number(runs[0].metrics, name) for name in names]
-        parts += [("Validation" if selected else "Value", list(map(three_decimals, values))),
+        parts += [("Validation" if tested else "Value", list(map(three_decimals, values))),
                   ("95% interval", [limits(interval(runs[0].metrics, "ci95", name)) for name in names])]  # fmt: skip
         notes.append(f"Validation on {validated_on(runs[0])}{selected}; intervals over {unit}.")
     else:
         spreads = [finding.aggregate[name] for name in names]
-        parts += [(f"Validation{mean_sd}" if selected else "Mean +- SD", list(map(_mean, spreads))),
+        parts += [(f"Validation{mean_sd}" if tested else "Mean +- SD", list(map(_mean, spreads))),
                   ("95% over runs", [limits(one.ci95) for one in spreads])]  # fmt: skip
         notes.append(
             f"Validation over {plural(len(runs), 'run')}{selected}: mean, standard deviation (ddof = 1) and Student's "
@@ -111,7 +112,8 @@ def _several(data: ReportData, positions: Sequence[int]) -> Table:
     of = "Configurations" if is_tested else "Validation of configurations"
     caption = f"{of}: mean and standard deviation over n runs, not over patients."
     if is_tested:
-        caption += " Test: patients set aside from training and selection. Validation selected the epochs."
+        caption += " Test: patients set aside from training and selection."
+        caption += " Validation selected the epochs." if chose_epochs(data.completed) else ""
     caption += "" if data.is_comparable else f" The configurations were {NOT_COMPARABLE}."
     heads = columns("Configuration", "Images of", numbers=("n", *(BY_NAME[name].title for name in names)))
     return Table(caption, heads, tuple(rows)).without_empty_columns()

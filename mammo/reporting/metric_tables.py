@@ -25,7 +25,7 @@ from mammo.sweeps.closing import unfinished_jobs
 from mammo.sweeps.comparison_tables import comparison_table, pairs_table, verdicts
 from mammo.sweeps.difference_figure import difference_figure
 from mammo.sweeps.figures import comparison_figure
-from mammo.sweeps.findings import metrics_of_figure
+from mammo.sweeps.findings import how_selected, metrics_of_figure
 from mammo.sweeps.tables import (
     ELSEWHERE,
     OVER_RUNS,
@@ -43,15 +43,15 @@ def runs_section(data: ReportData) -> Section:
     """Every run with its state and its metrics; why some have none."""
     lower = [score.title.lower() for score in shown_in("run") if score.lower_is_better]
     table = Table(
-        "Runs, each at its best epoch; 95% intervals over the units of the split",
+        "Runs, with 95% intervals over the units of the split",
         (
-            *columns("run", "status", numbers=("best epoch",)),
+            *columns("run", "status", numbers=("epoch",)),
             *(Column(score.title, is_number=True) for score in shown_in("run")),
         ),
         tuple(_run_row(run) for run in data.runs),
         note=("" if data.is_comparable else f"Configurations {NOT_COMPARABLE}. ")
-        + f"Lower is better for {listed(lower)}. The best epoch was chosen on the images that it is scored on, "
-        f"which flatters a little: a claim needs patients set aside. {interval_note(_unit(data))}",
+        + f"Lower is better for {listed(lower)}. {how_selected([run.result for run in data.completed])} A claim needs "
+        f"patients set aside. {interval_note(_unit(data))}",
     )
     failed = [Text(f"{what}{': ' if why else ''}{why}", tone="bad") for what, why in unfinished_jobs(data.results)]
     return Section("runs", "Runs", (table, *failed))

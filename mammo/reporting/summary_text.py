@@ -17,6 +17,7 @@ from mammo.sweeps.statistics import Spread
 
 # What follows a result of patients set aside.
 SELECTED_ON = "What follows is of the validation images, on which the epochs were selected: it flatters a little."
+NOT_SELECTED_ON = "What follows is of the validation images; no epoch was chosen on them."
 NO_INTERVAL = "no interval: resampling patients gives none"
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
@@ -100,8 +101,17 @@ def _of_test(data: ReportData, position: int | None) -> list[str]:
     return [
         f"On {plural(found.num_images, 'test image')}{of_whom}, set aside from training and selection, {subject} "
         f"reached a {mean}{_named(name)} of {_value(found.mean(name))}{inside}{over}.{_against_chance(name, limits)}",
-        SELECTED_ON,
+        _of_validation(runs),
     ]
+
+
+def _of_validation(runs: Sequence[ReportedRun]) -> str:
+    return SELECTED_ON if chose_epochs(runs) else NOT_SELECTED_ON
+
+
+def chose_epochs(runs: Sequence[ReportedRun]) -> bool:
+    """Whether the epoch of a run was chosen on its validation images."""
+    return any(run.result.select == "best" for run in runs)
 
 
 def plural_of(n: int, unit: str) -> str:
@@ -195,7 +205,7 @@ def _not_ranked(data: ReportData) -> tuple[str, ...]:
     for i in positions[:MAX_LISTED]:
         sentences += _of_test(data, i)[:1]
     if len(sentences) > 1:
-        sentences.append(SELECTED_ON)
+        sentences.append(_of_validation(data.completed))
     for i in positions[:MAX_LISTED]:
         runs = data.of(i)
         mean = "mean " if len(runs) > 1 else ""
@@ -283,10 +293,9 @@ def tiles(data: ReportData) -> tuple[Tile, ...]:
         value, limits, what = _validation(data, best, name)
         title, unit = BY_NAME[name].title, unit_of(data.of(best)[0])
         if (tested := data.held_out[best]) is not None:
+            which = ", which selected the epochs" if chose_epochs(data.of(best)) else ""
             before = f"{_value(value)}, {span(limits)}" if limits else _value(value)
-            what = (
-                f"{plural_of(tested.num_patients, unit)} set aside; on validation, which selected the epochs: {before}"
-            )
+            what = f"{plural_of(tested.num_patients, unit)} set aside; on validation{which}: {before}"
             what = f"mean of {plural(tested.num_runs, 'run')}; {what}" if tested.num_runs > 1 else what
             value, limits, title = tested.mean(name), tested.over_patients(name), f"Test: {title}"
         shown = span(limits) if limits else f"no interval over {unit}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.scores import shown_in
-from mammo.runs.json_access import interval, number
+from mammo.runs.json_access import interval, look, number
 from mammo.runs.stored import UNITS
 from mammo.support.plain_text import terminal_text, wrapped
 from mammo.support.progress import console
@@ -37,10 +37,11 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     """What a finished run has come to, and what makes it doubtful."""
     metrics = summary["metrics"]
     unit = UNITS[summary["data"]["group_by"]]
+    which = "Last" if look(summary, "monitor", "select") == "last" else "Best"
     lines = [
         "",
         *wrapped(
-            f"Best epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation "
+            f"{which} epoch {summary['best_epoch']} of {summary['epochs_run']}, on {metrics['num_images']} validation "
             f"images of {metrics['num_patients']} {unit} [95% interval over {unit}]:"
         ),
     ]
@@ -54,7 +55,7 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
         lines += wrapped(f"  {interval_note(summary['data']['group_by'])}")
     collapse = summary.get("collapse") or {}
     if collapse.get("detected"):
-        lines += wrapped(f"  The best epoch has collapsed: {collapse.get('reason')}")
+        lines += wrapped(f"  The {which.lower()} epoch has collapsed: {collapse.get('reason')}")
     if summary.get("model", {}).get("weights", {}).get("source") == "random":
         lines.append("  The network started from RANDOM weights: this does not show what it can do.")
         lines.append("  model=efficientnet_lite0 brings pretrained weights along, without a download.")

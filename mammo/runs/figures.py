@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mammo.evaluation.selection import Select
 from mammo.support.figures import (
     DOUBLE_COLUMN_INCHES,
     GREY,
@@ -35,12 +36,13 @@ LOG_SCALE_RATIO = 10.0
 PANEL_HEIGHT_INCHES = 1.45  # near enough to keep labels apart
 
 
-def plot_history(records: Sequence[dict[str, Any]], path: Path) -> None:
+def plot_history(records: Sequence[dict[str, Any]], path: Path, which: Select = "best") -> None:
     """Write the history of a run as PNG or PDF (by the suffix of `path`).
 
-    `records` are those of `train_history.json`. Raises `ValueError` when there is none, or for another suffix.
+    `records` are those of `train_history.json`, `which` is what to call the epoch that is kept. Raises `ValueError`
+    when there is none, or for another suffix.
     """
-    save_figure(history_figure(records), path)
+    save_figure(history_figure(records, which), path)
 
 
 def plot_confusion_matrix(
@@ -50,10 +52,10 @@ def plot_confusion_matrix(
     save_figure(confusion_matrix_figure(matrix, class_names, title), path)
 
 
-def history_figure(records: Sequence[dict[str, Any]]) -> Figure:
-    """Loss, accuracy, validation scores and learning rate over the epochs, the best epoch marked.
+def history_figure(records: Sequence[dict[str, Any]], which: Select = "best") -> Figure:
+    """Loss, accuracy, validation scores and learning rate over the epochs; the one that is kept is marked.
 
-    The best epoch is the last record with `is_best`. A value that is missing or None leaves a gap.
+    It is the last record with `is_best`, `which` is what to call it. A value that is missing or None leaves a gap.
     """
     if not records:
         raise ValueError("there is no epoch to draw")
@@ -94,7 +96,7 @@ def history_figure(records: Sequence[dict[str, Any]]) -> Figure:
             late = best_epoch > (epochs[0] + epochs[-1]) / 2
             offset = {"xytext": (-3 if late else 3, -1), "textcoords": "offset points"}
             align = {"ha": "right" if late else "left", "va": "top"}
-            loss.annotate(f"best epoch: {best_epoch}", **where, **offset, **align, color=GREY, fontsize=7.5)
+            loss.annotate(f"{which} epoch: {best_epoch}", **where, **offset, **align, color=GREY, fontsize=7.5)
     return figure
 
 

@@ -10,10 +10,12 @@ from mammo.evaluation.intervals import interval_note
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.scores import shown_in
 from mammo.models.families import licence_of
+from mammo.runs.json_access import look
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import UNDEFINED, Table, columns, markdown_lines, row, span, three_decimals
 
 FILE = "checkpoints/MODEL_CARD.md"
+CHOSEN = "The epoch was chosen on these images, which makes the numbers a little too good."
 FEW_PATIENTS_IN_VALIDATION = 100
 FEW_IMAGES_OF_A_CLASS = 20
 
@@ -80,6 +82,9 @@ def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
         "not known" if git["commit"] is None else f"`{git['commit'][:12]}`{' with changes' if git['dirty'] else ''}"
     )
     share = model["parameters_trainable"] / model["parameters_total"]
+    which = "the last one: none was chosen"
+    if config.train.select == "best":
+        which = f"the best by {summary['monitor']['name']} on the validation set"
     return [
         "## Training",
         "",
@@ -89,8 +94,7 @@ def _training(summary: Mapping[str, Any], config: Config) -> list[str]:
         f"- `optimizer={config.optimizer.name}`, learning rate {config.optimizer.lr:g}, "
         f"`scheduler={config.scheduler.name}`, `sampler={config.sampler.name}`, `loss={config.loss.name}`, "
         f"batches of {config.data.batch_size}, seed {config.seed}",
-        f"- {summary['epochs_run']} epochs; this is epoch {summary['best_epoch']}, the best by "
-        f"{summary['monitor']['name']} on the validation set",
+        f"- {summary['epochs_run']} epochs; this is epoch {summary['best_epoch']}, {which}",
         f"- Code: commit {commit}; torch {environment['torch']}, {environment['device_name']}, "
         f"{environment['amp_dtype']}",
     ]
@@ -112,11 +116,13 @@ def _results(summary: Mapping[str, Any], metrics: Metrics, temperature: float) -
     )  # fmt: skip
     predicted = (f"as {name}" for name in metrics.class_names if metrics.confusion_matrix)
     unit = f"{summary['data']['group_by']}s"
+    is_last = look(summary, "monitor", "select") == "last"
+    chosen = "No epoch was chosen: it is the last one." if is_last else CHOSEN
     return [
         "## Results on the validation set",
         "",
-        f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals over {unit}. The epoch "
-        f"was chosen on these images, which makes the numbers a little too good. {interval_note(unit[:-1])}",
+        f"{metrics.num_images} images of {metrics.num_patients} {unit}; intervals over {unit}. {chosen} "
+        f"{interval_note(unit[:-1])}",
         "",
         *markdown_lines(Table("", columns("score", numbers=("value", "95% interval")), scores)),
         *markdown_lines(Table("", columns("true class", numbers=("n", *of_classes, *predicted)), classes)),

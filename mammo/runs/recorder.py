@@ -98,6 +98,9 @@ class Recorder:
         is_best = self.selection.is_better(metrics.scores, self.best)
         if is_best:
             self.best = metrics.scores
+        if self.selection.select == "last":
+            for record in self.history:
+                record["is_best"] = False
         self.history.append(history_record(result, metrics, is_best))
         is_warming_up = self.has_warmup and len(self.history) == 1
         self.collapse_reason = None if is_warming_up else detect_collapse(metrics)
@@ -106,7 +109,8 @@ class Recorder:
             also_as.append(self.directory.file(f"checkpoints/checkpoint_epoch_{len(self.history)}.pth"))
         self.save(trainer, also_as)
         self._write_history()
-        line, short = epoch_line(self.history[-1], self.epochs), short_epoch_line(self.history[-1], self.epochs)
+        shown = self.history[-1] | {"is_best": is_best and self.selection.select == "best"}
+        line, short = epoch_line(shown, self.epochs), short_epoch_line(shown, self.epochs)
         log.info(line, extra={"short": short})
         if result.skipped_steps:
             steps = trainer.steps(self.batches_per_epoch)

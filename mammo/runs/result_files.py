@@ -13,6 +13,7 @@ from mammo.data.manifest import Grouping
 from mammo.evaluation.calibration import fit_temperature
 from mammo.evaluation.metrics import Metrics
 from mammo.evaluation.predictions import make_predictions
+from mammo.evaluation.selection import Select
 from mammo.runs.directory import RunDirectory
 from mammo.runs.figures import plot_confusion_matrix, plot_history
 from mammo.runs.layout import CALIBRATION_FILE
@@ -80,14 +81,16 @@ def write_predictions(directory: RunDirectory, dataset: Dataset, rows: np.ndarra
     return temperature
 
 
-def write_metrics(directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], best_epoch: int) -> None:
-    """`val_metrics.json` and the two figures."""
+def write_metrics(
+    directory: RunDirectory, metrics: Metrics, history: list[dict[str, Any]], epoch: int, which: Select
+) -> None:
+    """`val_metrics.json` and the two figures, of the best epoch or the last."""
     directory.write_json("metrics/val_metrics.json", metrics.to_dict())
-    plot_history(history, directory.file("metrics/history.png"))
+    plot_history(history, directory.file("metrics/history.png"), which)
     if metrics.confusion_matrix:
         plot_confusion_matrix(
             [list(row) for row in metrics.confusion_matrix],
             list(metrics.class_names),
             directory.file("metrics/confusion_matrix.png"),
-            title=f"Validation, epoch {best_epoch} (best)",
+            title=f"Validation, epoch {epoch} ({which})",
         )

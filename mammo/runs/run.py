@@ -224,8 +224,12 @@ class Run:
     def _show_best_so_far(self, metrics: Metrics) -> None:
         """Metrics and figures of a new best epoch, for who looks at a long run; the end writes them again."""
         if self.recorder.history[-1]["is_best"] and time.monotonic() >= self.next_figures_at:
-            write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
+            self._write_metrics(metrics)
             self.next_figures_at = time.monotonic() + SECONDS_BETWEEN_FIGURES
+
+    def _write_metrics(self, metrics: Metrics) -> None:
+        epoch, select = self.recorder.best_epoch, self.config.train.select
+        write_metrics(self.directory, metrics, self.recorder.history, epoch, select)
 
     def _is_over(self) -> bool:
         """Whether the run ends before its last epoch, for a reason that is said."""
@@ -248,12 +252,13 @@ class Run:
             self.trainer.load_weights(best)
         except RuntimeError as error:
             raise _unfit(self.directory, "best_model.pth has the weights of another network") from error
-        batches = track(inputs.validation, "Best epoch [val]", len(self.val_batches))
+        which = self.config.train.select.capitalize()
+        batches = track(inputs.validation, f"{which} epoch [val]", len(self.val_batches))
         predictions = self.trainer.predict(batches, inputs.prepare_validation, stop_if_asked, keep_features=True)
         metrics = dataclasses.replace(self.recorder.metrics_of(predictions), ci95=self._intervals(predictions))
         rows = self.dataset.split.val[: len(predictions.targets)]
         temperature = write_predictions(self.directory, self.dataset, rows, predictions)
-        write_metrics(self.directory, metrics, self.recorder.history, self.recorder.best_epoch)
+        self._write_metrics(metrics)
         self.directory.require_ownership()
         remove_previous(self.directory.last_checkpoint)
         summary = completed(self.summary, self.recorder, metrics, self._seconds(), self._throughput())

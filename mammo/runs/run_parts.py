@@ -56,7 +56,7 @@ def make_recorder(
     }
     return Recorder(
         directory=directory,
-        selection=ModelSelection(config.train.monitor, dataset.manifest.task.kind),
+        selection=ModelSelection(config.train.monitor, dataset.manifest.task.kind, config.train.select),
         early_stopping=EarlyStopping(config.train.early_stopping.patience),
         task=dataset.manifest.task,
         class_names=dataset.manifest.class_names,

@@ -112,11 +112,13 @@ class Balance(TypedDict):
 
 
 class Monitor(TypedDict):
-    """By what the best epoch was chosen."""
+    """By what the epoch was chosen that is evaluated."""
 
     name: str
     value: Number | None
     rule: NotRequired[str]
+    # best in earlier versions.
+    select: NotRequired[Literal["best", "last"]]
 
 
 class Collapse(TypedDict):

@@ -167,6 +167,7 @@ def _outcome(recorder: Recorder, metrics: Metrics | None, seconds: float) -> Out
         "monitor": {
             "name": recorder.selection.name,
             "rule": recorder.selection.monitor,
+            "select": recorder.selection.select,
             "value": _monitored(recorder, metrics),
         },
         "objective": _monitored(recorder, metrics),

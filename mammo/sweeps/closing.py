@@ -166,7 +166,7 @@ def notes(results: SweepResults, findings: Sequence[Finding]) -> list[str]:
     if random := sum(run.has_random_weights for run in completed):
         lines.append(f"{random} of {len(completed)} runs started from RANDOM weights: no measure of the network")
     if collapsed := sum(run.has_collapsed for run in completed):
-        lines.append(f"{collapsed} of {len(completed)} best epochs have collapsed: they predict too few classes")
+        lines.append(f"{collapsed} of {len(completed)} evaluated epochs have collapsed: they predict too few classes")
     for finding in findings:
         problems = finding.pooled.problems if finding.pooled is not None else [finding.configuration.problem]
         lines += [f"{finding.configuration.label}: {problem}" for problem in problems if problem]

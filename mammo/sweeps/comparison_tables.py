@@ -11,7 +11,7 @@ from mammo.runs.paired_words import how_compared, outcome, short_p
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import Cell, Table, columns, estimate, markdown_lines, mean_and_std, row
 from mammo.sweeps.comparisons import Comparisons
-from mammo.sweeps.findings import EQUAL, Finding, metrics_of_figure
+from mammo.sweeps.findings import EQUAL, Finding, how_selected, metrics_of_figure
 from mammo.sweeps.reading import Cost, SweepResults
 from mammo.sweeps.tables import ELSEWHERE
 
@@ -52,7 +52,9 @@ def comparison_table(found: Comparisons, findings: Sequence[Finding], *, is_comp
     if is_compact:
         numbers[1] = "difference"
     heads = columns("configuration", numbers=numbers)
-    return Table(f"Configurations on {PART_WORDS[found.part]}", heads, tuple(rows), note=note_of(found))
+    runs = [run for i in found.positions for run in findings[i].configuration.completed]
+    note = " ".join(filter(None, (how_selected(runs), note_of(found))))
+    return Table(f"Configurations on {PART_WORDS[found.part]}", heads, tuple(rows), note=note)
 
 
 def note_of(found: Comparisons) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from mammo.evaluation.metrics import Metrics
@@ -96,6 +97,15 @@ def _pool(configuration: Configuration) -> Pooled:
     mean = (pooled[0].metrics.to_dict() if len(pooled) == 1 else mean_over_seeds(pooled)) if pooled else None
     names = {key: tuple(run.name for run in groups[key]) for key in found}
     return Pooled({key: one.metrics for key, one in found.items()}, mean, problems, names)
+
+
+def how_selected(runs: Sequence[RunResult]) -> str:
+    """By which rule the epochs were chosen that runs are scored at, in a sentence or two."""
+    rules = {run.select for run in runs}
+    if rules == {"last"}:
+        return "Each run at its last epoch: none was chosen on these images."
+    best = "its best epoch, chosen on its own validation images, which flatters where it is scored on them"
+    return f"Each run at {best}." if rules == {"best"} else f"Each run at its last epoch, or at {best} (train.select)."
 
 
 def ranked_trials(results: SweepResults) -> list[Trial]:

@@ -98,6 +98,11 @@ class RunResult:
     split_seed: int | None = None
 
     @property
+    def select(self) -> str:
+        """Which of its epochs is evaluated: best or last."""
+        return str((self.identity or {}).get("train.select", "best"))
+
+    @property
     def split(self) -> Split:
         """The split that it was trained on."""
         return self.split_seed, self.fold

@@ -11,7 +11,7 @@ from mammo.support.table import Table, columns, markdown_lines, row, three_decim
 from mammo.sweeps.closing import notes, state_line, unfinished_jobs
 from mammo.sweeps.comparison_tables import markdown_of
 from mammo.sweeps.comparisons import Comparisons
-from mammo.sweeps.findings import Finding, best_trial, metrics_of_tables, model_selection, score
+from mammo.sweeps.findings import Finding, best_trial, how_selected, metrics_of_tables, model_selection, score
 from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.tables import OVER_RUNS, overview_table, pooled_table, spread_table, trials_table, variance_table
 
@@ -52,7 +52,8 @@ def _of_configurations(results: SweepResults, findings: Sequence[Finding]) -> li
     lines += _part("All metrics", list(map(spread_table, findings, [names] * len(findings), labels)))
     lower = ", ".join(sorted(score.name for score in SCORES if score.lower_is_better))
     lines += [
-        "mean +- std: over the n finished runs, each at its best epoch; standard deviation with ddof=1. "
+        f"{how_selected([run for run in results.runs if run.is_completed])} "
+        "mean +- std: over the n finished runs; standard deviation with ddof=1. "
         f"{OVER_RUNS}: of the mean, Student's t with n - 1 degrees of freedom, -: none of a single run or of equal "
         f"ones. Lower is better for {lower}.",
         "",

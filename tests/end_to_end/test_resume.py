@@ -35,7 +35,7 @@ def left_alone(train: Train, command: list[str], tmp_path: Path) -> tuple[Path, 
     "extra",
     [
         pytest.param([], marks=pytest.mark.long),
-        ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune"],
+        ["scheduler=plateau", "scheduler.patience=0", "strategy=full_finetune", "train.select=last"],
     ],
 )
 def test_a_killed_run_goes_on_where_it_stopped(class_folders, session_cache, train, tmp_path, extra):
