@@ -26,6 +26,7 @@ TOOL = Tool(
         "run=outputs/NAME data=vindr data.root=DIR",
         "run=multirun/NAME split=test weights=validation",
         "run=outputs/NEW compare=outputs/OLD",
+        "run=multirun/NAME where=optimizer.lr=1e-3 compare_where=optimizer.lr=1e-4",
     ),
 )
 
@@ -35,8 +36,9 @@ def work(line: CommandLine) -> None:
     options: EvaluateOptions = line.options
     from mammo.inference.find import find_checkpoints
 
-    checkpoints = find_checkpoints(options.run)
-    others = find_checkpoints(options.compare) if options.compare else []
+    checkpoints = find_checkpoints(options.run, options.where)
+    compared = options.compare or (options.run if options.compare_where else [])
+    others = find_checkpoints(compared, options.compare_where) if compared else []
     # Mistakes have been answered before torch is imported.
     from mammo.inference.evaluating import Request, evaluate_runs
     from mammo.runs.closing import show

@@ -28,6 +28,7 @@ TOOL = Tool(
         "run=outputs/NAME input=DIR output=preds.csv",
         "run=best_model.pth input=image.dcm output=preds.jsonl",
         "run=multirun/NAME input=DIR weights=validation",
+        "run=multirun/NAME where=strategy=head_only input=DIR",
     ),
     takes_data=False,
 )
@@ -43,7 +44,7 @@ def work(line: CommandLine) -> None:
         raise ConfigError(f"output={output}: unknown kind of table", " or ".join(SUFFIXES))
     from mammo.inference.find import find_checkpoints
 
-    checkpoints = find_checkpoints(options.run)
+    checkpoints = find_checkpoints(options.run, options.where)
     # Mistakes have been answered before torch is imported.
     from mammo.inference.new_predictions import Request, predict_to_file
     from mammo.runs.closing import show

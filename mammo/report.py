@@ -19,8 +19,10 @@ from pathlib import Path
 from mammo.cli.tool import CommandLine, Tool, run_tool
 from mammo.runs.closing import result_lines, show
 from mammo.runs.directory import RunDirectory
-from mammo.runs.folders import is_run_folder, is_sweep_folder, require_inside, results_near
+from mammo.runs.folders import is_run_folder, is_sweep_folder, require_inside, results_near, subfolders
+from mammo.runs.selecting import chosen
 from mammo.support.errors import RunDirectoryError, SweepFolderError, UserError, nearest
+from mammo.support.files import safe_name
 from mammo.support.option_registry import option
 from mammo.support.progress import start_logging
 from mammo.sweeps.reading import COMPLETED
@@ -33,6 +35,7 @@ class ReportOptions:
     """One call of `mammo.report`."""
 
     run: list[str] = option([], "run directories (outputs/NAME) and folders of sweeps (multirun/NAME)")
+    where: list[str] = option([], "which of the runs, by an option that they were trained with: optimizer.lr=1e-3")
     output: str | None = option(None, "where to write; null: report/ in the folder, for several folders ./report")
     reference: str | None = option(
         None, "the configuration that others are compared with, such as head_only or 1e-4; null: as the sweep said"
@@ -46,7 +49,12 @@ TOOL = Tool(
     about="Writes a report of runs, finished or not: report.html (one file that needs no network), report.md, "
     "report_table.tex (for a paper) and figures as PNG and PDF. In the folder of a sweep it also makes "
     "sweep_summary.json, cv_summary.json (of folds), summary.md and comparison.png anew.",
-    examples=("outputs/NAME", "multirun/NAME", "multirun/NAME outputs/NAME output=DIR"),
+    examples=(
+        "outputs/NAME",
+        "multirun/NAME",
+        "multirun/NAME where=strategy=head_only",
+        "multirun/NAME outputs/NAME output=DIR",
+    ),
     takes_data=False,
 )
 
@@ -59,8 +67,10 @@ def work(line: CommandLine) -> None:
         raise SweepFolderError("no folder is named", "that of a run or of a sweep", "python -m mammo.report DIR")
     for folder in folders:
         _require_results(folder)
+    runs = chosen_runs(folders, options.where) if options.where else folders
     is_inside = options.output is None and len(folders) == 1
-    output = folders[0] / REPORT_FOLDER if is_inside else Path(options.output or REPORT_FOLDER)
+    within = f"{REPORT_FOLDER}/{safe_name(' '.join(options.where))}" if options.where else REPORT_FOLDER
+    output = folders[0] / within if is_inside else Path(options.output or within)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file", "a folder for the report", "output=DIR")
     # Not before mistakes are answered: these load matplotlib, pandas and scikit-learn.
@@ -69,11 +79,17 @@ def work(line: CommandLine) -> None:
 
     start_logging("error")  # what is undefined in one of many sets of predictions is null in the files
     outputs_for(folders, output, overwrite=options.overwrite)
-    for folder in folders:
+    for folder in [] if options.where else folders:
         show(_run_lines(folder) if is_run_folder(folder) else close_sweep(folder, options.overwrite))
     if is_inside:
         require_inside(folders[0], REPORT_FOLDER)
-    show(_report_lines(output, write_report(folders, output, overwrite=options.overwrite, reference=options.reference)))
+    show(_report_lines(output, write_report(runs, output, overwrite=options.overwrite, reference=options.reference)))
+
+
+def chosen_runs(folders: Sequence[Path], where: Sequence[str]) -> list[Path]:
+    """The run directories in some folders that fulfil conditions; raises ConfigError where none does."""
+    runs = [run for one in folders for run in ([one] if is_run_folder(one) else subfolders(one)) if is_run_folder(run)]
+    return chosen(runs, where)
 
 
 def _require_results(folder: Path) -> None:

@@ -10,6 +10,7 @@ from mammo.data.data_options import DataOptions
 from mammo.support.option_registry import option
 
 Weighting = Literal["equal", "validation"]
+WHERE: list[str] = option([], "which of the runs, by an option that they were trained with: where=optimizer.lr=1e-3")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,16 @@ class EvaluateOptions(TrainedOptions):
     split: Literal["val", "test", "all"] | None = option(
         None, "which images; null: val of the data of the run, all of another dataset"
     )
-    compare: list[str] = option([], "another run (or several: their mean) to compare with on the same images")
+    where: list[str] = WHERE
+    compare: list[str] = option([], "another run, or several, to compare with on the same images")
+    compare_where: list[str] = option([], "which of them, as where does; without compare: of the runs that run names")
+    compare_as: Literal["trainings", "ensemble"] = option(
+        "trainings", "of several runs: each training by itself, the difference is their mean; or the ensemble of them"
+    )
+    recompute: bool | None = option(
+        None,
+        "predict once more what the runs have stored of these images; null: of a single run, which verifies it",
+    )
     weights: Weighting = option("equal", "of several networks: equal, or by validation score")
     draws: int = option(2000, "resamplings of the patients for the intervals", at_least=100, at_most=100000)
     bootstrap_seed: int = option(0, "seed of the resamplings", at_least=0)
@@ -60,6 +70,7 @@ class EvaluateOptions(TrainedOptions):
 class PredictOptions(TrainedOptions):
     """One call of `mammo.predict`."""
 
+    where: list[str] = WHERE
     input: str | None = option(None, "DICOM, PNG or JPEG file, or a folder with such files at any depth")
     output: str = option("predictions.csv", "the table to write: .csv, or .jsonl for a line of JSON an image")
     force: bool = option(False, "take images of another kind than those of training, such as CT or other views")

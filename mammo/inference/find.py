@@ -8,22 +8,28 @@ from pathlib import Path
 
 from mammo.runs.directory import RunDirectory
 from mammo.runs.folders import is_run_folder, is_sweep_folder, results_in
+from mammo.runs.selecting import chosen
 from mammo.support.errors import RunDirectoryError, nearest
 
 SUFFIXES = (".pth", ".safetensors")
 
 
-def find_checkpoints(named: Sequence[str]) -> list[Path]:
+def find_checkpoints(named: Sequence[str], where: Sequence[str] = ()) -> list[Path]:
     """The checkpoint of each run that is named, in order, none twice.
 
-    A folder of a sweep stands for its finished runs, a pattern such as `outputs/*` for what fits it. Raises
-    RunDirectoryError for what has no checkpoint.
+    A folder of a sweep stands for its finished runs, a pattern such as `outputs/*` for what fits it; `where` leaves
+    those that fulfil its conditions. Raises RunDirectoryError for what has no checkpoint, ConfigError where no run
+    fulfils them.
     """
     if not named:
         raise RunDirectoryError("no run is named", "a run directory, a sweep or a checkpoint", "run=outputs/NAME")
     paths = [path for name in named for path in _expanded(name)]
     found = [checkpoint for path in paths for checkpoint in _checkpoints_of(path)]
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    if not where:
+        return found
+    folders = {checkpoint.parent.parent: checkpoint for checkpoint in found if is_run_folder(checkpoint.parent.parent)}
+    return [folders[folder] for folder in chosen(list(folders), where)]
 
 
 def find_one_checkpoint(named: Sequence[str]) -> Path:
