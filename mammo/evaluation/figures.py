@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mammo.evaluation.calibration import Bins
-from mammo.evaluation.comparison import Comparison
+from mammo.evaluation.comparison import Difference
 from mammo.evaluation.curves import Curve
 from mammo.evaluation.evaluation import Calibration
 from mammo.evaluation.metrics import Metrics
+from mammo.evaluation.paired import ScoreDifference
 from mammo.evaluation.score_formulas import ECE_BINS
 from mammo.evaluation.scores import BY_NAME, names_in
 from mammo.evaluation.subgroups import FEW_PATIENTS, Subgroup
@@ -184,14 +185,15 @@ def subgroup_figure(subgroups: Sequence[Subgroup], overall: Metrics, score: str 
 
 
 def comparison_figure(
-    comparison: Comparison,
+    differences: Mapping[str, Difference | ScoreDifference],
     first_name: str,
     second_name: str,
     scores: Sequence[str] = names_in("compared"),
 ) -> Figure:
     """Difference of each score, second minus first, with its interval, and the zero line; both scores beside it.
 
-    Intervals without zero are coloured. A lower value is the better one where its label says so.
+    Of two networks intervals without zero are coloured, of two configurations what is told apart. A lower value is the
+    better one where its label says so.
     """
     first_name, second_name = figure_text(first_name), figure_text(second_name)
     with house_style():
@@ -199,8 +201,10 @@ def comparison_figure(
         axes = figure.subplots()
         axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)
         for y, name in enumerate(scores):
-            found = comparison.differences[name]
+            found = differences[name]
             differs = found.ci95 is not None and not found.ci95[0] <= 0 <= found.ci95[1]
+            if isinstance(found, ScoreDifference):
+                differs = found.better is not None
             _draw_row(axes, y, found.difference, found.ci95, TRAIN_COLOUR if differs else GREY)
             values = ("-" if value is None else f"{value:.3f}" for value in (found.first, found.second))
             axes.text(1.03, y, r" $\rightarrow$ ".join(values), transform=axes.get_yaxis_transform(),

@@ -11,25 +11,33 @@ import numpy as np
 
 from mammo.evaluation.comparison import compare
 from mammo.evaluation.evaluation import evaluate
+from mammo.evaluation.paired import adjusted, compare_trainings
+from mammo.evaluation.selection import ModelSelection
+from mammo.evaluation.trainings import Resampling
 from mammo.inference.command_options import DataChoice, EvaluateOptions
 from mammo.inference.datasets import NOT_KNOWN
 from mammo.inference.ensemble import Ensemble, load_ensemble
 from mammo.inference.labelled import LabelledPredictions, predict_labelled, stored_predictions
+from mammo.inference.stored import are_several, stored_labelled, trainings_of
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import resolved_hardware
-from mammo.runs.comparison import comparison_lines, sides, write_comparison
+from mammo.runs.comparison import comparison_lines, paired_lines, sides, write_comparison, write_paired
 from mammo.runs.evaluation import FILE, FOLDER, OWN_FILES, evaluation_lines, write_evaluation
 from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError
 from mammo.support.files import file_sha256, safe_name, this_command
 from mammo.support.hardware import Hardware
 from mammo.support.outputs import Outputs
-from mammo.support.plain_text import without_folders
+from mammo.support.plain_text import without_folders, wrapped
 
 log = logging.getLogger(__name__)
 
 # Equal arithmetic gives equal probabilities; other threads or another device change the last digits.
 AGREEMENT = 1e-3
+
+
+Side = tuple[Ensemble, LabelledPredictions]
+NOT_CONFIGURATIONS = "It is about these {}: another training of the same configuration may turn it round."
 
 
 class Request(NamedTuple):
@@ -46,9 +54,14 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
         _require_evaluation(Path(options.output).expanduser())
         _outputs_in(Path(options.output).expanduser(), options)
     hardware = resolved_hardware(options.device, options.threads)
-    ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware)
+    use_stored = options.recompute is False or (
+        options.recompute is None and max(len(request.checkpoints), len(request.others)) > 1
+    )
+    ensemble, shown = _predicted(request.checkpoints, request.data, options, hardware, use_stored)
     outputs = _outputs_in(_folder(ensemble, shown, options.output), options, ensemble.members[0].run_folder)
-    others, theirs = _predicted(request.others, request.data, options, hardware) if request.others else (None, None)
+    others, theirs = None, None
+    if request.others:
+        others, theirs = _predicted(request.others, request.data, options, hardware, use_stored)
     temperature = _temperature(ensemble)
     evaluation = evaluate(shown.predictions, temperature, options.draws, options.bootstrap_seed)
     agreement = _difference_from_run(ensemble, shown)
@@ -58,10 +71,7 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     if temperature is not None and _chose_them(shown):
         lines.append("  (the temperature was fitted to these very images)")
     if others is not None and theirs is not None:
-        comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
-        both = sides((others.name, ensemble.name), (theirs.num_trained_on, shown.num_trained_on))
-        write_comparison(outputs, comparison, both)
-        lines += comparison_lines(comparison, both)
+        lines += _compared((others, theirs), (ensemble, shown), outputs, options)
     return [
         *lines,
         "",
@@ -70,10 +80,32 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     ]
 
 
+def _compared(other: Side, this: Side, outputs: Outputs, options: EvaluateOptions) -> list[str]:
+    """Compare what was shown to two sides: networks, or, where one has several trainings, configurations."""
+    (others, theirs), (ensemble, shown) = other, this
+    learnt = theirs.num_trained_on, shown.num_trained_on
+    if options.compare_as == "ensemble" or not are_several([others, ensemble]):
+        comparison = compare(theirs.predictions, shown.predictions, options.draws, options.bootstrap_seed)
+        both = sides((others.name, ensemble.name), learnt)
+        write_comparison(outputs, comparison, both)
+        kind = "ensembles" if are_several([others, ensemble]) else "networks"
+        return [*comparison_lines(comparison, both), *wrapped(f"  {NOT_CONFIGURATIONS.format(kind)}")]
+    resampling = Resampling(options.draws, options.bootstrap_seed)
+    first, second = (trainings_of(*side) for side in (other, this))
+    (found,) = adjusted([compare_trainings(first, second, resampling)])
+    names = others.name, ensemble.name
+    both = sides(names, learnt, (", ".join(options.compare_where), ", ".join(options.where)))
+    write_paired(outputs, found, both, shown.group_by)
+    score = ModelSelection(ensemble.members[0].config.train.monitor).name
+    return paired_lines(found, both, shown.group_by, score)
+
+
 def _predicted(
-    checkpoints: Sequence[Path], data: DataChoice, options: EvaluateOptions, hardware: Hardware
-) -> tuple[Ensemble, LabelledPredictions]:
+    checkpoints: Sequence[Path], data: DataChoice, options: EvaluateOptions, hardware: Hardware, use_stored: bool
+) -> Side:
     ensemble = load_ensemble(checkpoints, hardware, options.weights)
+    if use_stored and (stored := stored_labelled(ensemble, data, options.split)) is not None:
+        return ensemble, stored
     return ensemble, predict_labelled(ensemble, data, options.split, options.cache_dir)
 
 
@@ -119,7 +151,7 @@ def _folder(ensemble: Ensemble, shown: LabelledPredictions, output: str | None) 
 
 def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> float | None:
     """The largest difference of a probability from what the run itself has written; None where it has not."""
-    is_of_one = len(ensemble.members) == 1 and _chose_them(shown)
+    is_of_one = len(ensemble.members) == 1 and _chose_them(shown) and not shown.is_stored
     written = stored_predictions(ensemble.members[0]) if is_of_one else None
     if written is None or written.table["image_id"].tolist() != shown.predictions.table["image_id"].tolist():
         return None
@@ -163,6 +195,8 @@ def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | No
     if not all(member.is_best for member in ensemble.members):
         epochs = ", ".join(str(member.facts.get("epoch")) for member in ensemble.members)
         lines.append(f"of a checkpoint that is not the best of its run: epoch {epochs}")
+    if shown.is_stored:
+        lines.append("as the runs have stored them (recompute=true predicts again)")
     if shown.num_trained_on is None:
         lines.append(NOT_KNOWN)
     elif shown.num_trained_on:

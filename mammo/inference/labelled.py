@@ -27,6 +27,7 @@ class LabelledPredictions:
     `split` is val, test or all; `is_own` whether these are the data that every network was trained on;
     `num_trained_on` how many of the images one of the networks has learnt from, None where that is not known;
     `num_of_other_views` how many are of a view that one has not seen; `group_by` is what stands for a patient.
+    `parts` are the predictions of each network, `is_stored` whether they were read and not computed.
     """
 
     predictions: PredictionTable
@@ -38,6 +39,8 @@ class LabelledPredictions:
     num_left_out: int
     group_by: str
     fingerprints: tuple[str, ...]
+    parts: tuple[PredictionTable, ...]
+    is_stored: bool = False
 
 
 def predict_labelled(
@@ -62,6 +65,7 @@ def predict_labelled(
         num_left_out=max(len(dataset.manifest.left_out) for dataset in datasets),
         group_by=datasets[0].manifest.group_by,
         fingerprints=tuple(dict.fromkeys(dataset.fingerprint for dataset in datasets)),
+        parts=tuple(parts),
     )
 
 

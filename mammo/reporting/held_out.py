@@ -8,10 +8,8 @@ from typing import Any
 
 from mammo.evaluation.predictions import PredictionTable
 from mammo.reporting.mean_intervals import mean_intervals
-from mammo.runs.json_access import interval, look, mapping, number
+from mammo.runs.json_access import interval, mapping, number
 from mammo.sweeps.statistics import Spread, spread
-
-SPLIT = "test"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +42,6 @@ class HeldOut:
     def over_patients(self, name: str) -> tuple[float, float] | None:
         """The interval of that mean; None where there is none."""
         return interval(self.intervals, name)
-
-
-def is_test(evaluation: Mapping[str, Any]) -> bool:
-    """Whether an evaluation is of patients set aside, none of whose images were learnt from."""
-    is_own = look(evaluation, "data", "is_own") is True and look(evaluation, "data", "split") == SPLIT
-    return is_own and not number(evaluation, "data", "num_trained_on") and bool(mapping(evaluation, "metrics"))
 
 
 def held_out(tested: Sequence[TestedRun], of_runs: int, names: Sequence[str]) -> HeldOut | None:

@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
+from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.scores import SCORE_NAMES
-from mammo.reporting.held_out import HeldOut, TestedRun, held_out, is_test
+from mammo.reporting.held_out import HeldOut, TestedRun, held_out
 from mammo.reporting.mean_intervals import mean_intervals
 from mammo.reporting.run_names import figure_keys, run_label, short_keys, trials_of
 from mammo.runs.folders import is_run_folder
 from mammo.runs.json_access import count, interval, mapping, text
 from mammo.runs.layout import BEST, EVALUATIONS
 from mammo.runs.reading import PREDICTIONS_FILE, RunReader
+from mammo.runs.trainings import is_test, with_attributes
 from mammo.support.dotted_keys import flatten
 from mammo.support.files import file_sha256
 from mammo.support.progress import track
@@ -196,14 +197,7 @@ def _predictions(run: RunResult, files: RunReader, problems: list[str]) -> Predi
         if PREDICTIONS_FILE not in files.damaged:
             problems.append(f"{run.name}: {PREDICTIONS_FILE} is missing")
         return None
-    with_attributes = files.evaluated("val")
-    if with_attributes is None:
-        return predictions
-    evaluated = with_attributes.table
-    if evaluated["image_id"].tolist() != predictions.table["image_id"].tolist():
-        return predictions
-    known = {name: evaluated[name] for name in ATTRIBUTES if name in evaluated}
-    return PredictionTable(predictions.table.assign(**known), predictions.class_names)
+    return with_attributes(files, predictions)
 
 
 def _of_best_checkpoint(run: RunResult, files: RunReader, problems: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a comparison of two networks leaves: a file, its figure, lines. Both sides have the names of their runs."""
+"""What a comparison of two networks, or of two configurations, leaves: a file, its figure, lines."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 from mammo.evaluation.comparison import Comparison
 from mammo.evaluation.figures import comparison_figure
+from mammo.evaluation.paired import PairedDifference
 from mammo.evaluation.scores import shown_in
+from mammo.runs.paired_words import how_compared, outcome, short_p
 from mammo.support.figures import figure_bytes
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
 from mammo.support.table import Table, columns, estimate, row, terminal_lines
 
-COMPARISON_FILE = "comparison.json"
+COMPARISON_FILE, PAIRED_FILE = "comparison.json", "paired_comparison.json"
+PAIRED_SCHEMA_VERSION = 1
 SCHEMA_VERSION = 2
 _RUN_ID = re.compile(r"[0-9a-f]{8}")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -34,9 +37,15 @@ class Side(NamedTuple):
 Sides = tuple[Side, Side]
 
 
-def sides(names: tuple[str, str], num_trained_on: tuple[int | None, int | None]) -> Sides:
-    """The other network and the one that is evaluated, in this order, as differences are the second minus the first."""
-    other, this = zip(names, short_names(*names), num_trained_on, strict=True)
+def sides(
+    names: tuple[str, str], num_trained_on: tuple[int | None, int | None], called: tuple[str, str] = ("", "")
+) -> Sides:
+    """The other network and the one that is evaluated, in this order, as differences are the second minus the first.
+
+    Where both are `called` something, that is what tells them apart.
+    """
+    short = called if all(called) and len(set(called)) == 2 else short_names(*names)
+    other, this = zip(names, short, num_trained_on, strict=True)
     return Side(*other), Side(*this)
 
 
@@ -69,8 +78,40 @@ def write_comparison(outputs: Outputs, comparison: Comparison, of: Sides) -> Non
         "num_trained_on": {side.short: side.num_trained_on for side in of},
     }
     outputs.write_json(COMPARISON_FILE, content | comparison.to_dict(other.short, this.short))
-    figure = comparison_figure(comparison, other.short, this.short)
+    figure = comparison_figure(comparison.differences, other.short, this.short)
     outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
+
+
+def write_paired(outputs: Outputs, found: PairedDifference, of: Sides, unit: str) -> None:
+    """What is known of the trainings of two configurations, and its figure."""
+    other, this = of
+    content = {
+        "schema_version": PAIRED_SCHEMA_VERSION,
+        "runs": {side.short: side.name for side in of},
+        "num_trained_on": {side.short: side.num_trained_on for side in of},
+        "unit": unit,
+        **found.to_dict(other.short, this.short),
+    }
+    outputs.write_json(PAIRED_FILE, content)
+    figure = comparison_figure(found.scores, other.short, this.short)
+    outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
+
+
+def paired_lines(found: PairedDifference, of: Sides, unit: str, score: str) -> list[str]:
+    """Which of two configurations is better, for a terminal."""
+    other, this = of
+    lines = ["", *wrapped(outcome(found, score, other.short, this.short)), ""]
+    scores = [(score.short, found.scores[score.name]) for score in shown_in("headline")]
+    rows = tuple(
+        row(short, estimate(one.difference, one.ci95, sign="+"), short_p(one.p_value)) for short, one in scores
+    )
+    heads = columns("", numbers=("difference", "p"))
+    lines += terminal_lines(Table("", heads, rows), indent=2)
+    lines += ["", *wrapped(how_compared(found, unit, 1))]
+    for side in of:
+        if side.num_trained_on:
+            lines += wrapped(f"WARNING: {side.short} was trained on {side.num_trained_on} of its images: no fair one")
+    return lines
 
 
 def as_written_now(content: Mapping[str, Any]) -> dict[str, Any]:

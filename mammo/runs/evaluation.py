@@ -36,7 +36,8 @@ FILE = "evaluation.json"
 SCHEMA_VERSION = 1
 FIGURES = ("confusion_matrix", "reliability", "roc", "precision_recall", "subgroups", "comparison")
 OWN_FILES = (
-    FILE, "comparison.json", "predictions.csv", "exam_predictions.csv", *(f"{name}.png" for name in FIGURES),
+    FILE, "comparison.json", "paired_comparison.json", "predictions.csv", "exam_predictions.csv",
+    *(f"{name}.png" for name in FIGURES),
 )  # fmt: skip
 
 

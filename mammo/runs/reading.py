@@ -132,6 +132,11 @@ class RunReader:
         """The SHA-256 of its files as a run that finished has listed it, by name."""
         return self._read(SUMS_FILE, _sums)
 
+    @functools.cached_property
+    def checkpoint_sums(self) -> dict[str, str] | None:
+        """The SHA-256 of its checkpoints by name, as they were saved."""
+        return self._read(f"checkpoints/{SUMS_FILE}", _sums)
+
     def read_all(self) -> None:
         """Read every file now, so that `damaged` names all that cannot be."""
         _ = (self.summary, self.config, self.history, self.metrics, self.manifest, self.error, self.predictions)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mammo.evaluation.predictions import PredictionTable
+from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
 from mammo.evaluation.trainings import Training
 from mammo.runs.json_access import look, mapping, number
 from mammo.runs.layout import BEST
-from mammo.runs.reading import RunReader
+from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 from mammo.support.errors import ConfigError
 from mammo.support.files import file_sha256
 
@@ -28,15 +29,22 @@ def training_of(files: RunReader, part: str = VAL) -> Training | None:
         return None
     if not files.is_completed or predictions is None or config is None or not len(predictions):
         return None
-    # Folds leave out what they validate on; patients that all of them set aside say nothing of how much that is.
-    held_out, learnt = (number(files.summary or {}, "split", name, "patients") for name in ("val", "train"))
     return Training(
         seed=config.seed,
         split_seed=config.data.split_seed,
         fold=config.data.fold,
         predictions=predictions,
-        test_per_train=held_out / learnt if held_out and learnt else None,
+        test_per_train=held_out_ratio(files),
     )
+
+
+def held_out_ratio(files: RunReader) -> float | None:
+    """The number of patients validated on, over that of those trained on; None where it is not known.
+
+    Folds leave out what they validate on; patients that all of them set aside say nothing of how much that is.
+    """
+    held_out, learnt = (number(files.summary or {}, "split", name, "patients") for name in ("val", "train"))
+    return held_out / learnt if held_out and learnt else None
 
 
 def tested(files: RunReader) -> PredictionTable | None:
@@ -45,6 +53,32 @@ def tested(files: RunReader) -> PredictionTable | None:
         if is_test(evaluation) and is_of_best_checkpoint(files, evaluation):
             return files.evaluated(name)
     return None
+
+
+def with_attributes(files: RunReader, predictions: PredictionTable) -> PredictionTable:
+    """The validation predictions of a run, with vendor and age band where an evaluation has looked them up."""
+    evaluated = files.evaluated(VAL)
+    if evaluated is None or evaluated.table["image_id"].tolist() != predictions.table["image_id"].tolist():
+        return predictions
+    known = {name: evaluated.table[name] for name in ATTRIBUTES if name in evaluated.table}
+    return dataclasses.replace(predictions, table=predictions.table.assign(**known))
+
+
+def are_of_checkpoint(files: RunReader) -> bool:
+    """Whether best checkpoint and validation predictions of a finished run are those that it has written.
+
+    Of a run of an earlier version, which lists no sums of its results, the checkpoint alone is looked at.
+    """
+    if not files.is_completed:
+        return False
+    listed = [(f"checkpoints/{name}", digest) for name, digest in (files.checkpoint_sums or {}).items()]
+    of_results = (files.sums or {}).get(PREDICTIONS_FILE)
+    wanted = {name: digest for name, digest in listed if name == BEST}
+    wanted |= {PREDICTIONS_FILE: of_results} if of_results else {}
+    try:
+        return BEST in wanted and all(file_sha256(files.folder / name) == digest for name, digest in wanted.items())
+    except OSError:
+        return False
 
 
 def is_test(evaluation: Mapping[str, Any]) -> bool:

@@ -116,7 +116,7 @@ def test_differences_stand_beside_the_zero_line():
     better = 0.3 * first.probabilities + 0.7 * np.eye(4)[first.targets]
     second = table(better, first.table["y_true"].tolist(), patient_id=first.patient_ids)
     found = compare(first, second, draws=50)
-    figure = comparison_figure(found, "one", "two", SCORES)
+    figure = comparison_figure(found.differences, "one", "two", SCORES)
     assert figure.get_supxlabel() == "two minus one [95% interval]"
     (axes,) = figure.axes
     assert list(axes.get_lines()[0].get_xdata()) == [0, 0]
@@ -127,7 +127,7 @@ def test_differences_stand_beside_the_zero_line():
     assert "lower is better" in axes.get_yticklabels()[1].get_text().replace("\n", " ")
     low, high = axes.get_xlim()
     assert low == -high
-    same = comparison_figure(compare(first, first, draws=20), "one", "again", SCORES).axes[0]
+    same = comparison_figure(compare(first, first, draws=20).differences, "one", "again", SCORES).axes[0]
     assert dots(same)[0].get_color() == GREY
 
 
