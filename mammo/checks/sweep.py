@@ -17,6 +17,7 @@ from mammo.sweeps.findings import Finding as SweepFinding
 from mammo.sweeps.findings import find, folds_were_swept
 from mammo.sweeps.reading import RunResult, SweepResults, read_sweep
 from mammo.sweeps.summary import SCHEMA_VERSION, cv_summary, sweep_summary
+from mammo.sweeps.trial_confidence import confidence
 
 SUMMARY_FILE = "sweep_summary.json"
 # What summaries of earlier schemas computed in another way, called otherwise, or did not have.
@@ -80,7 +81,7 @@ def _whole(results: SweepResults) -> Iterator[Finding]:
 def _summaries(results: SweepResults, findings: list[SweepFinding]) -> Iterator[Finding]:
     """Whether the summaries of the sweep are what follows from its runs."""
     comparisons = compare_configurations(results, findings)
-    wanted: dict[str, Any] = {SUMMARY_FILE: sweep_summary(results, findings, comparisons)}
+    wanted: dict[str, Any] = {SUMMARY_FILE: sweep_summary(results, findings, comparisons, confidence(results))}
     if folds_were_swept(results):
         wanted["cv_summary.json"] = cv_summary(results, findings)
     to_do = f"python -m mammo.report {results.folder}"

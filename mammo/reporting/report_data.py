@@ -28,6 +28,7 @@ from mammo.sweeps.comparisons import Comparisons, compare_configurations
 from mammo.sweeps.findings import Finding, best_trial, find, model_selection
 from mammo.sweeps.reading import RunResult, SweepResults, read_run, read_sweep, without_repeated
 from mammo.sweeps.statistics import Spread
+from mammo.sweeps.trial_confidence import Confidence, confidence
 from mammo.training.epoch_records import Record
 
 
@@ -90,6 +91,7 @@ class ReportData:
     intervals_over_patients: list[Mapping[str, Any]]
     held_out: list[HeldOut | None]
     comparisons: list[Comparisons] = dataclasses.field(default_factory=list)
+    best_trial_confidence: Confidence | None = None
 
     @property
     def completed(self) -> list[ReportedRun]:
@@ -160,7 +162,8 @@ def read_report_data(folders: Sequence[Path], reference: str | None = None) -> R
         tests.append(held_out(known_tests, len(of_finding), SCORE_NAMES))
     compared = compare_configurations(results, findings, {run.result.name: run.files for run in completed})
     problems = list(dict.fromkeys(problems))
-    return ReportData(results.name, results, findings, runs, problems, over_patients, tests, compared)
+    sure = confidence(results)
+    return ReportData(results.name, results, findings, runs, problems, over_patients, tests, compared, sure)
 
 
 def _tested(files: RunReader, name: str, evaluation: Mapping[str, Any], problems: list[str]) -> TestedRun:

@@ -12,13 +12,13 @@ from mammo.runs.stored import UNITS
 from mammo.support.table import span
 from mammo.sweeps.comparison_tables import verdicts
 from mammo.sweeps.findings import best_trial, is_minimised, model_selection
-from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.statistics import Spread
 
 # What follows a result of patients set aside.
 SELECTED_ON = "What follows is of the validation images, on which the epochs were selected: it flatters a little."
 NOT_SELECTED_ON = "What follows is of the validation images; no epoch was chosen on them."
 NO_INTERVAL = "no interval: resampling patients gives none"
+FLATTERS = "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen."
 DISCLAIMER = "Research use only. Nothing here is a medical device, and no result is meant for diagnosis."
 
 
@@ -62,7 +62,7 @@ def finding(data: ReportData) -> tuple[str, ...]:
     """What was found, in sentences."""
     best = best_position(data)
     if data.results.is_search and data.results.trials:
-        return (*_of_test(data, best), *_of_search(data.results))
+        return (*_of_test(data, best), *_of_search(data))
     if best is None:
         if not data.is_comparable:
             return _not_ranked(data)
@@ -264,17 +264,19 @@ def _of_pooled(data: ReportData, position: int) -> list[str]:
     ]
 
 
-def _of_search(results: SweepResults) -> tuple[str, ...]:
+def _of_search(data: ReportData) -> tuple[str, ...]:
+    results = data.results
     name, found = model_selection(results).name, best_trial(results)
     order = "lowest" if is_minimised(results) else "highest"
     n = len([trial for trial in results.trials if trial.value is not None])
     if found is None:
         return (f"None of {plural(len(results.trials), 'trial')} has worked.",)
     who = f"{len(found.equals) + 1} share" if found.equals else f"trial {found.trial.number} has"
+    sure = data.best_trial_confidence
     return (
         f"Of {plural(n, 'trial')}, {who} the {order} {_named(name)}: {_value(found.trial.value)}.",
-        "It is the best of many on the same images, which flatters: confirm it on patients the search has not seen.",
         *found.remarks(_named(name)),
+        *(sure.sentences() if sure is not None else (FLATTERS,)),
     )
 
 

@@ -22,18 +22,22 @@ from mammo.sweeps.findings import (
 )
 from mammo.sweeps.reading import COMPLETED, FAILED, UNFINISHED, RunResult, SweepResults
 from mammo.sweeps.tables import metric_order, overview_table, parameter, spread_table
+from mammo.sweeps.trial_confidence import Confidence
 
 SHOWN_TRIALS = 10
 SHOWN_REMARKS = 30
 
 
 def closing_lines(
-    results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()
+    results: SweepResults,
+    findings: Sequence[Finding],
+    comparisons: Sequence[Comparisons] = (),
+    sure: Confidence | None = None,
 ) -> list[str]:
     """The lines at the end of a sweep: what is there, what it says, what is missing and why."""
     lines = ["", *textwrap.wrap(state_line(results), WIDTH), ""]
     if results.is_search:
-        lines += _trials(results)
+        lines += _trials(results, sure)
     elif not any(finding.configuration.completed for finding in findings):
         pass  # a table of dashes says nothing
     elif len(findings) == 1:
@@ -103,8 +107,8 @@ def _files(results: SweepResults) -> list[str]:
     return [*lines, "  runs.csv             a row for each run", "  sweep_summary.json   all numbers"]
 
 
-def _trials(results: SweepResults) -> list[str]:
-    """The best trials of a search with their parameters."""
+def _trials(results: SweepResults, sure: Confidence | None) -> list[str]:
+    """The best trials of a search with their parameters, and how sure the first is."""
     ranked = ranked_trials(results)
     if not ranked:
         return ["No trial is there yet", ""]
@@ -118,8 +122,10 @@ def _trials(results: SweepResults) -> list[str]:
     shown = f"The best {SHOWN_TRIALS} of {len(ranked)} trials" if len(ranked) > SHOWN_TRIALS else "The trials"
     best = best_trial(results)
     lines = [f"{shown}, {way} first", "", *terminal_lines(table), ""]
-    if best is not None and (remarks := best.remarks(name)):
-        lines += [*(line for remark in remarks for line in textwrap.wrap(remark, WIDTH)), ""]
+    if best is not None:
+        remarks = [*best.remarks(name), *(sure.sentences() if sure is not None else ())]
+        wrapped = [textwrap.wrap(one, WIDTH, break_on_hyphens=False, break_long_words=False) for one in remarks]
+        lines += [*(line for one in wrapped for line in one), *([""] if remarks else [])]
     return lines
 
 

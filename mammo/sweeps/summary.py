@@ -34,6 +34,7 @@ from mammo.sweeps.runs_table import RUNS_FILE, runs_table
 from mammo.sweeps.statistics import Components, Spread
 from mammo.sweeps.summary_page import markdown
 from mammo.sweeps.tables import ELSEWHERE
+from mammo.sweeps.trial_confidence import Confidence, confidence
 
 # 1 had other limits where resampling has no spread, and did not say what of a best trial is doubtful; 2 called
 # configurations otherwise and did not compare them.
@@ -52,12 +53,12 @@ def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
     outputs.require_free(SUMMARIES)
     results = read_sweep(folder)
     findings = find(results)
-    comparisons = compare_configurations(results, findings)
-    outputs.write_json("sweep_summary.json", sweep_summary(results, findings, comparisons))
+    comparisons, sure = compare_configurations(results, findings), confidence(results)
+    outputs.write_json("sweep_summary.json", sweep_summary(results, findings, comparisons, sure))
     if folds_were_swept(results):
         outputs.write_json("cv_summary.json", cv_summary(results, findings))
     outputs.write_csv(RUNS_FILE, *runs_table(results, findings))
-    outputs.write_text("summary.md", markdown(results, findings, comparisons))
+    outputs.write_text("summary.md", markdown(results, findings, comparisons, sure))
     if not results.is_search and any(finding.configuration.completed for finding in findings):
         figure = comparison_figure(findings, metrics_of_figure(results))
         outputs.write_bytes("comparison.png", figure_bytes(figure, "comparison.png"))
@@ -66,11 +67,14 @@ def close_sweep(folder: Path, overwrite: bool = False) -> list[str]:
         outputs.write_bytes(DIFFERENCES_FILE, figure_bytes(figure, DIFFERENCES_FILE))
     else:
         outputs.remove(DIFFERENCES_FILE)
-    return closing_lines(results, findings, comparisons)
+    return closing_lines(results, findings, comparisons, sure)
 
 
 def sweep_summary(
-    results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()
+    results: SweepResults,
+    findings: Sequence[Finding],
+    comparisons: Sequence[Comparisons] = (),
+    sure: Confidence | None = None,
 ) -> dict[str, Any]:
     """The content of `sweep_summary.json`; `counts` are of the jobs, `runs` are all that are in the folder."""
     content: dict[str, Any] = {
@@ -99,6 +103,7 @@ def sweep_summary(
                 "collapsed": best.has_collapsed,
                 "equal_trials": list(best.equals),
                 "best_not_collapsed": None if best.next_best is None else best.next_best.number,
+                **({} if sure is None else sure.to_dict()),
             }
         )
     return content | {"problems": list(results.problems)}

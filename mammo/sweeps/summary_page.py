@@ -14,15 +14,22 @@ from mammo.sweeps.comparisons import Comparisons
 from mammo.sweeps.findings import Finding, best_trial, how_selected, metrics_of_tables, model_selection, score
 from mammo.sweeps.reading import SweepResults
 from mammo.sweeps.tables import OVER_RUNS, overview_table, pooled_table, spread_table, trials_table, variance_table
+from mammo.sweeps.trial_confidence import Confidence
 
 
-def markdown(results: SweepResults, findings: Sequence[Finding], comparisons: Sequence[Comparisons] = ()) -> str:
+def markdown(
+    results: SweepResults,
+    findings: Sequence[Finding],
+    comparisons: Sequence[Comparisons] = (),
+    sure: Confidence | None = None,
+) -> str:
     """The whole page."""
     lines = [f"# Sweep {markdown_text(results.name)}", "", f"{state_line(results)}.", ""]
     if results.is_search:
         lines += _part("Trials", [trials_table(results)])
         best = best_trial(results)
-        for remark in best.remarks(model_selection(results).name) if best else []:
+        remarks = best.remarks(model_selection(results).name) if best else []
+        for remark in [*remarks, *(sure.sentences() if sure is not None else ())]:
             lines += [markdown_text(remark), ""]
     elif any(finding.configuration.completed for finding in findings):
         for found in comparisons:

@@ -298,7 +298,7 @@ def test_the_best_trial_has_equals_and_has_collapsed(sweep):
         "Trial 1 has collapsed: it misses a class, or does no better than guessing. The best that has not is trial 0 "
         "with"
     )
-    told = " ".join(report.finding[2:])
+    told = " ".join(report.finding[1:])
     assert "2 trials (1, 2) have the same chance-adjusted balanced accuracy, 0.300" in told
     assert f"{words} 0.200." in told
     assert [row[-1] for row in cells(section(report, "metrics")[0])] == [
@@ -310,9 +310,8 @@ def test_the_best_trial_has_equals_and_has_collapsed(sweep):
     assert f"{words} 0.200." in (sweep / "summary.md").read_text()
     summary = load(sweep / "sweep_summary.json")
     assert [trial["collapsed"] for trial in summary["trials"]] == [True, True, False, False]
-    assert summary["best_trial"] == {
-        "number": 1, "value": 0.3, "collapsed": True, "equal_trials": [2], "best_not_collapsed": 0,
-    }  # fmt: skip
+    known = {"number": 1, "value": 0.3, "collapsed": True, "equal_trials": [2], "best_not_collapsed": 0}
+    assert summary["best_trial"].items() >= known.items()
 
 
 def test_a_search_is_said_to_flatter(sweep):
@@ -322,7 +321,10 @@ def test_a_search_is_said_to_flatter(sweep):
     write_plan(sweep, plan_of(sweep) | {"search": {"trials": 6, "direction": "maximize", "finished": finished}})
     _, report = made_of(sweep)
     assert report.finding[0] == "Of 4 trials, trial 3 has the highest chance-adjusted balanced accuracy: 0.300."
-    assert "confirm it on patients the search has not seen" in report.finding[1]
+    told = " ".join(report.finding)
+    assert "as the best of many, which flatters" in told
+    assert "No images were set aside" in told
+    assert f"python -m mammo.evaluate {sweep.parent.name}/{sweep.name} where=trial=3 data=NAME" in told
     assert "2 trials of the search are still to come." in report.warnings
     assert [row[0] for row in cells(section(report, "metrics")[0])] == ["3", "2", "1", "0"]
     data = read_report_data([sweep])

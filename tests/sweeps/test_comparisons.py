@@ -171,3 +171,34 @@ def test_a_split_that_is_drawn_again_is_no_configuration(sweep):
         f"{seed}, split seed {split_seed}" for seed in SEEDS for split_seed in (7, 42)
     }
     assert any("mean of 4 seeds and divisions" in line for line in lines)
+
+
+def test_a_search_says_which_trials_cannot_be_told_from_the_best(sweep):
+    """Three trials of two folds: one that is right everywhere, its twin, and one that knows nothing."""
+    finished = []
+    for number in range(3):
+        names = []
+        for fold in FOLDS:
+            first = sweep / run_of_one(sweep, 42, fold)
+            run = variant(first, f"t{number}-f{fold}", {"optimizer.lr": 0.1 * (number + 1)}, [], {})
+            rows = rows_of(run / "val_predictions.csv")
+            classes = [name for name in rows[0] if name.startswith("p_")]
+            for i, row in enumerate(rows):
+                knows = number < 2 or i % 4 == 0
+                wanted = f"p_{row['y_true']}" if knows else classes[(classes.index(f"p_{row['y_true']}") + 1) % 4]
+                row |= {name: "0.7" if name == wanted else "0.1" for name in classes}
+                row["y_pred"] = wanted.removeprefix("p_")
+            write_rows(run / "val_predictions.csv", rows)
+            names.append(run.name)
+        value = (0.9, 0.8, 0.1)[number]
+        finished.append({"number": number, "params": {}, "value": value, "failed": None, "runs": names})
+    plan = plan_of(sweep) | {"search": {"trials": 3, "folds": 2, "direction": "maximize", "finished": finished}}
+    write_plan(sweep, plan)
+    text = " ".join(" ".join(close_sweep(sweep)).split())
+    best = load(sweep / "sweep_summary.json")["best_trial"]
+    assert (best["number"], best["num_compared"], best["test"]) == (0, 2, "splits")
+    assert 1 in best["cannot_be_told_from_it"]
+    assert best["score_of_all_images"] == pytest.approx(1)
+    assert "other trials cannot be told from it" in text
+    assert f"python -m mammo.evaluate multirun/{sweep.name} where=trial=0" in text
+    assert str(sweep) not in (sweep / "summary.md").read_text()
