@@ -131,6 +131,31 @@ def _fold_rules(data: DataOptions) -> Iterator[Rule]:
         "has no effect with data.num_folds: each fold is the validation set once",
         "leave it out",
     )
+    inner = data.inner_folds
+    yield (
+        inner is not None and data.num_folds is None,
+        "data.inner_folds",
+        f"{inner}, inside of which fold?",
+        "data.num_folds=5 -m data.fold=all, or one: data.fold=0",
+    )
+    yield (
+        inner is not None and data.test_fraction > 0,
+        "data.test_fraction",
+        "with data.inner_folds: the fold of data.fold is the test set, and nobody would see the other patients",
+        "data.test_fraction=0",
+    )
+    yield (
+        inner is None and data.inner_fold > 0,
+        "data.inner_fold",
+        f"{data.inner_fold}, of how many?",
+        "data.inner_folds=5",
+    )
+    yield (
+        inner is not None and data.inner_fold >= inner,
+        "data.inner_fold",
+        f"{data.inner_fold} of {inner}",
+        f"0 to {(inner or 1) - 1}",
+    )
 
 
 def _balance_rules(config: Config) -> Iterator[Rule]:

@@ -129,6 +129,16 @@ class DataOptions:
     fold: int | None = option(
         None, "the fold to validate on, numbered from 0; all of them: -m data.fold=all", at_least=0
     )
+    inner_folds: int | None = option(
+        None,
+        "nested choice: the fold of data.fold is set aside as test, the other patients are divided into N inner folds, "
+        "and epochs are chosen on one of them",
+        at_least=2,
+        since_default=None,
+    )
+    inner_fold: int = option(
+        0, "the inner fold that is validated on, from 0; all: -m data.inner_fold=all", at_least=0, since_default=0
+    )
     test_fraction: float = option(0.0, "fraction of patients set aside before everything else", at_least=0, below=1)
 
     batch_size: int = option(16, "images a batch", at_least=2, at_most=4096)

@@ -18,7 +18,7 @@ from mammo.data.image_list import STORES, Counting, check_defects, list_images
 from mammo.data.manifest import Manifest
 from mammo.data.negatives import read_negatives
 from mammo.data.pseudonyms import Rename, renamer, unchanged, write_lookup
-from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout
+from mammo.data.splits import Split, split_fingerprint, split_folds, split_holdout, split_inside
 from mammo.data.store import ImageStore, StoredImages
 from mammo.data.views import shown_view
 
@@ -122,7 +122,7 @@ def load_dataset(
         write_lookup(_lookup_file(cache_folder, fingerprint), rename, everything)
 
     split, folds = _all_as_test(table) if only_test else _split(table, manifest, options)
-    notes += check_copies(table, looks, folds or [split], rename, options.allow_duplicates)
+    notes += check_copies(table, looks, [*folds, split], rename, options.allow_duplicates)
     notes += note_looks(table, looks, split, rename)
     return Dataset(
         manifest=manifest.replace(notes=[*manifest.notes, *notes]),
@@ -150,7 +150,10 @@ def _split(table: pd.DataFrame, manifest: Manifest, options: DataOptions) -> tup
     if options.num_folds is None or options.fold is None:
         return split_holdout(stratified, names, options.val_fraction, test_fraction, seed), []
     folds = split_folds(stratified, names, options.num_folds, seed, test_fraction)
-    return folds[options.fold], folds
+    if options.inner_folds is None:
+        return folds[options.fold], folds
+    inner = split_inside(stratified, names, folds[options.fold], options.inner_folds, seed)
+    return inner[options.inner_fold], folds
 
 
 def _all_as_test(table: pd.DataFrame) -> tuple[Split, list[Split]]:

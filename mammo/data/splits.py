@@ -118,6 +118,24 @@ def split_folds(
     ]
 
 
+def split_inside(
+    table: pd.DataFrame, class_names: Sequence[str], outer: Split, num_folds: int, seed: int
+) -> list[Split]:
+    """Splits for a choice that never sees the fold it is scored on: of each, `test` is the val of `outer`.
+
+    The patients of its train are divided as `split_folds` does; those that `outer` has set aside for a test are in no
+    part. Raises `DataError` as `split_folds` does.
+    """
+    rest = table.iloc[outer.train].assign(split="").reset_index(drop=True)
+    notes = [*outer.notes, "the fold of data.fold is the test set: nothing is chosen on it"]
+    if len(outer.test):
+        notes.append(f"{len(outer.test)} images that the dataset prescribes as test are in no part")
+    return [
+        Split(outer.train[one.train], outer.train[one.val], outer.val, [*notes, *one.notes])
+        for one in split_folds(rest, class_names, num_folds, seed, 0.0)
+    ]
+
+
 def _set_aside_test(
     table: pd.DataFrame, class_names: Sequence[str], test_fraction: float, seed: int
 ) -> tuple[Rows, Rows, list[str]]:

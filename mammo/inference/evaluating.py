@@ -22,13 +22,19 @@ from mammo.inference.stored import are_several, stored_labelled, trainings_of
 from mammo.inference.temperature import temperature_of
 from mammo.inference.trained import resolved_hardware
 from mammo.runs.comparison import comparison_lines, paired_lines, sides, write_comparison, write_paired
-from mammo.runs.evaluation import FILE, FOLDER, OWN_FILES, evaluation_lines, write_evaluation
-from mammo.runs.provenance import environment, git_state, utc_now
+from mammo.runs.evaluation import (
+    FILE,
+    FOLDER,
+    OWN_FILES,
+    evaluation_lines,
+    evaluation_provenance,
+    write_evaluation,
+)
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError
-from mammo.support.files import file_sha256, safe_name, this_command
+from mammo.support.files import file_sha256, safe_name
 from mammo.support.hardware import Hardware
 from mammo.support.outputs import Outputs
-from mammo.support.plain_text import without_folders, wrapped
+from mammo.support.plain_text import wrapped
 
 log = logging.getLogger(__name__)
 
@@ -159,33 +165,27 @@ def _difference_from_run(ensemble: Ensemble, shown: LabelledPredictions) -> floa
 
 
 def _provenance(ensemble: Ensemble, shown: LabelledPredictions, hardware: Hardware) -> dict[str, Any]:
-    return {
-        "created_at": utc_now(),
-        "command": without_folders(this_command()),
-        "git": git_state(),
-        "environment": environment(hardware),
-        "networks": [
-            {
-                "name": member.name,
-                "run_id": member.facts.get("run_id"),
-                "checkpoint_sha256": file_sha256(member.checkpoint),
-                "epoch": member.facts.get("epoch"),
-                "weight": float(weight),
-            }
-            for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
-        ],
-        "data": {
-            "name": shown.data_name,
-            "split": shown.split,
-            "is_own": shown.is_own,
-            "group_by": shown.group_by,
-            "num_trained_on": shown.num_trained_on,
-            "num_of_other_views": shown.num_of_other_views,
-            "num_quarantined": shown.num_left_out,
-            "fingerprints": list(shown.fingerprints),
-        },
-        "temperature_fitted_on_these_images": _chose_them(shown),
+    networks = [
+        {
+            "name": member.name,
+            "run_id": member.facts.get("run_id"),
+            "checkpoint_sha256": file_sha256(member.checkpoint),
+            "epoch": member.facts.get("epoch"),
+            "weight": float(weight),
+        }
+        for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
+    ]
+    data = {
+        "name": shown.data_name,
+        "split": shown.split,
+        "is_own": shown.is_own,
+        "group_by": shown.group_by,
+        "num_trained_on": shown.num_trained_on,
+        "num_of_other_views": shown.num_of_other_views,
+        "num_quarantined": shown.num_left_out,
+        "fingerprints": list(shown.fingerprints),
     }
+    return evaluation_provenance(networks, data, hardware, was_fitted=_chose_them(shown))
 
 
 def _about(ensemble: Ensemble, shown: LabelledPredictions, agreement: float | None) -> list[str]:

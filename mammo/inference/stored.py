@@ -72,7 +72,8 @@ def trainings_of(ensemble: Ensemble, shown: LabelledPredictions) -> list[Trainin
 def _training(member: Trained, predictions: PredictionTable) -> Training:
     config = member.config
     ratio = None if member.run_folder is None else held_out_ratio(RunReader(member.run_folder))
-    return Training(config.seed, config.data.split_seed, config.data.fold, predictions, ratio)
+    seed = config.seed if config.data.inner_folds is None else (config.seed, config.data.inner_fold)
+    return Training(seed, config.data.split_seed, config.data.fold, predictions, ratio)
 
 
 def are_several(ensembles: Sequence[Ensemble | None]) -> bool:

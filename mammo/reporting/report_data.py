@@ -69,8 +69,12 @@ class ReportedRun:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """`val_metrics.json` of a finished run, empty otherwise."""
-        return (self.files.metrics or {}) if self.result.is_completed else {}
+        """What a finished run is judged by: `val_metrics.json`, or its outer fold; empty otherwise."""
+        if not self.result.is_completed:
+            return {}
+        if self.result.has_outer_fold:
+            return {} if self.tested is None else dict(self.tested.metrics)
+        return self.files.metrics or {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +148,14 @@ def read_report_data(folders: Sequence[Path], reference: str | None = None) -> R
         files.read_all()
         place = position.get(run.name)
         label = run_label(run, results, place, labels)
-        predictions = _predictions(run, files, problems) if run.is_completed else None
         of_best = _of_best_checkpoint(run, files, problems) if run.is_completed else {}
         evaluations, found = tuple(of_best.values()), [files.comparison(name) for name in of_best]
         comparisons = tuple(comparison for comparison in found if comparison is not None)
         tested = next((_tested(files, name, one, problems) for name, one in of_best.items() if is_test(one)), None)
+        predictions = None
+        if run.is_completed:
+            of_outer = None if tested is None else tested.predictions
+            predictions = of_outer if run.has_outer_fold else _predictions(run, files, problems)
         problems += [f"{run.name}: {name} cannot be read: {reason}" for name, reason in files.damaged.items()]
         runs.append(
             ReportedRun(run, label, keys[run.name], place, files, predictions, evaluations, comparisons, tested)
@@ -158,7 +165,9 @@ def read_report_data(folders: Sequence[Path], reference: str | None = None) -> R
     for i, finding in enumerate(findings):
         of_finding = [run for run in completed if run.configuration == i]
         over_patients.append(_over_patients(finding, of_finding))
-        known_tests = [run.tested for run in of_finding if run.tested is not None]
+        # Outer folds are no test set that all share: they are pooled.
+        are_outer = len({run.result.fold for run in of_finding if run.result.has_outer_fold}) > 1
+        known_tests = [run.tested for run in of_finding if run.tested is not None and not are_outer]
         tests.append(held_out(known_tests, len(of_finding), SCORE_NAMES))
     compared = compare_configurations(results, findings, {run.result.name: run.files for run in completed})
     problems = list(dict.fromkeys(problems))

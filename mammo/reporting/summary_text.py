@@ -52,7 +52,8 @@ def unit_of(run: ReportedRun) -> str:
 
 def validated_on(run: ReportedRun) -> str:
     """On what a run was validated: `64 images of 32 patients of mias`."""
-    images, patients = count(run.summary, "split", "val", "images"), count(run.summary, "split", "val", "patients")
+    part = "test" if run.result.has_outer_fold else "val"
+    images, patients = count(run.summary, "split", part, "images"), count(run.summary, "split", part, "patients")
     unit = unit_of(run)
     of_whom = "" if unit == "images" else f" of {patients} {unit}"
     return f"{images} images{of_whom} of the dataset {text(run.summary, 'data', 'name') or 'unknown'}"

@@ -39,6 +39,8 @@ def write_data_files(directory: RunDirectory, dataset: Dataset, options: DataOpt
             "val_fraction": options.val_fraction if options.num_folds is None else None,
             "num_folds": options.num_folds,
             "fold": options.fold,
+            "inner_folds": options.inner_folds,
+            "inner_fold": None if options.inner_folds is None else options.inner_fold,
             "group_by": dataset.manifest.group_by,
             "pseudonymized_ids": dataset.is_pseudonymized,
             **grouping_summary(dataset.manifest.grouping),

@@ -25,6 +25,7 @@ from mammo.models.trunk import FrozenTrunk
 from mammo.runs.directory import RunDirectory
 from mammo.runs.model_card import FILE as MODEL_CARD
 from mammo.runs.model_card import model_card
+from mammo.runs.outer_fold import write_outer_fold
 from mammo.runs.provenance import environment
 from mammo.runs.result_files import write_metrics, write_predictions
 from mammo.runs.run_parts import make_recorder, make_trainer
@@ -41,7 +42,7 @@ from mammo.training.checkpoint import load_checkpoint, load_newest, remove_previ
 from mammo.training.checkpoint_content import KEYS, wrong_progress
 from mammo.training.engine import EpochState, Inputs, Predictions
 from mammo.training.finite_guard import NonFiniteError
-from mammo.training.inputs import Source
+from mammo.training.inputs import Source, through
 from mammo.training.tracker import OpenTracker, numbers_of
 
 log = logging.getLogger(__name__)
@@ -259,12 +260,24 @@ class Run:
         rows = self.dataset.split.val[: len(predictions.targets)]
         temperature = write_predictions(self.directory, self.dataset, rows, predictions)
         self._write_metrics(metrics)
+        if self.config.data.inner_folds is not None:
+            self._score_outer_fold(temperature, best["epoch"])
         self.directory.require_ownership()
         remove_previous(self.directory.last_checkpoint)
         summary = completed(self.summary, self.recorder, metrics, self._seconds(), self._throughput())
         self.directory.write_text(MODEL_CARD, model_card(summary, self.config, metrics, temperature))
         self.directory.write_summary(summary)
         return summary
+
+    def _score_outer_fold(self, temperature: float, epoch: int) -> None:
+        """What the epoch that was chosen says of the fold that no choice has seen."""
+        rows = self.dataset.split.test
+        batches = EvaluationBatches(self.dataset.part(rows), self.config.data.batch_size, self.val_batches.num_workers)
+        trunk = FrozenTrunk(self.trainer.network, torch.float32, self.config.data.batch_size)
+        shown = track(batches, "Outer fold [test]", len(batches))
+        predictions = self.trainer.predict(shown, through(self.preparation, trunk), stop_if_asked)
+        facts = {"run_id": self.recorder.constants["run_id"], "epoch": epoch}
+        write_outer_fold(self.directory, self.dataset, rows, predictions, temperature, self.hardware, facts)
 
     def _intervals(self, predictions: Predictions) -> dict[str, list[float] | None]:
         patients = self.recorder.patient_ids[: len(predictions.targets)]

@@ -29,8 +29,9 @@ def training_of(files: RunReader, part: str = VAL) -> Training | None:
         return None
     if not files.is_completed or predictions is None or config is None or not len(predictions):
         return None
+    data = config.data
     return Training(
-        seed=config.seed,
+        seed=config.seed if data.inner_folds is None else (config.seed, data.inner_fold),
         split_seed=config.data.split_seed,
         fold=config.data.fold,
         predictions=predictions,

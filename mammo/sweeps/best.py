@@ -52,7 +52,14 @@ def _places(folder: Path) -> tuple[Outputs, Outputs]:
 
 def best_config(best: Job, choices: Mapping[str, str], title: str) -> str:
     """An experiment file that composes to the configuration of a job, but for what only a command line may say."""
-    config = dataclasses.replace(best.config, data=dataclasses.replace(best.config.data, num_folds=None, fold=None))
+    data = best.config.data
+    # A fold that was set aside from the search is so for what it has found.
+    data = (
+        dataclasses.replace(data, inner_fold=0)
+        if data.inner_folds
+        else dataclasses.replace(data, num_folds=None, fold=None)
+    )
+    config = dataclasses.replace(best.config, data=data)
     values = {key: value for key, value in config_tree(config).items() if key not in _NOT_FOUND}
     for key in guarded_keys(Config):
         section, _, name = key.partition(".")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mammo.evaluation.scores import BY_NAME
 from mammo.evaluation.trainings import mean_or_none
 from mammo.runs.paired_words import how_compared, outcome, short_p
+from mammo.runs.trainings import TEST
 from mammo.support.plain_text import markdown_text
 from mammo.support.table import Cell, Table, columns, estimate, markdown_lines, mean_and_std, row
 from mammo.sweeps.comparisons import Comparisons
@@ -53,7 +54,7 @@ def comparison_table(found: Comparisons, findings: Sequence[Finding], *, is_comp
         numbers[1] = "difference"
     heads = columns("configuration", numbers=numbers)
     runs = [run for i in found.positions for run in findings[i].configuration.completed]
-    note = " ".join(filter(None, (how_selected(runs), note_of(found))))
+    note = " ".join(filter(None, (how_selected(runs, on_others=found.part == TEST), note_of(found))))
     return Table(f"Configurations on {PART_WORDS[found.part]}", heads, tuple(rows), note=note)
 
 

@@ -91,7 +91,9 @@ def compare_configurations(
     for part in (TEST, VAL):
         trainings = {i: trainings_of(finding, readers, part) for i, finding in enumerate(findings)}
         trainings = {i: those for i, those in trainings.items() if those}
-        if len(trainings) > 1:
+        # Where epochs were chosen inside, what they were chosen on is no result.
+        is_inner = part == VAL and any(run.has_outer_fold for one in findings for run in one.configuration.runs)
+        if len(trainings) > 1 and not is_inner:
             labels = {i: findings[i].configuration.label for i in trainings}
             unit = next(run.group_by for finding in findings for run in finding.configuration.completed)
             one = _compared(part, model_selection(results).name, unit, labels, trainings, reference)

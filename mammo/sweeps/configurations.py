@@ -12,7 +12,7 @@ from mammo.sweeps.reading import Published, RunResult, Split, SweepResults
 
 SEED, AUGMENT_SEED = "seed", "augment.seed"
 # What is drawn again in each run of a configuration: its training, and the split.
-REPEATED = (SEED, "data.split_seed", "data.fold")
+REPEATED = (SEED, "data.split_seed", "data.fold", "data.inner_fold")
 # Groups whose choices are understood by their names alone.
 NAMES = ("model", "strategy", "data")
 # In place of the number, where the seed of the augmentation follows that of the run.

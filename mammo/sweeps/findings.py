@@ -99,12 +99,17 @@ def _pool(configuration: Configuration) -> Pooled:
     return Pooled({key: one.metrics for key, one in found.items()}, mean, problems, names)
 
 
-def how_selected(runs: Sequence[RunResult]) -> str:
-    """By which rule the epochs were chosen that runs are scored at, in a sentence or two."""
+def how_selected(runs: Sequence[RunResult], *, on_others: bool = False) -> str:
+    """By which rule the epochs were chosen that runs are scored at; `on_others` where that was on other images.
+
+    That is so too where all have a fold that is out of every choice.
+    """
+    on_others = on_others or all(run.has_outer_fold for run in runs)
     rules = {run.select for run in runs}
     if rules == {"last"}:
         return "Each run at its last epoch: none was chosen on these images."
-    best = "its best epoch, chosen on its own validation images, which flatters where it is scored on them"
+    flatters = "on other images than these" if on_others else "on its validation images, which flatters there"
+    best = f"its best epoch, chosen {flatters}"
     return f"Each run at {best}." if rules == {"best"} else f"Each run at its last epoch, or at {best} (train.select)."
 
 

@@ -66,7 +66,10 @@ def key_of(override: Override) -> str:
 
 
 def parse_arguments(
-    arguments: Iterable[str], num_folds: int | None, config_loader: ConfigLoader | None = None
+    arguments: Iterable[str],
+    num_folds: int | None,
+    config_loader: ConfigLoader | None = None,
+    inner_folds: int | None = None,
 ) -> Arguments:
     """The overrides of a command; `data.fold=all` becomes a sweep over all folds, a later override wins.
 
@@ -82,10 +85,12 @@ def parse_arguments(
                 del by_key[key]  # a range that is not wanted
                 continue
             key = f"~{key}"
-        if key == "data.fold" and override.value() == ALL_FOLDS:
-            if not isinstance(num_folds, int):
-                raise ConfigError("data.fold=all: of how many?", to_do="set one number: data.num_folds=3")
-            override = parser.parse_override(f"data.fold={','.join(map(str, range(num_folds)))}")
+        known = {"data.fold": ("data.num_folds", num_folds), "data.inner_fold": ("data.inner_folds", inner_folds)}
+        if key in known and override.value() == ALL_FOLDS:
+            of_how_many, number = known[key]
+            if not isinstance(number, int):
+                raise ConfigError(f"{key}=all: of how many?", to_do=f"set one number: {of_how_many}=3")
+            override = parser.parse_override(f"{key}={','.join(map(str, range(number)))}")
         by_key.pop(key, None)
         by_key[key] = override
     # The URL of a database may hold a password, and what a job is made from is written into its folder.

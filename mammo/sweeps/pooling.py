@@ -18,7 +18,9 @@ from mammo.evaluation.metrics import Metrics, metrics_of
 from mammo.evaluation.predictions import PredictionTable
 from mammo.evaluation.score_formulas import Floats, checked_cases
 from mammo.evaluation.trainings import DRAWS, SEED, mean_or_none
+from mammo.runs.layout import EVALUATIONS
 from mammo.runs.reading import MANIFEST_FILE, PREDICTIONS_FILE, RunReader
+from mammo.runs.trainings import tested
 from mammo.support.errors import TrainingError
 from mammo.sweeps.reading import RunResult
 
@@ -90,9 +92,14 @@ def pool_folds(runs: Sequence[RunResult]) -> PooledFolds:
 
 def _read_fold(run: RunResult) -> _Fold:
     files = RunReader(run.folder)
-    manifest, predictions, parts = files.manifest, files.predictions, files.parts
-    needed: dict[str, object] = {MANIFEST_FILE: manifest, PREDICTIONS_FILE: predictions}
-    needed |= {f"splits/{name}.csv": parts.get(name) for name in ("train", "val")}
+    manifest, parts = files.manifest, files.parts
+    # Where epochs were chosen inside, the fold that is out of everything is the test part.
+    names, file = ["train", "val"], PREDICTIONS_FILE
+    if run.has_outer_fold:
+        names, file = ["train", "val", "test"], f"{EVALUATIONS}/test/predictions.csv"
+    predictions = tested(files) if run.has_outer_fold else files.predictions
+    needed: dict[str, object] = {MANIFEST_FILE: manifest, file: predictions}
+    needed |= {f"splits/{name}.csv": parts.get(name) for name in names}
     for name, content in needed.items():
         if content is None:
             raise CannotPool(f"{Path(name).name} of the predictions or splits of {run.name} {files.why_none(name)}")
@@ -101,7 +108,7 @@ def _read_fold(run: RunResult) -> _Fold:
     fingerprint, num_folds = manifest.get("folds_fingerprint"), manifest.get("num_folds")
     if fingerprint is None or num_folds is None or num_folds > MAX_FOLDS:
         raise CannotPool(f"{run.name} is not one fold of a division")
-    all_images = frozenset(parts["train"].column("image_id")) | frozenset(parts["val"].column("image_id"))
+    all_images = frozenset(image_id for name in names for image_id in parts[name].column("image_id"))
     return _Fold(run.name, fingerprint, num_folds, predictions, all_images)
 
 

@@ -16,10 +16,11 @@ from typing import Any
 from mammo.config.renamed import current_key, current_override
 from mammo.config.tree import identity_tree
 from mammo.runs.folders import PLAN_FILE, is_run_folder, subfolders
-from mammo.runs.json_access import number, number_or_none
+from mammo.runs.json_access import mapping, number, number_or_none
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.reading import RunReader
 from mammo.runs.stored import Malformed
+from mammo.runs.trainings import is_of_best_checkpoint, is_test
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.plain_text import without_folders
@@ -101,6 +102,11 @@ class RunResult:
     def select(self) -> str:
         """Which of its epochs is evaluated: best or last."""
         return str((self.identity or {}).get("train.select", "best"))
+
+    @property
+    def has_outer_fold(self) -> bool:
+        """Whether its epoch was chosen inside the patients that the fold has left, which is then its test part."""
+        return (self.identity or {}).get("data.inner_folds") is not None
 
     @property
     def split(self) -> Split:
@@ -247,7 +253,7 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         fold=known.get("data.fold", summary.get("fold")),
         overrides=tuple(summary.get("overrides", ())),
         objective=number_or_none(summary.get("objective")),
-        metrics=summary.get("metrics"),
+        metrics=_metrics(files, known),
         last_metrics=summary.get("last_metrics"),
         error=_error(files.error or {}) if files.status == FAILED else None,
         identity=identity,
@@ -258,6 +264,14 @@ def read_run(folder: Path, problems: list[str]) -> RunResult:
         cost=_cost(summary),
         split_seed=known.get("data.split_seed"),
     )
+
+
+def _metrics(files: RunReader, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a run is judged by: its validation; its outer fold where the epoch was chosen inside."""
+    if identity.get("data.inner_folds") is None:
+        return (files.summary or {}).get("metrics")
+    of_test = (one for one in files.evaluations.values() if is_test(one) and is_of_best_checkpoint(files, one))
+    return next((mapping(one, "metrics") for one in of_test), None)
 
 
 def _cost(summary: Mapping[str, Any]) -> Cost:

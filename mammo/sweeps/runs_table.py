@@ -10,7 +10,7 @@ from mammo.runs.json_access import look, mapping, number
 from mammo.runs.reading import RunReader
 from mammo.runs.trainings import is_of_best_checkpoint, is_test
 from mammo.support.plain_text import as_typed
-from mammo.sweeps.findings import Finding, score
+from mammo.sweeps.findings import Finding
 from mammo.sweeps.reading import RunResult, SweepResults
 
 RUNS_FILE = "runs.csv"
@@ -55,7 +55,7 @@ def _of_files(run: RunResult) -> dict[str, Any]:
     return {
         "best_epoch": look(files.summary, "best_epoch"),
         "epochs_run": look(files.summary, "epochs_run"),
-        **{f"val_{name}": score(run, name) for name in SCORE_NAMES},
+        **{f"val_{name}": number(files.summary, "metrics", name) for name in SCORE_NAMES},
         **{f"test_{name}": number(mapping(of_test, "metrics"), name) for name in SCORE_NAMES},
     }
 

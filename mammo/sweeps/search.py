@@ -242,6 +242,8 @@ class Search:
         folds = self.base.hpo.folds
         if folds is None:
             return [self._job(trial)]
+        if self.base.data.inner_folds is not None:
+            return [self._job(trial, f"data.inner_fold={i}") for i in range(folds)]
         return [self._job(trial, f"data.num_folds={folds}", f"data.fold={i}") for i in range(folds)]
 
     def _job(self, trial: FrozenTrial, *part: str) -> Job:

@@ -69,7 +69,8 @@ class Session:
 
     def parse(self, arguments: Sequence[str]) -> Arguments:
         """The overrides of the command, see `parse_arguments`."""
-        return parse_arguments(arguments, self.option("data.num_folds"), self._context.config_loader)
+        folds, inner_folds = self.option("data.num_folds"), self.option("data.inner_folds")
+        return parse_arguments(arguments, folds, self._context.config_loader, inner_folds)
 
     def folder(self, name: str) -> Path:
         """The folder of a sweep with this name."""

@@ -22,7 +22,15 @@ from mammo.sweeps.plan import Arguments, key_of, make_job
 from mammo.sweeps.session import Session
 
 # What makes runs vary without making them better.
-NOT_SEARCHED = ("seed", "augment.seed", "data.fold", "data.num_folds", "data.split_seed")
+NOT_SEARCHED = (
+    "seed",
+    "augment.seed",
+    "data.fold",
+    "data.num_folds",
+    "data.split_seed",
+    "data.inner_fold",
+    "data.inner_folds",
+)
 
 EXPECTED = "interval(0.0, 0.2), tag(log, interval(1e-4, 1e-2)), int(interval(0, 4)), or a list of values"
 
@@ -103,8 +111,17 @@ def _require_sensible(arguments: Arguments, base: Config) -> None:
             f"a search over {noise[0]} finds the luckiest one",
             to_do="hpo.folds=3 lets each trial count with the mean over folds; afterwards sweep seeds with the best",
         )
-    if base.data.num_folds is not None:
-        raise ConfigError("data.num_folds has no effect in a search", to_do="hpo.folds sets the number of folds")
+    data, folds = base.data, base.hpo.folds
+    if data.num_folds is not None and data.inner_folds is None:
+        raise ConfigError(
+            "data.num_folds has no effect in a search",
+            to_do="hpo.folds sets the number of folds; with data.inner_folds a fold is set aside from the search",
+        )
+    if data.inner_folds is not None and folds not in (None, data.inner_folds):
+        raise ConfigError(
+            f"hpo.folds={folds} with data.inner_folds={data.inner_folds}",
+            "the same number: each trial trains the inner folds; or hpo.folds=null: data.inner_fold alone",
+        )
 
 
 def _require_possible(session: Session, arguments: Arguments, space: Space) -> None:

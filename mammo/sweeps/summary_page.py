@@ -56,10 +56,11 @@ def _of_configurations(results: SweepResults, findings: Sequence[Finding]) -> li
         lines = _part("Configurations", [dataclasses.replace(overview_table(results, findings), caption="")])
         labels = [finding.configuration.label for finding in findings]
     names = names_in("sweep")
+    completed = [run for run in results.runs if run.is_completed]
     lines += _part("All metrics", list(map(spread_table, findings, [names] * len(findings), labels)))
     lower = ", ".join(sorted(score.name for score in SCORES if score.lower_is_better))
     lines += [
-        f"{how_selected([run for run in results.runs if run.is_completed])} "
+        f"{how_selected(completed)} "
         "mean +- std: over the n finished runs; standard deviation with ddof=1. "
         f"{OVER_RUNS}: of the mean, Student's t with n - 1 degrees of freedom, -: none of a single run or of equal "
         f"ones. Lower is better for {lower}.",
