@@ -25,6 +25,7 @@ TOOL = Tool(
         "run=outputs/NAME split=test",
         "run=outputs/NAME data=vindr data.root=DIR",
         "run=multirun/NAME split=test weights=validation",
+        "run=multirun/NAME split=test each=true",
         "run=outputs/NEW compare=outputs/OLD",
         "run=multirun/NAME where=optimizer.lr=1e-3 compare_where=optimizer.lr=1e-4",
     ),

@@ -54,6 +54,7 @@ class EvaluateOptions(TrainedOptions):
     compare_as: Literal["trainings", "ensemble"] = option(
         "trainings", "of several runs: each training by itself, the difference is their mean; or the ensemble of them"
     )
+    each: bool = option(False, "each of several runs by itself, in its own directory, instead of their mean")
     recompute: bool | None = option(
         None,
         "predict once more what the runs have stored of these images; null: of a single run, which verifies it",

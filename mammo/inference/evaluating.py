@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mammo.evaluation.comparison import compare
-from mammo.evaluation.evaluation import evaluate
+from mammo.evaluation.evaluation import Evaluation, evaluate
 from mammo.evaluation.paired import adjusted, compare_trainings
+from mammo.evaluation.scores import names_in
 from mammo.evaluation.selection import ModelSelection
 from mammo.evaluation.trainings import Resampling
 from mammo.inference.command_options import DataChoice, EvaluateOptions
@@ -35,6 +36,8 @@ from mammo.support.files import file_sha256, safe_name
 from mammo.support.hardware import Hardware
 from mammo.support.outputs import Outputs
 from mammo.support.plain_text import wrapped
+from mammo.support.progress import track
+from mammo.support.table import Table, columns, row, terminal_lines, three_decimals
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,11 @@ class Request(NamedTuple):
 
 def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
     """Evaluate and write everything; returns lines for the terminal."""
+    return _evaluate_each(request, options) if options.each else _evaluated(request, options)[0]
+
+
+def _evaluated(request: Request, options: EvaluateOptions) -> tuple[list[str], str, Evaluation]:
+    """Lines for the terminal, what was evaluated, and what came out."""
     if options.output is not None:
         _require_evaluation(Path(options.output).expanduser())
         _outputs_in(Path(options.output).expanduser(), options)
@@ -78,12 +86,24 @@ def evaluate_runs(request: Request, options: EvaluateOptions) -> list[str]:
         lines.append("  (the temperature was fitted to these very images)")
     if others is not None and theirs is not None:
         lines += _compared((others, theirs), (ensemble, shown), outputs, options)
-    return [
-        *lines,
+    lines += [
         "",
         f"Results: {outputs.folder}",
         "  evaluation.json  everything, with the curves; predictions.csv; figures",
     ]
+    return lines, ensemble.name, evaluation
+
+
+def _evaluate_each(request: Request, options: EvaluateOptions) -> list[str]:
+    """Each run by itself; returns a table of them."""
+    if request.others or options.output is not None:
+        raise ConfigError("each=true together with compare or output", "each run alone, in its own directory")
+    names, rows = names_in("headline"), []
+    for checkpoint in track(request.checkpoints, "Evaluating", len(request.checkpoints)):
+        _, name, evaluation = _evaluated(Request([checkpoint], [], request.data), options)
+        rows.append(row(name, *(three_decimals(evaluation.metrics.scores[score]) for score in names)))
+    table = Table("", columns("run", numbers=names), tuple(rows))
+    return ["", *terminal_lines(table), "", "Each has its own in its directory; mammo.report shows them together."]
 
 
 def _compared(other: Side, this: Side, outputs: Outputs, options: EvaluateOptions) -> list[str]:

@@ -139,7 +139,9 @@ def comparisons_section(data: ReportData) -> Section | None:
     """Which configuration is better: on patients set aside, and out of fold; None for a single one."""
     blocks: list[Block] = []
     for found in data.comparisons:
-        blocks += [comparison_table(found, data.findings), *(Text(sentence) for sentence in verdicts(found))]
+        blocks.append(comparison_table(found, data.findings))
+        # Those of the first stand at the head of the report.
+        blocks += [Text(sentence) for sentence in verdicts(found) if found is not data.comparisons[0]]
         blocks += [Text(problem, tone="bad") for problem in found.problems]
         if found.pairs:
             names = metrics_of_figure(data.results)

@@ -63,7 +63,10 @@ def note_of(found: Comparisons) -> str:
     if not found.pairs:
         return ""
     pair = next(iter(found.pairs.values()))
-    return how_compared(pair, found.unit, len(found.pairs))
+    words = how_compared(pair, found.unit, len(found.pairs))
+    if found.is_named or len(found.pairs) < 2:
+        return words
+    return f"{words} A reference that is named beforehand (sweep.reference) takes {len(found.estimates) - 1}."
 
 
 def mean_cost(finding: Finding) -> Cost:
