@@ -7,22 +7,20 @@ trainings, and a difference is believed where neither explains it. Whether two i
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from mammo.evaluation.intervals import ERROR, NO_SPREAD, percentile_interval
 from mammo.evaluation.score_formulas import Floats
 from mammo.evaluation.scores import BY_NAME
+from mammo.evaluation.significance import EQUAL, TTest, drawn_variance, holm, splits_variance, t_test
 from mammo.evaluation.trainings import Pool, Resampling, Training, mean_or_none, population_of
 from mammo.support.errors import ComparisonError
 
 # How p was found: over splits; over trainings and patients, where all are scored on the same images.
 Test = Literal["splits", "trainings"]
-EQUAL = 1e-9  # scores are quotients of counts: what differs by less is the same
 
 
 class Wins(NamedTuple):
@@ -185,53 +183,6 @@ def adjusted(comparisons: Sequence[PairedDifference]) -> list[PairedDifference]:
     return [dataclasses.replace(one, scores=scores) for one, scores in zip(comparisons, found, strict=True)]
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p-values adjusted for their number (Holm 1979); None is no test and stays None."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    found: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, i) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        found[i] = largest
-    return found
-
-
-class TTest(NamedTuple):
-    """Student's t with its degrees of freedom, and the two-sided p."""
-
-    t: float
-    degrees_of_freedom: float
-    p_value: float
-
-
-def corrected_resampled_t(differences: Sequence[float], test_per_train: float) -> TTest | None:
-    """The test of the mean of J differences over splits whose training sets overlap; None where they do not vary.
-
-    The variance of the mean is (1/J + test_per_train) times that of the differences (ddof=1), t has J - 1 degrees of
-    freedom (Nadeau and Bengio 2003). It was made for splits that are drawn at random, and is approximate for folds.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    return _t_test(float(values.mean()), _splits_variance(values, test_per_train), len(values) - 1)
-
-
-def _splits_variance(differences: Floats, test_per_train: float) -> float:
-    return float(differences.var(ddof=1)) * (1 / len(differences) + test_per_train)
-
-
-def _drawn_variance(drawn: Floats) -> float:
-    """What resampling patients says of the variance of a difference; 0 where it is undefined in most draws."""
-    defined = drawn[~np.isnan(drawn)]
-    return float(defined.var(ddof=1)) if len(defined) > len(drawn) / 2 else 0.0
-
-
-def _t_test(mean: float, variance: float, degrees_of_freedom: float) -> TTest | None:
-    if variance < NO_SPREAD**2:
-        # Equal everywhere: alike without a doubt; a difference that never varies is no measure of chance.
-        return TTest(0.0, degrees_of_freedom, 1.0) if abs(mean) < EQUAL else None
-    t = mean / math.sqrt(variance)
-    return TTest(t, degrees_of_freedom, 2 * float(student_t.sf(abs(t), degrees_of_freedom)))
-
-
 def _paired(first: Sequence[Training], second: Sequence[Training]) -> tuple[tuple[Training, ...], tuple[Training, ...]]:
     """The trainings that both have: the same seeds and splits, or the same splits where no seed is in both."""
     with_seeds = {one.seed for one in first} & {one.seed for one in second}
@@ -302,18 +253,18 @@ class _Chance:
             return None
         if len(self.splits) > 1:
             assert self.test_per_train is not None
-            variance, freedom = _splits_variance(within, self.test_per_train), float(len(within) - 1)
+            variance, freedom = splits_variance(within, self.test_per_train), float(len(within) - 1)
         else:
             variance, freedom = self._over_seeds(name)
         if self.test == "splits":
-            return _t_test(float(within.mean()), variance, freedom)
-        of_patients = _drawn_variance(drawn)
+            return t_test(float(within.mean()), variance, freedom)
+        of_patients = drawn_variance(drawn)
         both = of_patients + variance
         if both < NO_SPREAD**2:
-            return _t_test(difference, both, freedom)
+            return t_test(difference, both, freedom)
         # Satterthwaite's degrees of freedom of a sum of variances.
         freedom = both**2 / (of_patients**2 / max(self.num_patients - 1, 1) + variance**2 / freedom)
-        return _t_test(difference, both, freedom)
+        return t_test(difference, both, freedom)
 
     def _over_seeds(self, name: str) -> tuple[float, float]:
         """Variance and degrees of freedom of the mean difference over trainings on one split."""
@@ -347,7 +298,7 @@ def _difference(
     is_known = not np.isnan(within).any()
     std = float(within.std(ddof=1)) if is_known and len(within) > 1 else 0.0
     found = chance.test_of(name, second - first, within, drawn)
-    of_patients = _t_test(second - first, _drawn_variance(drawn), max(len(population) - 1, 1))
+    of_patients = t_test(second - first, drawn_variance(drawn), max(len(population) - 1, 1))
     return ScoreDifference(
         name=name,
         first=first,

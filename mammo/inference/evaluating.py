@@ -28,9 +28,9 @@ from mammo.runs.evaluation import (
     FOLDER,
     OWN_FILES,
     evaluation_lines,
-    evaluation_provenance,
     write_evaluation,
 )
+from mammo.runs.provenance import evaluation_provenance
 from mammo.support.errors import ConfigError, DataError, RunDirectoryError
 from mammo.support.files import file_sha256, safe_name
 from mammo.support.hardware import Hardware

@@ -22,7 +22,7 @@ from mammo.runs.json_access import interval, number, text
 from mammo.support.table import DASH, Table, columns, latex_lines, limits, mean_and_std, row, three_decimals
 from mammo.sweeps.comparison_tables import comparison_table, verdicts
 from mammo.sweeps.comparisons import Comparisons
-from mammo.sweeps.findings import metrics_of_tables
+from mammo.sweeps.findings import how_selected, metrics_of_tables
 from mammo.sweeps.statistics import Spread
 from mammo.sweeps.tables import metric_order
 
@@ -70,6 +70,7 @@ def _one(data: ReportData, position: int) -> Table:
         parts += [("Pooled", [three_decimals(number(pooled, name)) for name in names]),
                   ("95% of pooled", [limits(interval(pooled, "ci95", name)) for name in names])]  # fmt: skip
         notes.append("Pooled: every image predicted once, by the network that had not seen it.")
+    notes.append(how_selected([run.result for run in runs]))
     if any(DASH in cells for _, cells in parts):
         notes.append("A dash: undefined, or no interval: half of the resamplings lack a class, or nothing varies.")
     rows = [

@@ -5,7 +5,7 @@ Of a comparison with another network see `mammo.runs.comparison`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,10 @@ from mammo.evaluation.scores import BY_NAME, names_in, shown_in
 from mammo.evaluation.subgroups import FEW_PATIENTS
 from mammo.runs.figures import confusion_matrix_figure
 from mammo.runs.layout import CALIBRATION_FILE, EVALUATIONS
-from mammo.runs.provenance import environment, git_state, utc_now
 from mammo.runs.stored import Calibration, read_stored
 from mammo.support.figures import figure_bytes
-from mammo.support.files import this_command
-from mammo.support.hardware import Hardware
 from mammo.support.outputs import Outputs
-from mammo.support.plain_text import without_folders, wrapped
+from mammo.support.plain_text import wrapped
 from mammo.support.table import Cell, Column, Table, columns, estimate, row, terminal_lines
 
 FOLDER = EVALUATIONS
@@ -75,25 +72,6 @@ def write_evaluation(
     content = {"schema_version": SCHEMA_VERSION, **provenance, **evaluation.to_dict()}
     content["bootstrap"]["unit"] = group_by
     outputs.write_json(FILE, content)
-
-
-def evaluation_provenance(
-    networks: Sequence[Mapping[str, Any]], data: Mapping[str, Any], hardware: Hardware, *, was_fitted: bool
-) -> dict[str, Any]:
-    """Which networks were evaluated on what, by which code on which machine.
-
-    `was_fitted` is whether the temperature was fitted to these very images.
-    """
-    return {
-        "created_at": utc_now(),
-        "command": without_folders(this_command()),
-        "git": git_state(),
-        "environment": environment(hardware),
-        "networks": list(networks),
-        "data": dict(data),
-        "temperature_fitted_on_these_images": was_fitted,
-        "max_difference_from_run": None,
-    }
 
 
 def read_temperature(run_folder: Path) -> float | None:

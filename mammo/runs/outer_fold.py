@@ -10,8 +10,9 @@ from mammo.data.dataset import Dataset
 from mammo.evaluation.evaluation import evaluate
 from mammo.evaluation.predictions import make_predictions
 from mammo.runs.directory import RunDirectory
-from mammo.runs.evaluation import evaluation_provenance, write_evaluation
+from mammo.runs.evaluation import write_evaluation
 from mammo.runs.layout import BEST, EVALUATIONS
+from mammo.runs.provenance import evaluation_provenance
 from mammo.support.files import file_sha256
 from mammo.support.hardware import Hardware
 from mammo.support.outputs import Outputs

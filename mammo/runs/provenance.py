@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mammo
+from mammo.support.files import this_command
+from mammo.support.plain_text import without_folders
 
 if TYPE_CHECKING:
     from mammo.runs.stored import Environment, Git
@@ -79,4 +82,23 @@ def environment(hardware: Hardware) -> Environment:
         "threads": hardware.threads,
         "amp_dtype": hardware.amp,
         "deterministic": hardware.deterministic,
+    }
+
+
+def evaluation_provenance(
+    networks: Sequence[Mapping[str, Any]], data: Mapping[str, Any], hardware: Hardware, *, was_fitted: bool
+) -> dict[str, Any]:
+    """Which networks were evaluated on what, by which code on which machine.
+
+    `was_fitted` is whether the temperature was fitted to these very images.
+    """
+    return {
+        "created_at": utc_now(),
+        "command": without_folders(this_command()),
+        "git": git_state(),
+        "environment": environment(hardware),
+        "networks": list(networks),
+        "data": dict(data),
+        "temperature_fitted_on_these_images": was_fitted,
+        "max_difference_from_run": None,
     }

@@ -15,6 +15,7 @@ from mammo.sweeps.findings import (
     Finding,
     best_trial,
     folds_were_swept,
+    how_selected,
     is_minimised,
     metrics_of_figure,
     model_selection,
@@ -43,7 +44,8 @@ def closing_lines(
     elif len(findings) == 1:
         table = spread_table(findings[0], metric_order(results), "", head=Cell)
         label = findings[0].configuration.label
-        lines += [label, "", *terminal_lines(table), "", *_further(findings[0], results)]
+        selected = textwrap.wrap(how_selected(findings[0].configuration.completed), WIDTH)
+        lines += [label, "", *terminal_lines(table), "", *selected, "", *_further(findings[0], results)]
     elif comparisons:
         lines += _compared(comparisons, findings)
     else:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mammo.evaluation.paired import ERROR as LEVEL
-from mammo.evaluation.paired import compare_trainings, holm
+from mammo.evaluation.intervals import ERROR
+from mammo.evaluation.paired import compare_trainings
+from mammo.evaluation.significance import holm
 from mammo.evaluation.trainings import Estimate, Resampling, Training, mean_scores
 from mammo.runs.json_access import number
 from mammo.runs.reading import RunReader
@@ -38,6 +39,7 @@ class Confidence:
     num_compared: int
     is_over_folds: bool
     has_test: bool
+    has_collapsed: bool
     confirm: str
 
     def sentences(self) -> list[str]:
@@ -47,6 +49,7 @@ class Confidence:
             found.append(
                 f"Trial {self.number} has {self.score} {self.estimate.value:.3f} {limits(self.estimate.ci95)} on all "
                 f"its validation images [95% interval over {self.unit}s], as the best of many, which flatters."
+                f"{'' if self.has_collapsed else ' None of its runs has collapsed.'}"
             )
         if self.num_compared:
             by, once = "the corrected resampled t test over the folds", ""
@@ -112,10 +115,11 @@ def confidence(results: SweepResults) -> Confidence | None:
         score=score,
         unit=next(run.group_by for run in results.runs if run.name in best.trial.runs),
         estimate=estimate,
-        level=tuple(sorted(number for number, p in adjusted.items() if p is not None and p >= LEVEL)),
+        level=tuple(sorted(number for number, p in adjusted.items() if p is not None and p >= ERROR)),
         num_compared=len(adjusted),
         is_over_folds=bool(over_folds) and all(over_folds),
         has_test=has_test,
+        has_collapsed=best.has_collapsed,
         confirm=f"python -m mammo.evaluate {_shown(results.folder)} where=trial={best.trial.number} {where}",
     )
 

@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier
 
 from mammo.evaluation.metrics import compute_metrics
-from mammo.evaluation.paired import ScoreDifference, adjusted, compare_trainings, corrected_resampled_t, holm
+from mammo.evaluation.paired import ScoreDifference, adjusted, compare_trainings
+from mammo.evaluation.significance import corrected_resampled_t, holm
 from mammo.evaluation.trainings import Resampling, Training, mean_scores
 from mammo.support.errors import ComparisonError
 from tests.evaluation.tables import DENSITY, table
