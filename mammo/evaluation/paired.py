@@ -15,7 +15,17 @@ import numpy as np
 from mammo.evaluation.intervals import ERROR, NO_SPREAD, percentile_interval
 from mammo.evaluation.score_formulas import Floats
 from mammo.evaluation.scores import BY_NAME
-from mammo.evaluation.significance import EQUAL, TTest, drawn_variance, holm, splits_variance, t_test
+from mammo.evaluation.significance import (
+    EQUAL,
+    Part,
+    TTest,
+    combined_t,
+    corrected_resampled_t,
+    drawn_variance,
+    holm,
+    splits_variance,
+    t_test,
+)
 from mammo.evaluation.trainings import Pool, Resampling, Training, mean_or_none, population_of
 from mammo.support.errors import ComparisonError
 
@@ -251,29 +261,20 @@ class _Chance:
         """The test of a score: of the mean over splits, or, on the same images, of the difference itself."""
         if self.test is None or np.isnan(within).any():
             return None
-        if len(self.splits) > 1:
-            assert self.test_per_train is not None
-            variance, freedom = splits_variance(within, self.test_per_train), float(len(within) - 1)
-        else:
-            variance, freedom = self._over_seeds(name)
         if self.test == "splits":
-            return t_test(float(within.mean()), variance, freedom)
-        of_patients = drawn_variance(drawn)
-        both = of_patients + variance
-        if both < NO_SPREAD**2:
-            return t_test(difference, both, freedom)
-        # Satterthwaite's degrees of freedom of a sum of variances.
-        freedom = both**2 / (of_patients**2 / max(self.num_patients - 1, 1) + variance**2 / freedom)
-        return t_test(difference, both, freedom)
+            assert self.test_per_train is not None
+            return corrected_resampled_t(within, self.test_per_train)
+        of_trainings = self._over_seeds(name)
+        if len(self.splits) > 1 and self.test_per_train is not None:
+            of_trainings = [Part(splits_variance(within, self.test_per_train), len(within) - 1.0)]
+        return combined_t(difference, [Part(drawn_variance(drawn), max(self.num_patients - 1.0, 1.0)), *of_trainings])
 
-    def _over_seeds(self, name: str) -> tuple[float, float]:
-        """Variance and degrees of freedom of the mean difference over trainings on one split."""
+    def _over_seeds(self, name: str) -> list[Part]:
+        """Variances of the mean difference over trainings on one split."""
         values = [np.array([one.scores[name] for one in _by_seed(side)], dtype=np.float64) for side in self.sides]
         if self.are_seeds_paired:
-            return float((values[1] - values[0]).var(ddof=1)) / len(values[0]), len(values[0]) - 1.0
-        parts = [float(side.var(ddof=1)) / len(side) for side in values]
-        below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, values, strict=True))
-        return sum(parts), sum(parts) ** 2 / below if below else min(map(len, values)) - 1.0
+            values = [values[1] - values[0]]
+        return [Part(float(side.var(ddof=1)) / len(side), len(side) - 1.0) for side in values if len(side) > 1]
 
 
 def _by_seed(side: Iterable[Training]) -> list[Training]:

@@ -9,7 +9,7 @@ from mammo.support.table import limits, three_decimals
 TEST_WORDS = {
     "splits": "corrected resampled t test over {splits} splits, seeds averaged within each (Nadeau and Bengio 2003; "
     "approximate for folds)",
-    "trainings": "t test of the difference, whose variance is that over patients and that over trainings",
+    "trainings": "t test of the difference with the variances over patients and over trainings (Cochran and Cox 1950)",
 }
 
 
@@ -56,6 +56,8 @@ def how_compared(pair: PairedDifference, unit: str, num_compared: int) -> str:
     if pair.test is None:
         return words
     holm = f", adjusted for {num_compared} comparisons (Holm)" if num_compared > 1 else ""
+    if pair.test == "splits" and pair.num_trainings == (pair.num_splits, pair.num_splits):
+        words += " With one seed each nothing is known of other initial weights: several seeds tell."
     return (
         f"{words} p: {TEST_WORDS[pair.test].format(splits=pair.num_splits)}{holm}. Better is said where p is below "
         "0.05 and the interval is without 0."

@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier
 
 from mammo.evaluation.metrics import compute_metrics
 from mammo.evaluation.paired import ScoreDifference, adjusted, compare_trainings
-from mammo.evaluation.significance import corrected_resampled_t, holm
+from mammo.evaluation.significance import Part, combined_t, corrected_resampled_t, holm
 from mammo.evaluation.trainings import Resampling, Training, mean_scores
 from mammo.support.errors import ComparisonError
 from tests.evaluation.tables import DENSITY, table
@@ -205,12 +205,45 @@ def test_seeds_on_one_split_tell_what_chance_does_to_trainings_and_patients():
     population = pools[0][0].patient_ids
     drawn = [np.mean([resampling.drawn(pool, population)["acc"] for pool in side], axis=0) for side in pools]
     of_seeds, of_patients = np.var(gains, ddof=1) / 4, np.var(drawn[1] - drawn[0], ddof=1)
-    freedom = (of_seeds + of_patients) ** 2 / (of_seeds**2 / 3 + of_patients**2 / (NUM_PATIENTS - 1))
-    t = np.mean(gains) / (of_seeds + of_patients) ** 0.5
-    assert found.test == "trainings"
-    assert score.degrees_of_freedom == pytest.approx(freedom)
-    assert score.p_value == pytest.approx(2 * student_t.sf(t, freedom))
-    assert score.better == "second"
+    assert (found.test, score.better) == ("trainings", "second")
+    assert score.degrees_of_freedom == 3
+    # At this level the weighted limit of both parts is where the difference is.
+    limits = [student_t.isf(score.p_value / 2, freedom) for freedom in (3, NUM_PATIENTS - 1)]
+    both = of_seeds + of_patients
+    assert np.average(limits, weights=(of_seeds, of_patients)) == pytest.approx(np.mean(gains) / both**0.5)
+
+
+def test_two_parts_of_a_variance_keep_the_level_where_one_is_known_from_few():
+    rng = np.random.default_rng(1)
+    n, count, naive = 2000, 0, 0
+    for _ in range(n):
+        # As much chance in three trainings as in sixty patients.
+        parts = [Part(rng.chisquare(2) / 2, 2), Part(rng.chisquare(59) / 59, 59)]
+        mean = rng.normal(0, 2**0.5)
+        count += combined_t(mean, parts).p_value < 0.05
+        naive += abs(mean) / sum(part.variance for part in parts) ** 0.5 > 1.96
+    assert is_as_claimed(count, n)
+    assert not is_as_claimed(naive, n)
+
+
+def test_one_part_alone_is_students_t():
+    assert combined_t(1.2, [Part(0.25, 4)]).p_value == pytest.approx(2 * student_t.sf(2.4, 4))
+    assert combined_t(1.2, [Part(0.25, 4), Part(0.0, 1)]).p_value == pytest.approx(2 * student_t.sf(2.4, 4))
+    assert combined_t(0.0, [Part(0.0, 4)]).p_value == 1
+    assert combined_t(0.1, [Part(0.0, 4)]) is None
+    assert combined_t(0.0, [Part(0.25, 4)]).p_value == pytest.approx(1)
+
+
+def test_seeds_on_one_split_are_rarely_told_apart_where_they_are_of_one_configuration():
+    rng = np.random.default_rng(2)
+    n, pairs = 100, []
+    for _ in range(n):
+        targets = labels_of(rng)
+        everything = np.arange(len(targets))
+        pairs.append(
+            [[training(rng, targets, 1 + rng.normal(0, 0.3), everything, seed) for seed in range(3)] for _ in (0, 1)]
+        )
+    assert is_as_claimed(rejected(pairs), n)
 
 
 def test_a_test_set_that_all_folds_share_is_one_set_of_patients():
