@@ -19,8 +19,8 @@ from mammo.reporting.run_names import figure_keys, run_label, short_keys, trials
 from mammo.runs.folders import is_run_folder
 from mammo.runs.json_access import count, interval, mapping, text
 from mammo.runs.layout import BEST, EVALUATIONS
-from mammo.runs.reading import PREDICTIONS_FILE, RunReader
-from mammo.runs.trainings import is_test, with_attributes
+from mammo.runs.reading import PREDICTIONS_FILE, RunReader, is_test
+from mammo.runs.trainings import with_attributes
 from mammo.support.dotted_keys import flatten
 from mammo.support.files import file_sha256
 from mammo.support.progress import track

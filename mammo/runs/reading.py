@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,8 @@ import yaml
 
 from mammo.config.check import check_stored
 from mammo.config.tree import Config
-from mammo.runs.layout import ERROR_FILE, EVALUATIONS, LOCK_FILE, SUMMARY_FILE, SUMS_FILE
+from mammo.runs.json_access import look, mapping, number, text
+from mammo.runs.layout import BEST, ERROR_FILE, EVALUATIONS, LOCK_FILE, SUMMARY_FILE, SUMS_FILE
 from mammo.runs.stored import (
     ErrorFile,
     SplitManifest,
@@ -23,7 +24,7 @@ from mammo.runs.stored import (
     read_summary,
 )
 from mammo.support.errors import ConfigError
-from mammo.support.files import read_csv, read_json, read_text
+from mammo.support.files import file_sha256, read_csv, read_json, read_text
 from mammo.support.yaml_files import read_yaml
 from mammo.tasks.multiclass import LABELS
 from mammo.tasks.outputs import SOFTMAX
@@ -108,6 +109,20 @@ class RunReader:
         found = {name: self._read(f"{EVALUATIONS}/{name}/evaluation.json", read_json) for name in names}
         return {name: content for name, content in found.items() if content is not None}
 
+    @functools.cached_property
+    def test(self) -> tuple[str, dict[str, Any]] | None:
+        """The evaluation of the best checkpoint on the patients set aside, and the name of its folder."""
+        of_test = [(name, one) for name, one in self.evaluations.items() if is_test(one)]
+        return next((pair for pair in of_test if self._is_of_best_checkpoint(pair[1])), None)
+
+    def _is_of_best_checkpoint(self, evaluation: Mapping[str, Any]) -> bool:
+        networks = evaluation.get("networks")
+        evaluated = [text(one, "checkpoint_sha256") for one in networks] if isinstance(networks, list) else []
+        try:
+            return evaluated == [file_sha256(self.folder / BEST)]
+        except OSError:
+            return False
+
     def comparison(self, name: str) -> dict[str, Any] | None:
         """`comparison.json` beside the evaluation of a name."""
         return self._read(f"{EVALUATIONS}/{name}/comparison.json", read_json)
@@ -179,6 +194,12 @@ class RunReader:
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0] if str(error) else ""
             self.damaged[name] = reason or type(error).__name__
             return None
+
+
+def is_test(evaluation: Mapping[str, Any]) -> bool:
+    """Whether an evaluation is of patients set aside, none of whose images were learnt from."""
+    is_own = look(evaluation, "data", "is_own") is True and look(evaluation, "data", "split") == "test"
+    return is_own and not number(evaluation, "data", "num_trained_on") and bool(mapping(evaluation, "metrics"))
 
 
 def is_held(folder: Path) -> bool:

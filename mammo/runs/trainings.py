@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from mammo.evaluation.predictions import ATTRIBUTES, PredictionTable
 from mammo.evaluation.trainings import Training
-from mammo.runs.json_access import look, mapping, number
+from mammo.runs.json_access import number
 from mammo.runs.layout import BEST
 from mammo.runs.reading import PREDICTIONS_FILE, RunReader
 from mammo.support.errors import ConfigError
@@ -50,10 +48,8 @@ def held_out_ratio(files: RunReader) -> float | None:
 
 def tested(files: RunReader) -> PredictionTable | None:
     """The predictions of the best checkpoint for the patients set aside, as `mammo.evaluate` has left them."""
-    for name, evaluation in files.evaluations.items():
-        if is_test(evaluation) and is_of_best_checkpoint(files, evaluation):
-            return files.evaluated(name)
-    return None
+    found = files.test
+    return None if found is None else files.evaluated(found[0])
 
 
 def with_attributes(files: RunReader, predictions: PredictionTable) -> PredictionTable:
@@ -78,21 +74,5 @@ def are_of_checkpoint(files: RunReader) -> bool:
     wanted |= {PREDICTIONS_FILE: of_results} if of_results else {}
     try:
         return BEST in wanted and all(file_sha256(files.folder / name) == digest for name, digest in wanted.items())
-    except OSError:
-        return False
-
-
-def is_test(evaluation: Mapping[str, Any]) -> bool:
-    """Whether an evaluation is of patients set aside, none of whose images were learnt from."""
-    is_own = look(evaluation, "data", "is_own") is True and look(evaluation, "data", "split") == TEST
-    return is_own and not number(evaluation, "data", "num_trained_on") and bool(mapping(evaluation, "metrics"))
-
-
-def is_of_best_checkpoint(files: RunReader, evaluation: Mapping[str, Any]) -> bool:
-    """Whether an evaluation is of the best checkpoint of the run as it is, and of no other network."""
-    networks = evaluation.get("networks")
-    evaluated = [mapping(one).get("checkpoint_sha256") for one in networks] if isinstance(networks, list) else []
-    try:
-        return evaluated == [file_sha256(files.folder / BEST)]
     except OSError:
         return False

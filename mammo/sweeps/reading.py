@@ -20,7 +20,6 @@ from mammo.runs.json_access import mapping, number, number_or_none
 from mammo.runs.layout import LATER_FOLDERS
 from mammo.runs.reading import RunReader
 from mammo.runs.stored import Malformed
-from mammo.runs.trainings import is_of_best_checkpoint, is_test
 from mammo.support.dotted_keys import flatten
 from mammo.support.errors import ConfigError
 from mammo.support.plain_text import without_folders
@@ -270,8 +269,7 @@ def _metrics(files: RunReader, identity: Mapping[str, Any]) -> dict[str, Any] | 
     """What a run is judged by: its validation; its outer fold where the epoch was chosen inside."""
     if identity.get("data.inner_folds") is None:
         return (files.summary or {}).get("metrics")
-    of_test = (one for one in files.evaluations.values() if is_test(one) and is_of_best_checkpoint(files, one))
-    return next((mapping(one, "metrics") for one in of_test), None)
+    return None if files.test is None else mapping(files.test[1], "metrics")
 
 
 def _cost(summary: Mapping[str, Any]) -> Cost:

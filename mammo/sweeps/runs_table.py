@@ -8,7 +8,6 @@ from typing import Any
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.runs.json_access import look, mapping, number
 from mammo.runs.reading import RunReader
-from mammo.runs.trainings import is_of_best_checkpoint, is_test
 from mammo.support.plain_text import as_typed
 from mammo.sweeps.findings import Finding
 from mammo.sweeps.reading import RunResult, SweepResults
@@ -50,8 +49,7 @@ def runs_table(results: SweepResults, findings: Sequence[Finding]) -> tuple[list
 def _of_files(run: RunResult) -> dict[str, Any]:
     """The epoch, and the scores of both parts."""
     files = RunReader(run.folder)
-    evaluations = files.evaluations.values() if run.is_completed else ()
-    of_test = next((one for one in evaluations if is_test(one) and is_of_best_checkpoint(files, one)), {})
+    of_test = files.test[1] if run.is_completed and files.test is not None else {}
     return {
         "best_epoch": look(files.summary, "best_epoch"),
         "epochs_run": look(files.summary, "epochs_run"),
