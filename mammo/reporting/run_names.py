@@ -32,6 +32,8 @@ def run_label(run: RunResult, results: SweepResults, configuration: int | None, 
         parts.append(f"split seed {run.split_seed}")
     if run.fold is not None:
         parts.append(f"fold {run.fold}")
+    if len({one.inner_fold for one in runs}) > 1:
+        parts.append(f"inner fold {run.inner_fold}")
     return ", ".join(parts) or run.name
 
 
@@ -44,6 +46,7 @@ def figure_keys(results: SweepResults, position: Mapping[str, int], labels: Sequ
     runs, trials, of_label = results.runs, trials_of(results), short_keys(labels)
     several = {seed for seed, n in Counter(run.seed for run in runs).items() if n > 1}
     has_split_seeds = len({run.split_seed for run in runs}) > 1
+    has_inner_folds = len({run.inner_fold for run in runs}) > 1
     keys: dict[str, str] = {}
     for i, run in enumerate(runs, start=1):
         parts = [f"run{i}" if run.seed is None else f"seed{run.seed}"]
@@ -56,6 +59,8 @@ def figure_keys(results: SweepResults, position: Mapping[str, int], labels: Sequ
                 parts.append(f"split{run.split_seed}")
             if run.fold is not None:
                 parts.append(f"fold{run.fold}")
+            if has_inner_folds:
+                parts.append(f"inner{run.inner_fold}")
         key = "_".join(parts)
         keys[run.name] = f"{key}_run{i}" if key in keys.values() else key
     return keys

@@ -39,7 +39,7 @@ class Pooled:
     def repetitions(self) -> str:
         """What the mean is over, in words; empty for a single one."""
         n = len(self.by_seed)
-        return "" if n < 2 else f"{n} seeds and divisions" if any("," in key for key in self.by_seed) else f"{n} seeds"
+        return "" if n < 2 else f"{n} repetitions" if any("," in key for key in self.by_seed) else f"{n} seeds"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +83,17 @@ def score(run: RunResult, name: str) -> float | None:
 def _pool(configuration: Configuration) -> Pooled:
     found: dict[str, PooledFolds] = {}
     problems = [] if configuration.problem is None else [configuration.problem]
-    division_seeds = {run.split_seed for run in configuration.runs}
+    runs = configuration.runs
+    has_divisions, has_inner = (len({of(run) for run in runs}) > 1 for of in (_division, _inner_fold))
     groups: dict[str, list[RunResult]] = {}
-    for run in sorted(configuration.runs, key=lambda run: (run.seed is None, run.seed or 0, run.split_seed or 0)):
-        division = "" if len(division_seeds) < 2 else f", split seed {run.split_seed}"
-        groups.setdefault(f"{run.seed}{division}", []).append(run)
-    for key, runs in groups.items():
+    for run in sorted(runs, key=lambda run: (run.seed or 0, _division(run), _inner_fold(run))):
+        words = [str(run.seed)]
+        words += [f"split seed {run.split_seed}"] if has_divisions else []
+        words += [f"inner fold {run.inner_fold}"] if has_inner else []
+        groups.setdefault(", ".join(words), []).append(run)
+    for key, members in groups.items():
         try:
-            found[key] = pool_folds([run for run in runs if run.is_completed])
+            found[key] = pool_folds([run for run in members if run.is_completed])
         except CannotPool as reason:
             problems.append(f"seed {key} is not pooled: {reason}")
     pooled = list(found.values())
@@ -111,6 +114,14 @@ def how_selected(runs: Sequence[RunResult], *, on_others: bool = False) -> str:
     flatters = "on other images than these" if on_others else "on its validation images, which flatters there"
     best = f"its best epoch, chosen {flatters}"
     return f"Each run at {best}." if rules == {"best"} else f"Each run at its last epoch, or at {best} (train.select)."
+
+
+def _division(run: RunResult) -> int:
+    return -1 if run.split_seed is None else run.split_seed
+
+
+def _inner_fold(run: RunResult) -> int:
+    return -1 if run.inner_fold is None else run.inner_fold
 
 
 def ranked_trials(results: SweepResults) -> list[Trial]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mammo.config.tree import identity_tree
@@ -37,9 +37,13 @@ def with_labels(jobs: Sequence[Job], labels: dict[str, str], folder: Path) -> li
 
     `efficientnet_lite0-head_only-mias-lr_1e-3-s42-f0-1a2b3c4d`; model, strategy and data stand there anyway.
     """
-    split_seeds = {job.config.data.split_seed for job in jobs}
+    data = [job.config.data for job in jobs]
+    varying = {
+        name: len({getattr(one, key) for one in data}) > 1
+        for name, key in (("split", "split_seed"), ("inner", "inner_fold"))
+    }
     return [
-        dataclasses.replace(job, name=_existing(job, folder) or _labelled(job, labels[job.name], len(split_seeds) > 1))
+        dataclasses.replace(job, name=_existing(job, folder) or _labelled(job, labels[job.name], varying))
         for job in jobs
     ]
 
@@ -50,11 +54,12 @@ def _existing(job: Job, folder: Path) -> str | None:
     return found[0] if found else None
 
 
-def _labelled(job: Job, label: str, has_split_seeds: bool) -> str:
+def _labelled(job: Job, label: str, varying: Mapping[str, bool]) -> str:
     fold = "" if job.config.data.fold is None else f"-f{job.config.data.fold}"
     end = f"-s{job.config.seed}{fold}-{job.run_id}"
     if not job.name.endswith(end) or job.config.run.name is not None:
         return job.name
     words = [re.sub(r"[^\w.-]+", "_", part.strip()) for part in label.split(", ") if " " in part.strip()]
-    words += [f"split{job.config.data.split_seed}"] if has_split_seeds else []
+    words += [f"split{job.config.data.split_seed}"] if varying["split"] else []
+    words += [f"inner{job.config.data.inner_fold}"] if varying["inner"] else []
     return safe_name("-".join([job.name.removesuffix(end), *words])) + end

@@ -103,6 +103,11 @@ class RunResult:
         return str((self.identity or {}).get("train.select", "best"))
 
     @property
+    def inner_fold(self) -> int | None:
+        """The inner fold that its epoch was chosen on; None where there is none."""
+        return (self.identity or {}).get("data.inner_fold") if self.has_outer_fold else None
+
+    @property
     def has_outer_fold(self) -> bool:
         """Whether its epoch was chosen inside the patients that the fold has left, which is then its test part."""
         return (self.identity or {}).get("data.inner_folds") is not None

@@ -55,13 +55,12 @@ class Confidence:
             by, once = "the corrected resampled t test over the folds", ""
             if not self.is_over_folds:
                 by, once = f"a t test over {self.unit}s", "; each was trained once, another seed may turn it round"
-            n = len(self.level)
-            which = "None" if not n else "All" if n == self.num_compared else str(n)
+            n, others = len(self.level), f"the {self.num_compared} other trials"
             listed = ", ".join(map(str, self.level[:MAX_LISTED])) + (", ..." if n > MAX_LISTED else "")
-            found.append(
-                f"{which} of the {self.num_compared} other trials cannot be told from it"
-                f"{f' ({listed})' if n else ''} by {by}, adjusted for their number (Holm){once}."
-            )
+            which = f"{n} of {others} cannot be told from it ({listed})"
+            if n in (0, self.num_compared):
+                which = f"{'All' if n == 0 else 'None'} of {others} can be told from it"
+            found.append(f"{which} by {by}, adjusted for their number (Holm){once}.")
         how = f"To confirm it on {self.unit}s that the search has not seen:"
         if not self.has_test:
             how = f"No {self.unit}s were set aside (data.test_fraction=0.2 does). To confirm it on another dataset:"

@@ -170,7 +170,7 @@ def test_a_split_that_is_drawn_again_is_no_configuration(sweep):
     assert set(load(sweep / "cv_summary.json")["pooled_by_seed"]) == {
         f"{seed}, split seed {split_seed}" for seed in SEEDS for split_seed in (7, 42)
     }
-    assert any("mean of 4 seeds and divisions" in line for line in lines)
+    assert any("mean of 4 repetitions" in line for line in lines)
 
 
 def test_a_search_says_which_trials_cannot_be_told_from_the_best(sweep):
@@ -199,6 +199,6 @@ def test_a_search_says_which_trials_cannot_be_told_from_the_best(sweep):
     assert (best["number"], best["num_compared"], best["test"]) == (0, 2, "splits")
     assert 1 in best["cannot_be_told_from_it"]
     assert best["score_of_all_images"] == pytest.approx(1)
-    assert "other trials cannot be told from it" in text
+    assert "of the 2 other trials can" in text
     assert f"python -m mammo.evaluate multirun/{sweep.name} where=trial=0" in text
     assert str(sweep) not in (sweep / "summary.md").read_text()
