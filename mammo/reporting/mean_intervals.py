@@ -4,41 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from mammo.evaluation.intervals import bootstrap, interval_of_mean, score_intervals
 from mammo.evaluation.predictions import PredictionTable
-from mammo.evaluation.scores import SCORE_NAMES
-from mammo.evaluation.subgroups import cases_of
-from mammo.evaluation.trainings import DRAWS, SEED
+from mammo.evaluation.trainings import Pool, Resampling, Training, mean_scores
 from mammo.support.errors import TrainingError
 
 
 def mean_intervals(tables: Sequence[PredictionTable | None]) -> Mapping[str, list[float] | None]:
-    """95 % percentile intervals of the mean of each score over trainings, from a bootstrap over patients.
+    """95 % intervals of the mean of each score over trainings, see `mean_scores`.
 
-    The n-th draw is of the same patients for all trainings. Where the mean is the same in all draws, the limits are the
-    means of those of the trainings, for scores that have such (`score_intervals`). Empty unless all of
-    them have predicted the same images of the same patients with the same true classes.
+    Empty unless all of them have predicted the same images of the same patients with the same true classes.
     """
-    known = [_sorted(table) for table in tables if table is not None and len(table)]
-    if not known or len(known) < len(tables):
+    known = [table for table in tables if table is not None and len(table)]
+    if not known or len(known) < len(tables) or len({_facts(table) for table in known}) > 1:
         return {}
-    first = known[0]
-    facts = ["image_id", "patient_id", "y_true"]
-    if any(
-        one.class_names != first.class_names or not np.array_equal(one.table[facts].values, first.table[facts].values)
-        for one in known[1:]
-    ):
-        return {}
+    pools = [Pool((Training(i, None, None, table),)) for i, table in enumerate(known)]
     try:
-        cases = [cases_of(one) for one in known]
-        drawn = [bootstrap(one, DRAWS, SEED) for one in cases]
+        return {name: one.ci95 for name, one in mean_scores(pools, Resampling()).items()}
     except (ValueError, TrainingError):  # probabilities that are none
         return {}
-    alone = [score_intervals(*pair) for pair in zip(drawn, cases, strict=True)]
-    return {name: interval_of_mean([one[name] for one in drawn], [one[name] for one in alone]) for name in SCORE_NAMES}
 
 
-def _sorted(table: PredictionTable) -> PredictionTable:
-    return table.rows(np.argsort(table.table["image_id"].to_numpy(dtype=str), kind="stable"))
+def _facts(table: PredictionTable) -> tuple[tuple[str, ...], frozenset[tuple[str, ...]]]:
+    """The classes, and who is shown on which image."""
+    columns = (table.table[name] for name in ("image_id", "patient_id", "y_true"))
+    return table.class_names, frozenset(zip(*columns, strict=True))

@@ -63,9 +63,9 @@ def _end_of_output(folder: Path) -> str:
 
 def _differences(alone: Path, killed: Path) -> list[str]:
     runs = [_only(folder / "outputs") for folder in (alone, killed)]
-    found = [
-        name for name in ("val_predictions.csv", "metrics/val_metrics.json", "train_history.csv") if _differ(name, runs)
-    ]
+    names = ["val_predictions.csv", "metrics/val_metrics.json", "train_history.csv"]
+    names += [name for name in ("evaluation/test/predictions.csv",) if any((run / name).exists() for run in runs)]
+    found = [name for name in names if _differ(name, runs)]
     histories = [_history(run) for run in runs]
     if histories[0] != histories[1]:
         found.append("train_history.json")

@@ -9,11 +9,15 @@ from pathlib import Path
 STRATEGIES = ("frozen_last_block", "full_finetune", "head_only", "linear_probe")
 SCHEDULERS = ("cosine", "plateau", "step", "constant")
 SAMPLERS = ("weighted", "uniform")
+# A part set aside for validation, or inside of an outer fold that the run scores at its end.
+PARTS = (("data.val_fraction=0.4",), ("data.num_folds=3", "data.fold=0", "data.inner_folds=2"))
+# Which epoch is kept; the last one is not chosen by early stopping.
+RULES = (("train.early_stopping.patience=0",), ("train.early_stopping.patience=1",), ("train.select=last",))
 
 # 19 training and 13 validation images in batches of 4 are 5 and 4 batches an epoch.
 COMMON = (
-    "data=folders", "data.group_by=image", "data.pseudonymize=false", "data.val_fraction=0.4", "data.image_size=64",
-    "data.batch_size=4", "model=timm", "model.name=test_resnet", "model.weights=none", "train.threads=1",
+    "data=folders", "data.group_by=image", "data.pseudonymize=false", "data.image_size=64", "data.batch_size=4",
+    "model=timm", "model.name=test_resnet", "model.weights=none", "train.threads=1",
     "train.epochs=3", "optimizer.lr=1e-3",
 )  # fmt: skip
 
@@ -38,7 +42,8 @@ def _run(draw: random.Random, strategy: str, scheduler: str, sampler: str) -> li
         arguments.append("scheduler.patience=0")
     arguments += [
         f"train.accumulate={draw.choice((1, 2, 3))}",
-        f"train.early_stopping.patience={draw.choice((0, 1))}",
+        *draw.choice(RULES),
+        *draw.choice(PARTS),
         # In every step, or in none.
         f"train.checkpoint_every_seconds={draw.choice((1e-6, 1e-6, 0))}",
         f"data.num_workers={draw.choice((0, 2))}",
