@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ from mammo.sweeps.reading import COMPLETED, FAILED, UNFINISHED, RunResult, Sweep
 from mammo.sweeps.tables import metric_order, overview_table, parameter, spread_table
 from mammo.sweeps.trial_confidence import Confidence
 
-SHOWN_TRIALS = 10
+SHOWN_TRIALS, SHOWN_CONFIGURATIONS = 10, 20
 SHOWN_REMARKS = 30
 
 
@@ -67,7 +68,10 @@ def _compared(comparisons: Sequence[Comparisons], findings: Sequence[Finding]) -
     lines = []
     for found in comparisons:
         table = comparison_table(found, findings, is_compact=True)
-        lines += [table.caption, "", *terminal_lines(table), ""]
+        shown = dataclasses.replace(table, rows=table.rows[:SHOWN_CONFIGURATIONS])
+        lines += [table.caption, "", *terminal_lines(shown), ""]
+        if (more := len(table.rows) - SHOWN_CONFIGURATIONS) > 0:
+            lines += [f"... {more} more are in summary.md", ""]
         for sentence in [*verdicts(found), *found.problems]:
             lines += textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)
         lines += ["", *textwrap.wrap(table.note, WIDTH, break_on_hyphens=False), ""]

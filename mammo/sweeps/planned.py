@@ -59,7 +59,7 @@ def _labelled(job: Job, label: str, varying: Mapping[str, bool]) -> str:
     end = f"-s{job.config.seed}{fold}-{job.run_id}"
     if not job.name.endswith(end) or job.config.run.name is not None:
         return job.name
-    words = [re.sub(r"[^\w.-]+", "_", part.strip()) for part in label.split(", ") if " " in part.strip()]
+    words = [re.sub(r"[^\w.-]+", "_", part.strip()).strip("_") for part in label.split(", ") if " " in part.strip()]
     words += [f"split{job.config.data.split_seed}"] if varying["split"] else []
     words += [f"inner{job.config.data.inner_fold}"] if varying["inner"] else []
     return safe_name("-".join([job.name.removesuffix(end), *words])) + end

@@ -32,8 +32,9 @@ def markdown(
         for remark in [*remarks, *(sure.sentences() if sure is not None else ())]:
             lines += [markdown_text(remark), ""]
     elif any(finding.configuration.completed for finding in findings):
+        lines += ["## Which is better", ""] if comparisons else []
         for found in comparisons:
-            lines += ["## Which is better", "", *markdown_of(found, findings, results)]
+            lines += markdown_of(found, findings, results)
         lines += _of_configurations(results, findings)
     lines += _part("Runs", [_runs(results)])
     unfinished = [": ".join(filter(None, job)) for job in unfinished_jobs(results)]
