@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mammo.support.plain_text import as_typed
+from mammo.support.plain_text import as_typed, without_folders
 from mammo.sweeps.reading import Published, RunResult, Split, SweepResults
 
 SEED, AUGMENT_SEED = "seed", "augment.seed"
@@ -132,11 +132,13 @@ def _labels(
             told_apart = apart
     chosen.sort(key=lambda pair: NAMES.index(pair[0]) if pair[0] in NAMES else len(NAMES))
     words = _short_keys([key for key, _ in chosen])
-    return [
-        ", ".join(f"{words[key]} {shown}".strip() for key, values in chosen if (shown := _short_value(values[i])))
-        or "as default"
-        for i in range(len(identities))
-    ]
+    found: list[str] = []
+    for i in range(len(identities)):
+        parts = (f"{words[key]} {shown}".strip() for key, values in chosen if (shown := _short_value(values[i])))
+        label = ", ".join(parts) or "as default"
+        # Files of one name in two folders read alike.
+        found.append(f"{label} ({i + 1})" if label in found else label)
+    return found
 
 
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:
@@ -152,11 +154,11 @@ def _short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _short_value(text: str) -> str:
-    """A value as people write it: `1e-3` for 0.001."""
+    """A value as people write it: `1e-3` for 0.001; of a file its name, as the folder may be a person's."""
     try:
         number = float(text)
     except ValueError:
-        return text
+        return without_folders(text)
     if not 0 < abs(number) < 0.01:
         return text
     mantissa, _, exponent = f"{number:e}".partition("e")

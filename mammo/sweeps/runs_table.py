@@ -8,7 +8,7 @@ from typing import Any
 from mammo.evaluation.scores import SCORE_NAMES
 from mammo.runs.json_access import look, mapping, number
 from mammo.runs.reading import RunReader
-from mammo.support.plain_text import as_typed
+from mammo.support.plain_text import as_typed, without_folders
 from mammo.sweeps.findings import Finding
 from mammo.sweeps.reading import RunResult, SweepResults
 
@@ -60,7 +60,7 @@ def _of_files(run: RunResult) -> dict[str, Any]:
 
 def _value(value: Any) -> Any:
     """The value of an option: a number as it is, what is none as nothing."""
-    return value if value is None or isinstance(value, int | float) else as_typed(value)
+    return value if value is None or isinstance(value, int | float) else without_folders(as_typed(value))
 
 
 def _cell(value: Any) -> Any:

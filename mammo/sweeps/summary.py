@@ -153,7 +153,10 @@ def _configuration(finding: Finding) -> dict[str, Any]:
     configuration = finding.configuration
     return {
         "label": configuration.label,
-        "differs": configuration.differs,
+        "differs": {
+            key: without_folders(value) if isinstance(value, str) else value
+            for key, value in configuration.differs.items()
+        },
         "n": len(configuration.completed),
         "seeds": configuration.seeds,
         "folds": configuration.folds,

@@ -202,3 +202,15 @@ def test_a_search_says_which_trials_cannot_be_told_from_the_best(sweep):
     assert "of the 2 other trials can" in text
     assert f"python -m mammo.evaluate multirun/{sweep.name} where=trial=0" in text
     assert str(sweep) not in (sweep / "summary.md").read_text()
+
+
+def test_folders_of_weights_are_in_no_label_and_no_file(sweep):
+    for number, run in enumerate(runs_of(sweep)[:2]):
+        weights = f"/home/kowalska/{number}/w.pth"
+        variant(run, f"other-{number}", {"model.weights": weights}, [f"model.weights={weights}"], {})
+    write_plan(sweep, plan_of(sweep))
+    lines = close_sweep(sweep)
+    labels = [one["label"] for one in load(sweep / "sweep_summary.json")["by_config"]]
+    assert len(set(labels)) == len(labels) == 3
+    for text in (*lines, *((sweep / name).read_text() for name in ("runs.csv", "summary.md", "sweep_summary.json"))):
+        assert "kowalska" not in text
