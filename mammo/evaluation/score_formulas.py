@@ -173,7 +173,8 @@ class WeightedCases:
     @property
     def bal_acc(self) -> Floats:
         """Mean recall."""
-        return self._of_all_classes(np.nanmean(self.per_class_recall, axis=1))
+        recalls = self.per_class_recall
+        return self._of_all_classes(_ratio(np.nansum(recalls, axis=1), (~np.isnan(recalls)).sum(axis=1)))
 
     @property
     def bal_acc_adj(self) -> Floats:

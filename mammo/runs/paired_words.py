@@ -49,8 +49,9 @@ def how_compared(pair: PairedDifference, unit: str, num_compared: int) -> str:
     n, other = pair.num_trainings
     trainings = f"{n} training{'s' if n > 1 else ''} each" if n == other else f"{n} and {other} trainings"
     splits = "1 split" if pair.num_splits == 1 else f"the same {pair.num_splits} splits"
+    patients = f"{pair.num_patients} {unit}{'' if pair.num_patients == 1 else 's'}"
     words = (
-        f"In pairs: {trainings} on {splits} and the same {pair.num_images} images of {pair.num_patients} {unit}s. The "
+        f"In pairs: {trainings} on {splits} and the same {pair.num_images} images of {patients}. The "
         f"difference is the mean over trainings [95% interval over {unit}s, resampled for both sides at once]."
     )
     if pair.test is None:

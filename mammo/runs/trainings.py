@@ -27,6 +27,8 @@ def training_of(files: RunReader, part: str = VAL) -> Training | None:
         return None
     if not files.is_completed or predictions is None or config is None or not len(predictions):
         return None
+    if predictions.table["image_id"].duplicated().any():
+        return None  # damaged: no run predicts an image twice
     data = config.data
     return Training(
         seed=config.seed if data.inner_folds is None else (config.seed, data.inner_fold),

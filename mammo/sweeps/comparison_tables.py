@@ -62,8 +62,12 @@ def note_of(found: Comparisons) -> str:
     """How the numbers came about."""
     if not found.pairs:
         return ""
-    pair = next(iter(found.pairs.values()))
+    pair = max(found.pairs.values(), key=lambda one: sum(one.num_trainings))
     words = how_compared(pair, found.unit, len(found.pairs))
+    if any(
+        (one.num_trainings, one.num_images) != (pair.num_trainings, pair.num_images) for one in found.pairs.values()
+    ):
+        words += " Where trainings are missing, a pair is compared on those that both have."
     if found.is_named or len(found.pairs) < 2:
         return words
     return f"{words} A reference that is named beforehand (sweep.reference) takes {len(found.estimates) - 1}."
